@@ -1,0 +1,148 @@
+"""Every error that this library raises of its own.
+
+    WasmError
+     ├── RuntimeNotFoundError (LookupError)       no runtime of that name, or it is not available here
+     ├── UnsupportedRuntimeTypeError (TypeError)  what was registered or named is not a runtime
+     ├── InvalidConfigurationError (ValueError)   a configuration that names an unknown option or a wrong value
+     ├── ModuleCompileError                       malformed or invalid module
+     ├── ModuleInstantiateError                   missing or mismatching imports, limits exceeded
+     ├── FunctionNotExportedError (LookupError)   also AttributeError and KeyError, as `exports.x` and `exports["x"]`
+     raise it ├── MemoryExportNotFoundError (LookupError)
+     ├── HostFunctionNotFoundError (LookupError)
+     ├── UnsupportedFeatureError                  valid, but beyond what this engine or adapter can do
+     ├── MemoryAccessError (IndexError)           a read or write beyond the linear memory
+     ├── ClosedError                              use after close
+     ├── BusyError                                the store is running a call on another thread
+     ├── Trap                                     the guest trapped: .code, .frames
+     ├── Exit                                     the guest called WASI's proc_exit: .code
+     ├── Interrupted                              the call was stopped from outside
+     │    └── DeadlineExceeded (TimeoutError)
+     └── FuelExhausted
+
+An error holds copied text and frames only, never an engine's pointer, so it may outlive the engine. An exception raised
+by a host function is none of these: it comes out of the guest's call as itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .types import Frame, TrapCode
+
+__all__ = [
+    "BusyError",
+    "ClosedError",
+    "DeadlineExceeded",
+    "Exit",
+    "FuelExhausted",
+    "FunctionNotExportedError",
+    "HostFunctionNotFoundError",
+    "Interrupted",
+    "InvalidConfigurationError",
+    "MemoryAccessError",
+    "MemoryExportNotFoundError",
+    "ModuleCompileError",
+    "ModuleInstantiateError",
+    "RuntimeNotFoundError",
+    "Trap",
+    "UnsupportedFeatureError",
+    "UnsupportedRuntimeTypeError",
+    "WasmError",
+]
+
+
+class WasmError(Exception):
+    """The base of every error in this library."""
+
+
+class RuntimeNotFoundError(WasmError, LookupError):
+    """No runtime of that name is registered, or the one asked for is not available here."""
+
+
+class UnsupportedRuntimeTypeError(WasmError, TypeError):
+    """What was given is not a runtime, a factory of runtimes, or the name of one."""
+
+
+class InvalidConfigurationError(WasmError, ValueError):
+    """A configuration names an unknown option or feature, or gives one a value that it cannot take."""
+
+
+class ModuleCompileError(WasmError):
+    """The module is malformed or invalid, or a compiled blob does not fit this engine; the text says where and why."""
+
+
+class ModuleInstantiateError(WasmError):
+    """The module cannot be instantiated; `problems` lists every missing or mismatching import, one sentence each."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class FunctionNotExportedError(WasmError, AttributeError, KeyError):
+    """The instance exports no function, or nothing at all, of that name."""
+
+    __str__ = Exception.__str__  # KeyError would show the message as a quoted key
+
+
+class MemoryExportNotFoundError(WasmError, LookupError):
+    """The calling instance exports no memory of that name."""
+
+
+class HostFunctionNotFoundError(WasmError, LookupError):
+    """The host module holds no function of that name."""
+
+
+class UnsupportedFeatureError(WasmError):
+    """What was asked for is valid WebAssembly, but this engine or adapter cannot do it; `feature` names what is
+    missing.
+    """
+
+    def __init__(self, message: str, feature: str | None = None) -> None:
+        super().__init__(message)
+        self.feature = feature
+
+
+class MemoryAccessError(WasmError, IndexError):
+    """A read or write reaches beyond the linear memory; nothing was read or written."""
+
+
+class ClosedError(WasmError):
+    """The object, or one that it belongs to, was closed."""
+
+
+class BusyError(WasmError):
+    """The store is running a call on another thread; a store runs one call chain at a time."""
+
+
+class Trap(WasmError):
+    """The guest trapped. `code` says why, `frames` where: the guest's frames, innermost first."""
+
+    def __init__(self, message: str, code: TrapCode = TrapCode.OTHER, frames: Sequence[Frame] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.frames = tuple(frames)
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *(f"  {n}: {frame}" for n, frame in enumerate(self.frames))])
+
+
+class Exit(WasmError):
+    """The guest ended itself by WASI's `proc_exit`; `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the guest exited with code {code}")
+        self.code = code
+
+
+class Interrupted(WasmError):
+    """The running call was stopped from outside the guest."""
+
+
+class DeadlineExceeded(Interrupted, TimeoutError):
+    """The running call reached its deadline."""
+
+
+class FuelExhausted(WasmError):
+    """The guest used up its fuel."""

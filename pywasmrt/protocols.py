@@ -1,0 +1,330 @@
+"""What every runtime offers: the contracts that adapters implement and users program against.
+
+The seven that users meet are `Runtime`, `CompiledModule`, `ModuleInstance`, `FunctionInstance`, `Memory`, `Context` and
+`HostModule`; the smaller ones (`Store`, `Global`, `Table`, `Exports`, `Caller`) complete them. An adapter need not inherit.
+
+Rules that hold for all of them, said once:
+
+* `close` is idempotent and never fails; closing a parent closes its children; any later use raises `ClosedError`. An object
+  that is no longer referenced is freed by the collector, so closing is only needed for freeing early.
+* A store, with everything in it, runs one call chain at a time: while one thread is inside, a use from another raises
+  `BusyError` at once. Between calls a store may pass from thread to thread. Runtimes and compiled modules are free of this.
+* Integers come back signed; arguments may be signed or unsigned. `TypeError` and `OverflowError` name the position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from os import PathLike
+from typing import Any, Optional, Protocol, Union, runtime_checkable
+
+from .types import (
+    ExportType,
+    FunctionType,
+    GlobalType,
+    HostFunction,
+    ImportType,
+    Limits,
+    MemoryType,
+    RuntimeInfo,
+    TableType,
+    ValueType,
+)
+
+__all__ = [
+    "Caller",
+    "CompiledModule",
+    "Context",
+    "Exports",
+    "FunctionInstance",
+    "Global",
+    "HostModule",
+    "ImportProvider",
+    "Memory",
+    "ModuleInstance",
+    "ModuleSource",
+    "Runtime",
+    "Store",
+    "Table",
+]
+
+Buffer = Union[bytes, bytearray, memoryview]
+ModuleSource = Union[Buffer, str, "PathLike[str]"]
+"""A module: its bytes, a `pathlib.Path` to read them from, or a `str` holding the text format (where the engine can)."""
+
+
+@runtime_checkable
+class FunctionInstance(Protocol):
+    """A function of a guest, ready to be called. It keeps its store alive."""
+
+    @property
+    def type(self) -> FunctionType:
+        """The function's signature."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Call with Python values and return one value, a tuple of them, or None, as the signature has results.
+
+        Raises `TypeError` for a wrong number or type of arguments and `OverflowError` for an integer out of range, before the
+        guest runs; `Trap` when the guest traps; and whatever a host function raised, unchanged. After any of these the
+        instance may go on being used, unless it was closed.
+
+            add = instance.function("add")
+            add(1, 2)  # 3
+        """
+
+    def call(self, *slots: int) -> list[int]:
+        """Call with raw slots: unsigned 64-bit integers holding the values' bits, zero-extended; the results likewise.
+
+        A v128 takes two slots, the low half first. Raises `TypeError` for a signature with references, `OverflowError` for a
+        slot beyond its type's width, and otherwise what `__call__` raises.
+        """
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """A linear memory. Offsets and sizes are in bytes, growth in pages.
+
+    `memoryview(memory)` and `numpy.frombuffer(memory, ...)` give views without a copy, where `"buffer"` is among the
+    runtime's features. A view covers the memory as it was when the view was made: after `grow` take a new one to see the new
+    pages. A view stays readable for as long as it is referenced, even after `close`; it never points at freed memory.
+    """
+
+    @property
+    def type(self) -> MemoryType:
+        """The memory's type, with the limits it was made with."""
+
+    @property
+    def size(self) -> int:
+        """The current size in bytes."""
+
+    def __len__(self) -> int:
+        """The current size in bytes."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
+
+    def write(self, offset: int, data: Any) -> None:
+        """Copy the bytes-like `data` in, starting at `offset`. Raises `MemoryAccessError`, writing nothing, if it does not fit."""
+
+    def grow(self, pages: int) -> int:
+        """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
+
+
+@runtime_checkable
+class Global(Protocol):
+    """A global variable."""
+
+    @property
+    def type(self) -> GlobalType:
+        """The type of the value, and whether it may be set."""
+
+    @property
+    def value(self) -> Any:
+        """The current value. Setting an immutable global raises `TypeError`."""
+
+    @value.setter
+    def value(self, value: Any) -> None: ...
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A table of references, indexed from 0. An index beyond it raises `IndexError`."""
+
+    @property
+    def type(self) -> TableType:
+        """The table's type, with the limits it was made with."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+    def __setitem__(self, index: int, value: Any) -> None: ...
+
+    def grow(self, delta: int, value: Any = None) -> int:
+        """Add `delta` elements holding `value` and return the length before. Raises `IndexError` where a limit forbids it."""
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """The exports of an instance: by attribute, by item, and iterable by name in the module's order."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The export of that name. Raises `KeyError`."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The export of that name. Raises `AttributeError`."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, name: object) -> bool: ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """What instances live in; everything that is linked together shares one. It frees its contents as a whole."""
+
+    def memory(self, minimum: int, maximum: int | None = None, *, is_64: bool = False, shared: bool = False) -> Memory:
+        """Make a linear memory of `minimum` pages that may grow to `maximum`."""
+
+    def table(
+        self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
+    ) -> Table:
+        """Make a table of `minimum` elements, each `init`."""
+
+    def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Global:
+        """Make a global variable holding `value`."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None:
+        """Close every instance in the store. From within a call of its own, the call ends in `ClosedError`."""
+
+
+class _HasExports(Protocol):
+    @property
+    def exports(self) -> Exports: ...
+
+    def function(self, name: str) -> FunctionInstance | None:
+        """The exported function of that name, or None."""
+
+    def global_(self, name: str) -> Global | None:
+        """The exported global of that name, or None."""
+
+    def table(self, name: str) -> Table | None:
+        """The exported table of that name, or None."""
+
+
+@runtime_checkable
+class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Protocol):
+    """A module's running form, in a store."""
+
+    @property
+    def module(self) -> CompiledModule: ...
+
+    @property
+    def store(self) -> Store: ...
+
+    def memory(self, name: str = "memory") -> Memory | None:
+        """The exported memory of that name, or None."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None:
+        """Close the instance, and its store with it unless the store was given to `instantiate`."""
+
+
+@runtime_checkable
+class Caller(_HasExports, Protocol):
+    """The instance that is calling a host function; dead (`ClosedError`) once the host function returns.
+
+    A host function receives it by annotating its first parameter with `Caller`.
+    """
+
+    def memory(self, name: str = "memory") -> Memory:
+        """The exported memory of that name. Raises `MemoryExportNotFoundError`."""
+
+
+@runtime_checkable
+class HostModule(Protocol):
+    """Host functions under one module name. `pywasmrt.HostModule` is the one to use."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def functions(self) -> Mapping[str, HostFunction]: ...
+
+
+ImportProvider = Union[HostModule, Mapping[str, Any]]
+"""A host module, or a mapping of module name to a mapping of field to extern or callable, a `HostModule`, or a `ModuleInstance`."""
+
+
+@runtime_checkable
+class CompiledModule(AbstractContextManager["CompiledModule"], Protocol):
+    """A compiled module: immutable, shared by threads, instantiated any number of times by the runtime that compiled it."""
+
+    @property
+    def imports(self) -> tuple[ImportType, ...]: ...
+
+    @property
+    def exports(self) -> tuple[ExportType, ...]: ...
+
+    def serialize(self) -> bytes:
+        """The compiled code as a blob for `Runtime.deserialize`. Raises `UnsupportedFeatureError` where the engine has none."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Context(AbstractContextManager["Context"], Protocol):
+    """What an instance stands on: its store, its host modules and its WASI state."""
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None:
+        """Close the store and with it the instance."""
+
+
+@runtime_checkable
+class Runtime(AbstractContextManager["Runtime"], Protocol):
+    """An engine, ready to compile and instantiate. It may be used from any thread."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """The runtime's name, version and the features in force."""
+
+    def validate(self, source: ModuleSource) -> None:
+        """Check a module. Raises `ModuleCompileError` with the reason it is invalid."""
+
+    def compile(self, source: ModuleSource) -> CompiledModule:
+        """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
+
+    def deserialize(self, blob: Buffer) -> CompiledModule:
+        """Load what `CompiledModule.serialize` gave.
+
+        Raises `ModuleCompileError` for a blob of another engine, version or settings, or a damaged one. The blob holds
+        machine code that runs unchecked: take it only from where you would take a shared library.
+        """
+
+    def new_store(self, limits: Limits | None = None) -> Store: ...
+
+    def instantiate(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        store: Store | None = None,
+        wasi: Any = None,
+        limits: Limits | None = None,
+    ) -> ModuleInstance:
+        """Link the module to what it imports and run its start function.
+
+        Each of `imports` is an import provider; the first that has a name serves it. Raises one `ModuleInstantiateError` that
+        lists all that is missing or of the wrong type; `Trap`, or a host function's exception, from the start function.
+        """
+
+    def instantiate_with_host(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        store: Store | None = None,
+        wasi: Any = None,
+        limits: Limits | None = None,
+    ) -> tuple[ModuleInstance, Context]:
+        """As `instantiate`, with the context that owns the host's side of the instance."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,305 @@
+"""The values and records that cross the API: value types, signatures, configuration.
+
+Nothing here knows an engine; everything here is immutable and may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
+
+if TYPE_CHECKING:
+    from .protocols import FunctionInstance
+
+__all__ = [
+    "PAGE_SIZE",
+    "ExportType",
+    "ExternKind",
+    "Frame",
+    "FunctionType",
+    "GlobalType",
+    "HostFunction",
+    "ImportType",
+    "Limits",
+    "MemoryType",
+    "RuntimeConfig",
+    "RuntimeInfo",
+    "TableType",
+    "TrapCode",
+    "ValueType",
+    "externref",
+    "f32",
+    "f64",
+    "funcref",
+    "i32",
+    "i64",
+    "v128",
+]
+
+PAGE_SIZE = 65536
+"""Bytes in one page of linear memory (WebAssembly core specification, section 4.2.8)."""
+
+
+class ValueType(enum.Enum):
+    """The type of one WebAssembly value (core specification, section 2.3).
+
+    `REF` stands for every reference type that cannot cross into Python (typed function references and the types of the
+    garbage-collection proposal). A function that has one in its signature can be linked to other instances but not
+    called.
+    """
+
+    I32 = "i32"
+    I64 = "i64"
+    F32 = "f32"
+    F64 = "f64"
+    V128 = "v128"
+    FUNCREF = "funcref"
+    EXTERNREF = "externref"
+    REF = "ref"
+
+    def __repr__(self) -> str:
+        return f"ValueType.{self.name}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+# The exact annotations of host functions: a type checker reads the Python type, this library the WebAssembly type.
+i32 = Annotated[int, ValueType.I32]
+i64 = Annotated[int, ValueType.I64]
+f32 = Annotated[float, ValueType.F32]
+f64 = Annotated[float, ValueType.F64]
+v128 = Annotated[bytes, ValueType.V128]
+funcref = Annotated[Optional["FunctionInstance"], ValueType.FUNCREF]
+externref = Annotated[Any, ValueType.EXTERNREF]
+
+
+def _listed(types: tuple[ValueType, ...]) -> str:
+    return ", ".join(map(str, types))
+
+
+@dataclass(frozen=True)
+class FunctionType:
+    """The signature of a function: the types of its parameters and of its results, in order."""
+
+    params: tuple[ValueType, ...] = ()
+    results: tuple[ValueType, ...] = ()
+
+    def __str__(self) -> str:
+        return f"({_listed(self.params)}) -> ({_listed(self.results)})"
+
+
+@dataclass(frozen=True)
+class MemoryType:
+    """A linear memory: its limits in pages, and whether it is 64-bit or shared between threads."""
+
+    minimum: int
+    maximum: int | None = None
+    is_64: bool = False
+    shared: bool = False
+    page_size: int = PAGE_SIZE
+
+    def __str__(self) -> str:
+        words = ["memory64" if self.is_64 else "memory", str(self.minimum)]
+        if self.maximum is not None:
+            words.append(str(self.maximum))
+        if self.shared:
+            words.append("shared")
+        if self.page_size != PAGE_SIZE:
+            words.append(f"(pagesize {self.page_size})")
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class TableType:
+    """A table of references: its element type and its limits in elements."""
+
+    element: ValueType
+    minimum: int
+    maximum: int | None = None
+    is_64: bool = False
+
+    def __str__(self) -> str:
+        limits = f"{self.minimum}" if self.maximum is None else f"{self.minimum} {self.maximum}"
+        return f"{'table64' if self.is_64 else 'table'} {limits} {self.element}"
+
+
+@dataclass(frozen=True)
+class GlobalType:
+    """A global variable: the type of its value, and whether it may be set."""
+
+    content: ValueType
+    mutable: bool = False
+
+    def __str__(self) -> str:
+        return f"global (mut {self.content})" if self.mutable else f"global {self.content}"
+
+
+class ExternKind(enum.Enum):
+    """What an import or export is."""
+
+    FUNCTION = "function"
+    MEMORY = "memory"
+    TABLE = "table"
+    GLOBAL = "global"
+    TAG = "tag"
+
+    def __repr__(self) -> str:
+        return f"ExternKind.{self.name}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+# A tag (exception-handling proposal) is described by the function type of its payload.
+ExternType = Union[FunctionType, MemoryType, TableType, GlobalType]
+
+
+def _shown(kind: ExternKind, type: ExternType) -> str:
+    return f"{kind} {type}" if isinstance(type, FunctionType) else str(type)  # the other types say what they are
+
+
+@dataclass(frozen=True)
+class ImportType:
+    """One import that a module asks for, in the module's order."""
+
+    module: str
+    name: str
+    kind: ExternKind
+    type: ExternType
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}: {_shown(self.kind, self.type)}"
+
+
+@dataclass(frozen=True)
+class ExportType:
+    """One export that a module offers, in the module's order."""
+
+    name: str
+    kind: ExternKind
+    type: ExternType
+
+    def __str__(self) -> str:
+        return f"{self.name}: {_shown(self.kind, self.type)}"
+
+
+@dataclass(frozen=True)
+class HostFunction:
+    """A Python function offered to guests.
+
+    `params` and `results` are None where the annotations leave the WebAssembly type to the guest's import; inside them,
+    None stands for one such value. `pass_caller` says that the calling instance is handed over as the first argument.
+    """
+
+    name: str
+    callable: Callable[..., Any]
+    params: tuple[ValueType | LooseType, ...] | None = None
+    results: tuple[ValueType | LooseType, ...] | None = None
+    pass_caller: bool = False
+
+
+class LooseType(enum.Enum):
+    """What a loose annotation (`int`, `float`, none at all) admits of the guest's import."""
+
+    INT = (ValueType.I32, ValueType.I64)
+    FLOAT = (ValueType.F32, ValueType.F64)
+    BYTES = (ValueType.V128,)
+    ANY = tuple(ValueType)
+
+    def __str__(self) -> str:
+        return {"INT": "int", "FLOAT": "float", "BYTES": "bytes", "ANY": "any"}[self.name]
+
+
+class TrapCode(enum.Enum):
+    """Why a guest trapped. The value is the same on every engine; messages are the engine's own."""
+
+    STACK_OVERFLOW = "stack_overflow"
+    MEMORY_OUT_OF_BOUNDS = "memory_out_of_bounds"
+    HEAP_MISALIGNED = "heap_misaligned"
+    TABLE_OUT_OF_BOUNDS = "table_out_of_bounds"
+    INDIRECT_CALL_TO_NULL = "indirect_call_to_null"
+    BAD_SIGNATURE = "bad_signature"
+    INTEGER_OVERFLOW = "integer_overflow"
+    INTEGER_DIVISION_BY_ZERO = "integer_division_by_zero"
+    BAD_CONVERSION_TO_INTEGER = "bad_conversion_to_integer"
+    UNREACHABLE = "unreachable"
+    INTERRUPT = "interrupt"
+    OUT_OF_FUEL = "out_of_fuel"
+    NULL_REFERENCE = "null_reference"
+    UNCAUGHT_EXCEPTION = "uncaught_exception"
+    OTHER = "other"
+
+    def __repr__(self) -> str:
+        return f"TrapCode.{self.name}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One guest frame of a trap, innermost first.
+
+    `func_index` counts the module's functions, imports included. The offsets are in bytes, from the start of the
+    function's body and of the module; None where the engine does not tell. `file`, `line` and `column` come from the
+    module's debug information and are None without it.
+    """
+
+    func_index: int
+    func_name: str | None = None
+    module_name: str | None = None
+    func_offset: int | None = None
+    module_offset: int | None = None
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        name = self.func_name or f"<function {self.func_index}>"
+        text = f"{self.module_name}!{name}" if self.module_name else name
+        if self.module_offset is not None:
+            text += f" at 0x{self.module_offset:x}"
+        if self.file is not None and self.line is not None:
+            text += f" ({self.file}:{self.line})"
+        return text
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the instances of one store may use; None leaves the engine's own limit.
+
+    `memory_bytes` bounds each linear memory, `table_elements` each table, `instances` their number in the store.
+    Growing beyond a limit gives the guest -1; instantiating beyond it raises `ModuleInstantiateError`.
+    """
+
+    memory_bytes: int | None = None
+    table_elements: int | None = None
+    instances: int | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How to set up a runtime. Building one acquires nothing and cannot fail; `new_runtime` checks it.
+
+    `type` names the runtime where the configuration itself is handed to `new_runtime`. `features` names the proposals
+    to allow (`RuntimeInfo.features` lists what there is); None allows every stable one the engine has. `options` are
+    the engine's own, by name; an unknown one is an error that lists the known.
+    """
+
+    type: str = "auto"
+    features: frozenset[str] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What `list_runtimes` tells of one runtime: `reason` says why it is not available, and is None where it is."""
+
+    name: str
+    available: bool
+    version: str | None = None
+    features: frozenset[str] = frozenset()
+    reason: str | None = None
