@@ -1,0 +1,141 @@
+"""One small API over several WebAssembly engines.
+
+    import pywasmrt
+    from pywasmrt import HostModule, i32
+
+    env = HostModule("env")
+
+    @env.function
+    def add_one(x: i32) -> i32:
+        return x + 1
+
+    runtime = pywasmrt.new_runtime()
+    module = runtime.compile(pathlib.Path("guest.wasm"))
+    instance = runtime.instantiate(module, env)
+    instance.exports.run(41)
+
+The contracts are in `pywasmrt.protocols`, the records in `pywasmrt.types`, the errors in `pywasmrt.errors`. Importing
+this package loads no engine.
+"""
+
+from ._version import __version__
+from .errors import (
+    BusyError,
+    ClosedError,
+    DeadlineExceeded,
+    Exit,
+    FuelExhausted,
+    FunctionNotExportedError,
+    HostFunctionNotFoundError,
+    Interrupted,
+    InvalidConfigurationError,
+    MemoryAccessError,
+    MemoryExportNotFoundError,
+    ModuleCompileError,
+    ModuleInstantiateError,
+    RuntimeNotFoundError,
+    Trap,
+    UnsupportedFeatureError,
+    UnsupportedRuntimeTypeError,
+    WasmError,
+)
+from .host import HostModule
+from .protocols import (
+    Caller,
+    CompiledModule,
+    Context,
+    Exports,
+    FunctionInstance,
+    Global,
+    Memory,
+    ModuleInstance,
+    Runtime,
+    Store,
+    Table,
+)
+from .registry import list_runtimes, new_runtime, register_runtime
+from .types import (
+    PAGE_SIZE,
+    ExportType,
+    ExternKind,
+    Frame,
+    FunctionType,
+    GlobalType,
+    HostFunction,
+    ImportType,
+    Limits,
+    LooseType,
+    MemoryType,
+    RuntimeConfig,
+    RuntimeInfo,
+    TableType,
+    TrapCode,
+    ValueType,
+    externref,
+    f32,
+    f64,
+    funcref,
+    i32,
+    i64,
+    v128,
+)
+
+__all__ = [
+    "PAGE_SIZE",
+    "BusyError",
+    "Caller",
+    "ClosedError",
+    "CompiledModule",
+    "Context",
+    "DeadlineExceeded",
+    "Exit",
+    "ExportType",
+    "Exports",
+    "ExternKind",
+    "Frame",
+    "FuelExhausted",
+    "FunctionInstance",
+    "FunctionNotExportedError",
+    "FunctionType",
+    "Global",
+    "GlobalType",
+    "HostFunction",
+    "HostFunctionNotFoundError",
+    "HostModule",
+    "ImportType",
+    "Interrupted",
+    "InvalidConfigurationError",
+    "Limits",
+    "LooseType",
+    "Memory",
+    "MemoryAccessError",
+    "MemoryExportNotFoundError",
+    "MemoryType",
+    "ModuleCompileError",
+    "ModuleInstance",
+    "ModuleInstantiateError",
+    "Runtime",
+    "RuntimeConfig",
+    "RuntimeInfo",
+    "RuntimeNotFoundError",
+    "Store",
+    "Table",
+    "TableType",
+    "Trap",
+    "TrapCode",
+    "UnsupportedFeatureError",
+    "UnsupportedRuntimeTypeError",
+    "ValueType",
+    "WasmError",
+    "__version__",
+    "externref",
+    "f32",
+    "f64",
+    "funcref",
+    "i32",
+    "i64",
+    "list_runtimes",
+    "new_runtime",
+    "register_runtime",
+    "v128",
+]

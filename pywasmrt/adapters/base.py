@@ -1,0 +1,451 @@
+"""What every adapter shares: lifetimes, exports and linking. An adapter adds the hooks, the methods marked `Hook:`.
+
+The hooks receive arguments that were checked, on objects that are open. Calls of functions and uses of memories, tables
+and globals do not pass through here: those objects are the adapter's own, and check `Life` (or the engine's own flag)
+themselves.
+
+Who holds whom: a module and a store hold their runtime; an instance and its exports hold their store; an extern holds
+its store. Downwards everything is weak, so that dropping the last reference frees at once, without the garbage
+collector.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ..binary import Interface, interface_only, read_interface
+from ..errors import (
+    BusyError,
+    InvalidConfigurationError,
+    ModuleCompileError,
+    ModuleInstantiateError,
+    UnsupportedFeatureError,
+)
+from ..linking import HostImport, resolve_imports
+from ..source import check_magic, load, path_hint
+from ..types import (
+    ExportType,
+    GlobalType,
+    ImportType,
+    Limits,
+    MemoryType,
+    RuntimeInfo,
+    TableType,
+    ValueType,
+)
+from ..values import shown, to_wasm
+from .blob import pack_blob, unpack_blob
+from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
+from .lifetime import Closable, Life
+
+if TYPE_CHECKING:
+    from ..protocols import CompiledModule, ModuleInstance, Store
+
+__all__ = [
+    "BaseCaller",
+    "BaseInstance",
+    "BaseModule",
+    "BaseRuntime",
+    "BaseStore",
+    "Closable",
+    "Context",
+    "Exports",
+    "GuardedStore",
+    "InstanceState",
+    "Life",
+    "Tag",
+]
+
+
+class BaseModule(Closable):
+    """A compiled module. `handle` is the adapter's."""
+
+    _kind = "module"
+
+    def __init__(self, runtime: BaseRuntime, handle: Any, data: bytes) -> None:
+        """`data` is the module's binary form, or what `interface_only` left of it."""
+        self.runtime = runtime
+        self.handle = handle
+        self._data = data
+        self._interface: Interface | None = None
+        self._by_name: dict[str, ExportType] | None = None
+        super().__init__(runtime)
+
+    def interface(self) -> Interface:
+        """The imports and exports, read at the first need. Works on a closed module too."""
+        interface = self._interface
+        if interface is None:
+            interface = read_interface(self._data)
+            if len(self._data) > 4096:  # what serialising needs of it; the code is not kept twice
+                self._data = interface_only(self._data)
+            self._interface = interface
+        return interface
+
+    def exports_by_name(self) -> dict[str, ExportType]:
+        """The exports by name, in the module's order."""
+        by_name = self._by_name
+        if by_name is None:
+            by_name = self._by_name = {export.name: export for export in self.interface().exports}
+        return by_name
+
+    @property
+    def imports(self) -> tuple[ImportType, ...]:
+        """What the module asks for, in its order."""
+        return self.interface().imports
+
+    @property
+    def exports(self) -> tuple[ExportType, ...]:
+        """What the module offers, in its order."""
+        return self.interface().exports
+
+    def serialize(self) -> bytes:
+        """The compiled code as a blob for `Runtime.deserialize`, of this engine, version and settings only."""
+        self._check_open()
+        self.interface()
+        return pack_blob(self.runtime._identity(), interface_only(self._data), self._serialize())
+
+    def _serialize(self) -> bytes:
+        """Hook: the engine's blob."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot serialise compiled modules", "serialize")
+
+    def __repr__(self) -> str:
+        imports, exports, _ = self.interface()
+        state = " closed" if self.closed else ""
+        return f"<Module imports={len(imports)} exports={len(exports)} ({self.runtime.info.name}){state}>"
+
+
+class BaseStore(Closable):
+    """What instances live in. `limits` are what it was made with."""
+
+    _kind = "store"
+
+    def __init__(self, runtime: BaseRuntime, limits: Limits | None) -> None:
+        self.runtime = runtime
+        self.limits = limits
+        self._instance_lives: list[Life] = []
+        super().__init__(runtime)
+
+    # Externs made by the host
+
+    def memory(self, minimum: int, maximum: int | None = None, *, is_64: bool = False, shared: bool = False) -> Any:
+        """Make a linear memory of `minimum` pages that may grow to `maximum`."""
+        self._check_open()
+        _check_limits("memory", "pages", minimum, maximum, 1 << 48 if is_64 else 1 << 16)
+        if shared and maximum is None:
+            raise ValueError("a shared memory needs a maximum")
+        return self._memory_new(MemoryType(minimum, maximum, is_64, shared))
+
+    def table(
+        self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
+    ) -> Any:
+        """Make a table of `minimum` elements, each `init`."""
+        self._check_open()
+        if element not in (ValueType.FUNCREF, ValueType.EXTERNREF):
+            raise TypeError(f"a table holds ValueType.FUNCREF or ValueType.EXTERNREF, not {shown(element)}")
+        _check_limits("table", "elements", minimum, maximum, (1 << 32) - 1)
+        return self._table_new(TableType(element, minimum, maximum), self._value(init, element, "the table's init"))
+
+    def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Any:
+        """Make a global variable holding `value`."""
+        self._check_open()
+        if not isinstance(type, ValueType) or type is ValueType.REF:
+            raise TypeError(f"the type of a global is a ValueType such as ValueType.I32, not {shown(type)}")
+        return self._global_new(GlobalType(type, bool(mutable)), self._value(value, type, "the global's value"))
+
+    def _value(self, value: Any, type: ValueType, where: str) -> Any:
+        value = to_wasm(value, type, where)
+        if type is ValueType.FUNCREF and value is not None and not self._owns(value):
+            raise TypeError(f"{where}: {shown(value)} belongs to another store")
+        return value
+
+    # Instances
+
+    def _link(self, module: BaseModule, imports: Sequence[object], owned: bool) -> BaseInstance:
+        """Link `module` to `imports` and run its start function. `owned`: the store was made for this instance."""
+        served = resolve_imports(module.imports, imports, self._check_extern)
+        life = self._life if owned else Life()
+        if not owned:
+            self._instance_lives.append(life)
+        state = InstanceState(module, life)
+        handles = [
+            self._host_function(each, state) if type(each) is HostImport else self._extern_handle(each)
+            for each in served
+        ]
+        state.handle = self._instantiate(module, handles, state)
+        if life.ended_by is not None:  # by its own start function, or meanwhile
+            raise life.error("instance")
+        return BaseInstance(self, state, owned)
+
+    def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
+        """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
+        this.
+        """
+        if not self._owns(extern):
+            return "was given one that belongs to another store; instantiate with store=... of what it imports"
+        return None
+
+    def _mark(self, ended_by: str) -> None:
+        super()._mark(ended_by)
+        for life in self._instance_lives:
+            if life.ended_by is None:
+                life.ended_by = ended_by
+
+    def __repr__(self) -> str:
+        return f"<Store ({self.runtime.info.name}){' closed' if self.closed else ''}>"
+
+    # Hooks
+
+    def _memory_new(self, type: MemoryType) -> Any:
+        """Hook: make a memory, wrapped."""
+        raise UnsupportedFeatureError(
+            f"{self.runtime.info.name} cannot make memories outside of a module", "host-memory"
+        )
+
+    def _table_new(self, type: TableType, init: Any) -> Any:
+        """Hook: make a table, wrapped; `init` fits its elements."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot make tables outside of a module", "host-table")
+
+    def _global_new(self, type: GlobalType, value: Any) -> Any:
+        """Hook: make a global, wrapped; `value` is as `to_wasm` gives it."""
+        raise UnsupportedFeatureError(
+            f"{self.runtime.info.name} cannot make globals outside of a module", "host-global"
+        )
+
+    def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
+        """Hook: make the engine's function that calls `function.callable`, for `instance` to import."""
+        raise NotImplementedError
+
+    def _extern_handle(self, extern: Any) -> Any:
+        """Hook: the handle of an extern that `_owns` accepted. Raises `ClosedError` if it is closed."""
+        raise NotImplementedError
+
+    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
+        """Hook: instantiate, run the start function, and return the instance's handle.
+
+        Raises `ModuleInstantiateError`, `Trap`, or what a host function raised.
+        """
+        raise NotImplementedError
+
+    def _export(self, instance: InstanceState, export: ExportType) -> Any:
+        """Hook: the instance's export, wrapped. Called once per export, unless threads race."""
+        raise NotImplementedError
+
+    def _owns(self, extern: object) -> bool:
+        """Hook: whether `extern` is a wrapped extern of this store."""
+        raise NotImplementedError
+
+    def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
+        """Hook: an instance was closed, and the store was not; `externs` are those of its exports that are in use."""
+
+
+def _check_limits(what: str, unit: str, minimum: int, maximum: int | None, most: int) -> None:
+    for value in (minimum, maximum):
+        if value is not None and not isinstance(value, int):
+            raise TypeError(f"the size of a {what} is an int of {unit}, not {shown(value)}")
+    if not 0 <= minimum <= most:
+        raise ValueError(f"a {what} has 0 to {most} {unit}, not {minimum}")
+    if maximum is not None and not minimum <= maximum <= most:
+        raise ValueError(f"the maximum of a {what} of {minimum} {unit} is {minimum} to {most} {unit}, not {maximum}")
+
+
+class GuardedStore(BaseStore):
+    """A store that keeps the rule of one call chain at a time in Python, for engines without a guard of their own.
+
+    Every use of the engine goes between `_enter` and `_leave`; re-entry on the same thread is allowed.
+    """
+
+    def __init__(self, runtime: BaseRuntime, limits: Limits | None) -> None:
+        # Re-entrant, and held while a thread is inside: taking it is one step, so that two threads cannot both get in.
+        self._lock = threading.RLock()
+        self._depth = 0
+        super().__init__(runtime, limits)
+
+    def _enter(self, life: Life, what: str) -> None:
+        """Begin a use of something with `life`. Raises `BusyError` or `ClosedError`; otherwise `_leave` must follow."""
+        if not self._lock.acquire(False):
+            raise self._refusal(life, what)
+        if life.ended_by is not None:
+            self._lock.release()
+            raise life.error(what)
+        self._depth += 1
+
+    def _refusal(self, life: Life, what: str) -> Exception:
+        if life.ended_by is not None:
+            return life.error(what)
+        return BusyError(
+            f"the store of this {what} is running a call on another thread; give each thread a store of its own"
+        )
+
+    def _leave(self) -> None:
+        """End a use. Frees the store if it was closed in the meantime and this was the outermost."""
+        self._depth -= 1
+        self._lock.release()
+        # After the release: whoever closes looks for the lock after marking, so one of the two sees the other.
+        if self._life.ended_by is not None:
+            self._release()
+
+    def _idle(self) -> bool:
+        if not self._lock.acquire(False):
+            return False
+        if self._depth:
+            self._lock.release()
+            return False
+        return True  # the lock is kept: nobody enters a closed store again
+
+
+class BaseRuntime(Closable):
+    """An engine, ready to compile. `info` tells its name, version and the features in force."""
+
+    _kind = "runtime"
+
+    def __init__(self, info: RuntimeInfo) -> None:
+        self._info = info
+        super().__init__(None)
+
+    @property
+    def info(self) -> RuntimeInfo:
+        """The runtime's name, version and the features in force."""
+        return self._info
+
+    def validate(self, source: Any) -> None:
+        """Check a module. Raises `ModuleCompileError` with the reason it is invalid."""
+        self._check_open()
+        self._validate(self._binary(source))
+
+    def compile(self, source: Any) -> BaseModule:
+        """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
+        self._check_open()
+        data = self._binary(source)
+        return self._make_module(self._compile(data), data)
+
+    def deserialize(self, blob: Any) -> BaseModule:
+        """Load what `CompiledModule.serialize` gave. The blob holds machine code that runs unchecked: it must be
+        trusted.
+        """
+        self._check_open()
+        if not isinstance(blob, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a compiled module is the bytes that serialize() gave, not {shown(blob)}")
+        interface, code = unpack_blob(self._identity(), bytes(blob))
+        return self._make_module(self._deserialize(code), interface)
+
+    def new_store(self, limits: Limits | None = None) -> BaseStore:
+        """Make a store for instances that are to be linked together."""
+        self._check_open()
+        _check_store_limits(limits)
+        return self._new_store(limits)
+
+    def instantiate(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        store: Store | None = None,
+        wasi: Any = None,
+        limits: Limits | None = None,
+    ) -> BaseInstance:
+        """Link the module to what it imports and run its start function."""
+        self._check_open()
+        if wasi is not None:
+            raise UnsupportedFeatureError("WASI is not supported yet; leave wasi out", "wasi")
+        if not isinstance(module, BaseModule):
+            raise TypeError(f"instantiate takes a compiled module, not {shown(module)}; compile it first")
+        module._check_open()
+        if module.runtime is not self:
+            raise ModuleInstantiateError("the module was compiled by another runtime; compile it with this one")
+        if store is None:
+            own = self.new_store(limits)
+            try:
+                return own._link(module, imports, True)
+            except BaseException:
+                own.close()
+                raise
+        if limits is not None:
+            raise InvalidConfigurationError(
+                "limits belong to the store: pass them to new_store, not together with store="
+            )
+        if not isinstance(store, BaseStore):
+            raise TypeError(f"store is what new_store gave, not {shown(store)}")
+        store._check_open()
+        if store.runtime is not self:
+            raise ModuleInstantiateError("the store belongs to another runtime")
+        return store._link(module, imports, False)
+
+    def instantiate_with_host(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        store: Store | None = None,
+        wasi: Any = None,
+        limits: Limits | None = None,
+    ) -> tuple[BaseInstance, Context]:
+        """As `instantiate`, with the context that owns the host's side of the instance."""
+        instance = self.instantiate(module, *imports, store=store, wasi=wasi, limits=limits)
+        return instance, Context(instance)
+
+    def _binary(self, source: Any) -> bytes:
+        data = load(source)
+        if isinstance(data, str):
+            try:
+                return self._text_to_binary(data)
+            except ModuleCompileError as error:
+                raise ModuleCompileError(f"{error}{path_hint(data)}") from None
+        check_magic(data)
+        return data
+
+    def __repr__(self) -> str:
+        version = f" {self._info.version}" if self._info.version else ""
+        return f"<Runtime {self._info.name}{version}{' closed' if self.closed else ''}>"
+
+    # Hooks
+
+    def _validate(self, data: bytes) -> None:
+        """Hook: raise `ModuleCompileError` unless `data` is a valid module."""
+        raise NotImplementedError
+
+    def _compile(self, data: bytes) -> Any:
+        """Hook: compile, and return the module's handle. Raises `ModuleCompileError` or `UnsupportedFeatureError`."""
+        raise NotImplementedError
+
+    def _text_to_binary(self, text: str) -> bytes:
+        """Hook: translate the text format. Raises `ModuleCompileError`."""
+        raise UnsupportedFeatureError(
+            f"{self._info.name} has no reader of the text format; pass a binary module", "wat"
+        )
+
+    def _identity(self) -> str:
+        """Hook: names engine, version, machine and every setting that compiled code depends on."""
+        raise UnsupportedFeatureError(f"{self._info.name} cannot serialise compiled modules", "serialize")
+
+    def _deserialize(self, code: bytes) -> Any:
+        """Hook: the module's handle, from what `_serialize` gave in a runtime of the same `_identity`."""
+        raise UnsupportedFeatureError(f"{self._info.name} cannot load compiled modules", "serialize")
+
+    def _make_module(self, handle: Any, data: bytes) -> BaseModule:
+        """Hook: wrap a module's handle."""
+        return BaseModule(self, handle, data)
+
+    def _new_store(self, limits: Limits | None) -> BaseStore:
+        """Hook: make a store."""
+        raise NotImplementedError
+
+
+def _check_store_limits(limits: Limits | None) -> None:
+    if limits is None:
+        return
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits is a Limits, not {shown(limits)}")
+    for name in ("memory_bytes", "table_elements", "instances"):
+        value = getattr(limits, name)
+        if value is not None and (not isinstance(value, int) or not 0 <= value < 1 << 63):
+            raise InvalidConfigurationError(f"Limits.{name} is a number of 0 to 2**63 - 1, or None; not {shown(value)}")
+
+
+if TYPE_CHECKING:
+    # The type checker compares the classes with the protocols here.
+    from ..protocols import Runtime
+
+    def _conforms(
+        runtime: BaseRuntime, module: BaseModule, instance: BaseInstance, store: BaseStore
+    ) -> tuple[Runtime, CompiledModule, ModuleInstance, Store]:
+        return cast("Runtime", runtime), module, instance, store

@@ -1,0 +1,55 @@
+"""The envelope of serialised modules: what engine and settings the code is for, and whether it arrived whole.
+
+    magic, digest of the rest, then three parts, each with its length: identity, the module's interface, the engine's
+    code
+
+The digest finds damage, not forgery: a blob is code and must come from where one would take a shared library.
+"""
+
+from __future__ import annotations
+
+from ..errors import ModuleCompileError
+
+__all__ = ["pack_blob", "unpack_blob"]
+
+_MAGIC = b"pywasmrt module 1\n"
+_DIGEST = 16
+
+
+def _digest(body: bytes) -> bytes:
+    from hashlib import blake2b
+
+    return blake2b(body, digest_size=_DIGEST).digest()
+
+
+def pack_blob(identity: str, interface: bytes, code: bytes) -> bytes:
+    """Put compiled `code` and what belongs to it into one blob."""
+    parts = (identity.encode(), interface, code)
+    body = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return _MAGIC + _digest(body) + body
+
+
+def unpack_blob(identity: str, blob: bytes) -> tuple[bytes, bytes]:
+    """Return the interface and the code in `blob`. Raises `ModuleCompileError` if it is damaged or not for
+    `identity`.
+    """
+    if not blob.startswith(_MAGIC):
+        if blob[:4] == b"\0asm":
+            raise ModuleCompileError("this is a WebAssembly module, not a compiled one; use compile")
+        raise ModuleCompileError("this is no compiled module: it was not made by serialize() of this library's version")
+    start = len(_MAGIC) + _DIGEST
+    body = blob[start:]
+    if _digest(body) != blob[len(_MAGIC) : start]:
+        raise ModuleCompileError("the compiled module is damaged: its digest differs")
+    parts = []
+    at = 0
+    for _ in range(3):
+        size = int.from_bytes(body[at : at + 8], "little")
+        parts.append(body[at + 8 : at + 8 + size])
+        at += 8 + size
+    found = parts[0].decode()
+    if found != identity:
+        raise ModuleCompileError(
+            f"the compiled module is for another engine or other settings: for {found}, and this is {identity}; compile it again"
+        )
+    return parts[1], parts[2]

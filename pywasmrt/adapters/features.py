@@ -1,0 +1,89 @@
+"""The vocabulary of features: the names that `RuntimeInfo.features` and `RuntimeConfig.features` are made of.
+
+A proposal's name says that modules may use it and that whatever it lets cross into Python can cross. An API feature's
+name says that the library can do it with this engine. Tests and programs ask for features, never for an engine by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import InvalidConfigurationError
+from ..values import shown
+
+__all__ = ["API_FEATURES", "PROPOSALS", "WASMTIME_DEFAULT", "WASMTIME_FIXED", "WASMTIME_PROPOSALS", "allowed_proposals"]
+
+PROPOSALS = frozenset(
+    {
+        # in WebAssembly 2.0
+        "multi-value",
+        "sign-extension",
+        "saturating-float-to-int",
+        "bulk-memory",
+        "reference-types",
+        "mutable-globals",
+        "simd",
+        # in WebAssembly 3.0
+        "relaxed-simd",
+        "tail-call",
+        "multi-memory",
+        "memory64",
+        "extended-const",
+        "exceptions",
+        "function-references",
+        "gc",
+        # beyond
+        "threads",
+        "custom-page-sizes",
+        "wide-arithmetic",
+    }
+)
+
+API_FEATURES = frozenset(
+    {
+        "wat",  # modules in the text format
+        "serialize",  # compiled modules as blobs
+        "trap-frames",  # a trap tells the guest's frames
+        "buffer",  # memoryview(memory)
+        "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
+    }
+)
+
+# What Wasmtime has, shared by the adapters that reach it.
+WASMTIME_PROPOSALS = PROPOSALS
+WASMTIME_DEFAULT = PROPOSALS - {"custom-page-sizes"}
+# Wasmtime has no switch for these, or does not start without them.
+WASMTIME_FIXED = frozenset(
+    {"sign-extension", "saturating-float-to-int", "mutable-globals", "extended-const", "reference-types"}
+)
+
+_NEEDS = {"relaxed-simd": "simd"}
+
+
+def allowed_proposals(
+    asked: Iterable[str] | None,
+    known: frozenset[str],
+    default: frozenset[str],
+    fixed: frozenset[str],
+    engine: str,
+) -> frozenset[str]:
+    """Return the proposals in force where `RuntimeConfig.features` is `asked`.
+
+    `known` are those the engine has, `default` the stable ones, `fixed` those that it cannot turn off. Names of API
+    features are accepted and have no effect, so that one runtime's `info.features` can be asked of another. Raises
+    `InvalidConfigurationError` for any other name, and for a proposal without the one it builds upon.
+    """
+    if asked is None:
+        return default | fixed
+    if isinstance(asked, str) or not all(isinstance(name, str) for name in asked):
+        raise InvalidConfigurationError(f"features is a set of names, not {shown(asked)}")
+    names = frozenset(asked)
+    unknown = names - known - API_FEATURES
+    if unknown:
+        raise InvalidConfigurationError(
+            f"{engine} has no feature {', '.join(sorted(map(repr, unknown)))}; it has {', '.join(sorted(known))}"
+        )
+    for name, base in _NEEDS.items():
+        if name in names and base not in names:
+            raise InvalidConfigurationError(f"the feature {name!r} needs {base!r} too")
+    return (names & known) | fixed

@@ -1,0 +1,441 @@
+"""Wasmtime through its own Python package, by that package's public API only: the fallback where there is no native
+part.
+
+The package aborts the process when asked for the type of anything with a v128 or a reference other than funcref and
+externref in it. So types come from our own reading of the modules; the package is asked only where every function type
+in the store is known to be plain (`WasmtimeStore.type_of`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import (
+    InvalidConfigurationError,
+    ModuleCompileError,
+    ModuleInstantiateError,
+    Trap,
+    UnsupportedFeatureError,
+)
+from ..linking import HostImport
+from ..types import (
+    ExportType,
+    ExternKind,
+    FunctionType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    RuntimeConfig,
+    RuntimeInfo,
+    TableType,
+    ValueType,
+)
+from ..values import shown
+from .base import BaseModule, BaseRuntime, GuardedStore, InstanceState, Life, Tag
+from .features import API_FEATURES, WASMTIME_DEFAULT, WASMTIME_FIXED, WASMTIME_PROPOSALS, allowed_proposals
+from .wasmtime_py_host import CallerState, Unwind, callback, displaced, trap_error
+from .wasmtime_py_objects import (
+    NAME,
+    ODD,
+    Extern,
+    Function,
+    Global,
+    Memory,
+    SharedMemory,
+    Table,
+    kind_of,
+    unsupported,
+)
+from .wasmtime_text import compile_error_text, trap_text
+
+if TYPE_CHECKING:
+    import wasmtime
+
+__all__ = ["NAME", "create", "describe"]
+
+_V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
+
+# v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
+# may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
+_LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits"} | ({"buffer"} if sys.version_info < (3, 12) else set())
+
+_OPTIONS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
+    # option: type, what is valid, how to say it. Named as in wasmtime.Config.
+    "strategy": (str, {"auto", "cranelift"}.__contains__, "'auto' or 'cranelift'"),
+    "cranelift_opt_level": (
+        str,
+        {"none", "speed", "speed_and_size"}.__contains__,
+        "'none', 'speed' or 'speed_and_size'",
+    ),
+    "cranelift_nan_canonicalization": (bool, lambda _: True, "a bool"),
+    "debug_info": (bool, lambda _: True, "a bool"),
+    "parallel_compilation": (bool, lambda _: True, "a bool"),
+    "memory_init_cow": (bool, lambda _: True, "a bool"),
+    # Too little and the package aborts; too much and the guest overruns the thread's own stack.
+    "max_wasm_stack": (int, lambda size: 1 << 14 <= size <= 1 << 22, "an int from 16384 to 4194304"),
+}
+
+_SWITCHES = {
+    "multi-value": "wasm_multi_value",
+    "bulk-memory": "wasm_bulk_memory",
+    "simd": "wasm_simd",
+    "relaxed-simd": "wasm_relaxed_simd",
+    "tail-call": "wasm_tail_call",
+    "multi-memory": "wasm_multi_memory",
+    "memory64": "wasm_memory64",
+    "threads": "wasm_threads",
+    "exceptions": "wasm_exceptions",
+    "function-references": "wasm_function_references",
+    "gc": "wasm_gc",
+    "custom-page-sizes": "wasm_custom_page_sizes",
+    "wide-arithmetic": "wasm_wide_arithmetic",
+}
+
+
+def describe() -> RuntimeInfo:
+    """What there is to say of this runtime, without loading the engine."""
+    from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
+
+    try:
+        found = version("wasmtime") if find_spec("wasmtime") is not None else None
+    except (PackageNotFoundError, ImportError, ValueError):
+        found = None
+    if found is None:
+        return RuntimeInfo(NAME, False, reason="the package 'wasmtime' is not installed; pip install wasmtime")
+    return RuntimeInfo(NAME, True, found, _features(WASMTIME_DEFAULT))
+
+
+def _features(proposals: frozenset[str]) -> frozenset[str]:
+    return (proposals | API_FEATURES) - _LACKING
+
+
+def create(config: RuntimeConfig) -> WasmtimeRuntime:
+    """Make a runtime. Raises `InvalidConfigurationError`, or `ImportError` where the package cannot be loaded."""
+    proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
+    for name, value in config.options.items():
+        if name not in _OPTIONS:
+            raise InvalidConfigurationError(f"{NAME} has no option {name!r}; it has {', '.join(sorted(_OPTIONS))}")
+        kind, valid, wanted = _OPTIONS[name]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)) or not valid(value):
+            raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
+    return WasmtimeRuntime(proposals, dict(config.options))
+
+
+class WasmtimeRuntime(BaseRuntime):
+    def __init__(self, proposals: frozenset[str], options: dict[str, Any]) -> None:
+        import wasmtime
+
+        settings = wasmtime.Config()
+        for proposal, switch in _SWITCHES.items():
+            setattr(settings, switch, proposal in proposals)
+        settings.shared_memory = "threads" in proposals
+        settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
+        for name, value in options.items():
+            setattr(settings, name, value)
+        self._engine = wasmtime.Engine(settings)
+        self._settings = ",".join([*sorted(proposals), *(f"{name}={options[name]}" for name in sorted(options))])
+        self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
+        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals)))
+
+    def _validate(self, data: bytes) -> None:
+        import wasmtime
+
+        try:
+            wasmtime.Module.validate(self._engine, data)
+        except wasmtime.WasmtimeError as error:
+            raise ModuleCompileError(compile_error_text(str(error))) from None
+
+    def _compile(self, data: bytes) -> Any:
+        import wasmtime
+
+        try:
+            return wasmtime.Module(self._engine, data)
+        except wasmtime.WasmtimeError as error:
+            raise ModuleCompileError(compile_error_text(str(error))) from None
+
+    def _text_to_binary(self, text: str) -> bytes:
+        import wasmtime
+
+        try:
+            return bytes(wasmtime.wat2wasm(text))
+        except (wasmtime.WasmtimeError, UnicodeEncodeError) as error:
+            raise ModuleCompileError(compile_error_text(str(error))) from None
+
+    def _identity(self) -> str:
+        import platform
+
+        return f"{NAME} {self.info.version} on {sys.platform} {platform.machine()} with {self._settings}"
+
+    def _deserialize(self, code: bytes) -> Any:
+        import wasmtime
+
+        try:
+            return wasmtime.Module.deserialize(self._engine, code)
+        except wasmtime.WasmtimeError as error:
+            raise ModuleCompileError(compile_error_text(str(error))) from None
+
+    def _make_module(self, handle: Any, data: bytes) -> WasmtimeModule:
+        return WasmtimeModule(self, handle, data)
+
+    def _new_store(self, limits: Limits | None) -> WasmtimeStore:
+        return WasmtimeStore(self, limits)
+
+    def function_type(self, type: FunctionType) -> wasmtime.FuncType:
+        """The package's form of a signature without v128 and odd references."""
+        known = self._function_types.get(type)
+        if known is None:
+            import wasmtime
+
+            params, results = ([val_type(each) for each in types] for types in (type.params, type.results))
+            known = self._function_types[type] = wasmtime.FuncType(params, results)
+        return known
+
+
+def wasmtime_version() -> str:
+    from importlib.metadata import version
+
+    return version("wasmtime")
+
+
+class WasmtimeModule(BaseModule):
+    def _serialize(self) -> bytes:
+        return bytes(self.handle.serialize())
+
+    def plain(self) -> bool:
+        """Whether the package can be asked for the types of all that the module has to show."""
+        interface = self.interface()
+        if any(ODD.intersection(each.params + each.results) for each in interface.function_types):
+            return False
+        shown = [export.type for export in interface.exports]
+        return not any(
+            (isinstance(each, GlobalType) and each.content in ODD)
+            or (isinstance(each, TableType) and (each.element in ODD or each.is_64))
+            for each in shown
+        )
+
+
+class WasmtimeStore(GuardedStore):
+    runtime: WasmtimeRuntime
+
+    def __init__(self, runtime: WasmtimeRuntime, limits: Limits | None) -> None:
+        import wasmtime
+
+        self.handle = wasmtime.Store(runtime._engine)
+        if limits is not None:
+            self.handle.set_limits(
+                *(
+                    -1 if limit is None else limit
+                    for limit in (limits.memory_bytes, limits.table_elements, limits.instances)
+                )
+            )
+        self.parked: BaseException | None = None
+        self.hosts: list[Callable[..., Any]] = []
+        self.views = 0
+        self._modules: list[BaseModule] = []
+        self._plain = True
+        super().__init__(runtime, limits)
+
+    # Externs
+
+    def _memory_new(self, type: MemoryType) -> Memory:
+        import wasmtime
+
+        if type.shared:
+            raise UnsupportedFeatureError(f"{NAME} cannot make or link shared memories", "threads")
+        self._enter(self._life, "store")
+        try:
+            wanted = wasmtime.MemoryType(wasmtime.Limits(type.minimum, type.maximum), type.is_64)
+            return Memory(self, self._life, wasmtime.Memory(self.handle, wanted), type)
+        except wasmtime.WasmtimeError as error:
+            raise ModuleInstantiateError(f"cannot make a {type}: {error}") from None
+        finally:
+            self._leave()
+
+    def _table_new(self, type: TableType, init: Any) -> Table:
+        import wasmtime
+
+        limits = wasmtime.Limits(type.minimum, type.maximum)
+        self._enter(self._life, "store")
+        try:
+            wanted = wasmtime.TableType(val_type(type.element), limits)
+            handle = wasmtime.Table(self.handle, wanted, self.lower(init, type.element, "the table's init"))
+            return Table(self, self._life, handle, type)
+        except wasmtime.WasmtimeError as error:
+            raise ModuleInstantiateError(f"cannot make a {type}: {error}") from None
+        finally:
+            self._leave()
+
+    def _global_new(self, type: GlobalType, value: Any) -> Global:
+        import wasmtime
+
+        if type.content is _V128:
+            raise unsupported(_V128, "globals")
+        self._enter(self._life, "store")
+        try:
+            wanted = wasmtime.GlobalType(val_type(type.content), type.mutable)
+            handle = wasmtime.Global(self.handle, wanted, self.lower(value, type.content, "the global's value"))
+            return Global(self, self._life, handle, type)
+        finally:
+            self._leave()
+
+    def _owns(self, extern: object) -> bool:
+        return isinstance(extern, (Extern, Tag)) and extern.store is self
+
+    def _extern_handle(self, extern: Any) -> Any:
+        if extern.life.ended_by is not None:
+            raise extern.life.error(str(kind_of(extern)))
+        if isinstance(extern, SharedMemory):
+            raise UnsupportedFeatureError(f"{NAME} cannot link shared memories", "threads")
+        return extern.handle
+
+    def _export(self, instance: InstanceState, export: ExportType) -> Any:
+        self._enter(instance.life, "instance")
+        try:
+            if isinstance(instance, CallerState):
+                return instance.caller._find(export.name, export.kind)
+            found = instance.handle.exports(self.handle)[export.name]
+            return self.wrap(instance.life, found, export.kind, export.type, export.name)
+        finally:
+            self._leave()
+
+    def wrap(self, life: Life, handle: Any, kind: ExternKind, type: Any, name: str) -> Any:
+        """Wrap the package's object as an extern of ours."""
+        if kind is ExternKind.FUNCTION:
+            return Function(self, life, handle, type, name)
+        if kind is ExternKind.MEMORY:
+            return (SharedMemory if type.shared else Memory)(self, life, handle, type)
+        if kind is ExternKind.TABLE:
+            return Table(self, life, handle, type)
+        if kind is ExternKind.GLOBAL:
+            return Global(self, life, handle, type)
+        return Tag(self, life, handle, type)
+
+    def type_of(self, handle: Any, kind: ExternKind, name: str | None) -> Any:
+        """The type of an extern that was not found through the exports of a known module. None where it cannot be
+        told.
+        """
+        if not self._plain:
+            # The package must not be asked; every module in the store that exports something of this name agrees, or
+            # nobody knows.
+            known = [module.exports_by_name().get(name) for module in self._modules] if name is not None else []
+            types = {each.type for each in known if each is not None and each.kind is kind}
+            return types.pop() if len(types) == 1 else None
+        found = handle.type() if is_shared(handle) else handle.type(self.handle)
+        if kind is ExternKind.FUNCTION:
+            return FunctionType(value_types(found.params), value_types(found.results))
+        if kind is ExternKind.MEMORY:
+            limits = found.limits
+            return MemoryType(limits.min, limits.max, found.is_64, found.is_shared, found.page_size)
+        if kind is ExternKind.TABLE:
+            return TableType(value_types([found.element])[0], found.limits.min, found.limits.max)
+        if kind is ExternKind.TAG:
+            return FunctionType(value_types(found.functype.params), ())
+        return GlobalType(value_types([found.content])[0], found.mutable)
+
+    # Instances and host functions
+
+    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
+        import wasmtime
+
+        assert isinstance(module, WasmtimeModule)
+        self._modules.append(module)
+        if self._plain and not module.plain():
+            self._plain = False
+        self._enter(instance.life, "instance")
+        try:
+            try:
+                return wasmtime.Instance(self.handle, module.handle, handles)
+            except BaseException as error:
+                if isinstance(error, wasmtime.WasmtimeError) and self.parked is None:
+                    text = compile_error_text(str(error))
+                    failure: BaseException = ModuleInstantiateError(f"cannot instantiate the module: {text}")
+                else:
+                    failure = self.failure(error)
+            try:  # outside of the handler, so that the exception gets no context that it did not have
+                raise failure
+            finally:
+                del failure  # which would hold this frame, and this frame it
+        finally:
+            self._leave()
+
+    def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
+        import wasmtime
+
+        for type in function.type.params + function.type.results:
+            if type in ODD:
+                raise unsupported(type, f"host functions ({function.module}.{function.name})")
+        self._enter(instance.life, "instance")
+        try:
+            type_ = self.runtime.function_type(function.type)
+            return wasmtime.Func(self.handle, type_, callback(self, function, instance), function.pass_caller)
+        finally:
+            self._leave()
+
+    def failure(self, error: BaseException) -> BaseException:
+        """What a call that failed with `error` is to raise: a host function's exception itself, or ours for the
+        package's.
+        """
+        import wasmtime
+
+        parked, self.parked = self.parked, None
+        if not isinstance(error, (Unwind, wasmtime.Trap, wasmtime.WasmtimeError)):
+            return error if parked is None else parked
+        if parked is None and isinstance(error, Unwind):
+            # Another thread's marker took the place of our trap in the package's slot; ours is still in its frame.
+            error = displaced(error)
+        # The package's frames hold its exceptions, which hold the frames: the store would wait for the collector.
+        error.__traceback__ = None
+        if parked is not None:
+            return parked
+        if isinstance(error, wasmtime.Trap):
+            return trap_error(error)
+        return Trap(trap_text(str(error)))
+
+    # Values
+
+    def lower(self, value: Any, type: ValueType, where: str) -> Any:
+        """Turn a value as `to_wasm` gives it into the package's."""
+        if type is _EXTERNREF:
+            import wasmtime
+
+            return wasmtime.Val.externref(value)
+        if type is _FUNCREF and value is not None:
+            if not isinstance(value, Function) or value.store is not self:
+                raise TypeError(f"{where}: {shown(value)} belongs to another store")
+            if value.life.ended_by is not None:
+                raise value.life.error("function")
+            return value.handle
+        return value
+
+    def lift(self, value: Any, type: ValueType) -> Any:
+        """Turn the package's value into ours."""
+        if type is _FUNCREF and value is not None:
+            return Function(self, self._life, value, None, "<funcref>")
+        return value
+
+    def _idle(self) -> bool:
+        return self.views == 0 and super()._idle()
+
+    def _free(self) -> None:
+        self.handle.close()
+        self.hosts.clear()
+
+
+def is_shared(handle: Any) -> bool:
+    import wasmtime
+
+    return isinstance(handle, wasmtime.SharedMemory)
+
+
+def value_types(found: list[Any]) -> tuple[ValueType, ...]:
+    return tuple(_EXTERNREF if str(each) == "anyref" else ValueType(str(each)) for each in found)
+
+
+def val_type(type: ValueType) -> wasmtime.ValType:
+    import wasmtime
+
+    value_type: wasmtime.ValType = getattr(wasmtime.ValType, type.value)()
+    return value_type

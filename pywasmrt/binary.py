@@ -1,0 +1,407 @@
+"""Reading what a module imports and exports from its binary form, without an engine.
+
+For modules that an engine has validated: what is read is read strictly, but function bodies and instructions are not
+looked at. One pass, since an interpreter starts in microseconds and must not wait for this. (Core specification 3.0,
+chapter 5.)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .errors import ModuleCompileError
+from .types import (
+    ExportType,
+    ExternKind,
+    FunctionType,
+    GlobalType,
+    ImportType,
+    MemoryType,
+    TableType,
+    ValueType,
+)
+
+__all__ = ["Interface", "interface_only", "read_interface"]
+
+_HEADER = b"\0asm\1\0\0\0"
+_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG = 1, 2, 3, 4, 5, 6, 7, 13
+_INTERFACE = frozenset((_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG))
+_KINDS = (ExternKind.FUNCTION, ExternKind.TABLE, ExternKind.MEMORY, ExternKind.GLOBAL, ExternKind.TAG)
+
+_REF = ValueType.REF
+_VALUE_TYPES = {
+    0x7F: ValueType.I32,
+    0x7E: ValueType.I64,
+    0x7D: ValueType.F32,
+    0x7C: ValueType.F64,
+    0x7B: ValueType.V128,
+    0x70: ValueType.FUNCREF,
+    0x6F: ValueType.EXTERNREF,
+    # nullexnref, nullref, nullexternref, nullfuncref, anyref, eqref, i31ref, structref, arrayref, exnref
+    **dict.fromkeys((0x74, 0x71, 0x72, 0x73, 0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x69), _REF),
+}
+
+# Signatures repeat within and between modules; the bytes of one find the record that was made before. Bounded, since
+# modules may come from anywhere.
+_seen: dict[bytes, FunctionType] = {}
+_SEEN_MAX = 4096
+
+
+class Interface(NamedTuple):
+    """What a module asks for and offers, each in the module's order, and every function type that it declares."""
+
+    imports: tuple[ImportType, ...]
+    exports: tuple[ExportType, ...]
+    function_types: tuple[FunctionType, ...] = ()
+
+
+def read_interface(data: bytes) -> Interface:
+    """Read the imports and exports of a validated module. Raises `ModuleCompileError` where `data` is malformed."""
+    try:
+        return _Reader(data).interface()
+    except IndexError:
+        raise ModuleCompileError(f"malformed module: it ends too early, after {len(data)} bytes") from None
+    except UnicodeDecodeError as error:
+        raise ModuleCompileError(f"malformed module: a name is not UTF-8: {error}") from None
+
+
+def interface_only(data: bytes) -> bytes:
+    """Return `data` without the sections that `read_interface` does not need, for keeping beside compiled code."""
+    parts = [_HEADER]
+    try:
+        for start, id, _, end in _sections(data):
+            if id in _INTERFACE:
+                parts.append(data[start:end])
+    except IndexError:
+        raise ModuleCompileError(f"malformed module: it ends too early, after {len(data)} bytes") from None
+    return b"".join(parts)
+
+
+def _leb(data: bytes, at: int) -> tuple[int, int]:
+    """The unsigned LEB128 number at `at`, and where it ends."""
+    byte = data[at]
+    at += 1
+    if byte < 0x80:
+        return byte, at
+    value = byte & 0x7F
+    shift = 7
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ModuleCompileError(f"malformed module: a number at byte {at} is too long")
+
+
+def _skip_leb(data: bytes, at: int) -> int:
+    end = at + 10
+    while data[at] >= 0x80:
+        at += 1
+        if at == end:
+            raise ModuleCompileError(f"malformed module: a number at byte {at} is too long")
+    return at + 1
+
+
+def _sections(data: bytes) -> list[tuple[int, int, int, int]]:
+    """Every section as (start, id, start of its content, end)."""
+    if data[:8] != _HEADER:
+        raise ModuleCompileError(f"not a WebAssembly module of version 1: it begins with {data[:8]!r}")
+    found = []
+    at, total = 8, len(data)
+    while at < total:
+        start = at
+        id = data[at]
+        size = data[at + 1]
+        at += 2
+        if size >= 0x80:
+            size, at = _leb(data, at - 1)
+        end = at + size
+        if end > total:
+            raise ModuleCompileError(f"malformed module: the section at byte {start} reaches beyond the end")
+        found.append((start, id, at, end))
+        at = end
+    return found
+
+
+class _Reader:
+    """One reading of one module. Index spaces are filled with the imports first, then on demand for exports."""
+
+    __slots__ = ("at", "data", "types", "where")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.where: dict[int, tuple[int, int]] = {}
+        self.types: list[FunctionType | None] = []  # None: not a function type
+        self.at = 0
+
+    def interface(self) -> Interface:
+        where = self.where
+        for _, id, begin, end in _sections(self.data):
+            if id in _INTERFACE:
+                if id in where:
+                    raise ModuleCompileError(f"malformed module: section {id} occurs twice")
+                where[id] = (begin, end)
+        if _TYPE in where:
+            self._read_types()
+        imports = self._read_imports() if _IMPORT in where else ()
+        exports = self._read_exports(imports) if _EXPORT in where else ()
+        return Interface(imports, exports, tuple([type for type in self.types if type is not None]))
+
+    def _number(self) -> int:
+        byte = self.data[self.at]
+        if byte < 0x80:
+            self.at += 1
+            return byte
+        value, self.at = _leb(self.data, self.at)
+        return value
+
+    def _finished(self, id: int) -> None:
+        if self.at != self.where[id][1]:
+            raise ModuleCompileError(f"malformed module: section {id} does not end where it says")
+
+    # Types
+
+    def _read_types(self) -> None:
+        self.at = self.where[_TYPE][0]
+        data = self.data
+        for _ in range(self._number()):
+            if data[self.at] == 0x60:
+                self._function_type()
+            elif data[self.at] == 0x4E:  # a recursion group
+                self.at += 1
+                for _ in range(self._number()):
+                    self._sub_type()
+            else:
+                self._sub_type()
+        self._finished(_TYPE)
+
+    def _sub_type(self) -> None:
+        data = self.data
+        if data[self.at] in (0x50, 0x4F):  # open or final, with its supertypes
+            self.at += 1
+            for _ in range(self._number()):
+                self.at = _skip_leb(data, self.at)
+        form = data[self.at]
+        if form == 0x60:
+            self._function_type()
+            return
+        self.at += 1
+        if form == 0x5F:
+            for _ in range(self._number()):
+                self._field_type()
+        elif form == 0x5E:
+            self._field_type()
+        else:
+            raise ModuleCompileError(f"malformed module: unknown type form 0x{form:02x} at byte {self.at - 1}")
+        self.types.append(None)
+
+    def _field_type(self) -> None:
+        if self.data[self.at] in (0x78, 0x77):  # i8, i16
+            self.at += 1
+        else:
+            self._value_type()
+        self.at += 1  # mutability
+
+    def _function_type(self) -> None:
+        """Read one function type, at its 0x60: in one step if all its value types are single bytes, as most are."""
+        data = self.data
+        start = self.at
+        count = data[start + 1]
+        middle = start + 2 + count
+        end = middle + 1 + data[middle] if count < 0x80 and middle < len(data) else 0
+        key = data[start:end]
+        known = _seen.get(key)
+        if known is not None:
+            self.types.append(known)
+            self.at = end
+            return
+        self.at = start + 1
+        params = tuple([self._value_type() for _ in range(self._number())])
+        results = tuple([self._value_type() for _ in range(self._number())])
+        type = FunctionType(params, results)
+        if self.at == end and len(_seen) < _SEEN_MAX:
+            _seen[key] = type
+        self.types.append(type)
+
+    def _value_type(self) -> ValueType:
+        at = self.at
+        byte = self.data[at]
+        self.at = at + 1
+        type = _VALUE_TYPES.get(byte)
+        if type is not None:
+            return type
+        if byte == 0x63 or byte == 0x64:  # (ref null heaptype), (ref heaptype)
+            heap = self.data[at + 1]
+            self.at = _skip_leb(self.data, at + 1)
+            if byte == 0x63 and (heap == 0x70 or heap == 0x6F):
+                return _VALUE_TYPES[heap]
+            return _REF
+        raise ModuleCompileError(f"malformed module: unknown value type 0x{byte:02x} at byte {at}")
+
+    def _type_at(self, index: int) -> FunctionType:
+        type = self.types[index] if index < len(self.types) else None
+        if type is None:
+            raise ModuleCompileError(f"malformed module: type {index} is not a function type")
+        return type
+
+    def _limits(self, flags: int) -> tuple[int, int | None]:
+        minimum = self._number()
+        return minimum, self._number() if flags & 1 else None
+
+    def _memory_type(self) -> MemoryType:
+        flags = self.data[self.at]
+        self.at += 1
+        if flags > 15:
+            raise ModuleCompileError(f"malformed module: unknown memory flags 0x{flags:02x} at byte {self.at - 1}")
+        minimum, maximum = self._limits(flags)
+        if flags < 2:
+            return MemoryType(minimum, maximum)
+        page_size = 65536
+        if flags & 8:
+            exponent = self._number()
+            if exponent > 64:
+                raise ModuleCompileError(f"malformed module: page size 2**{exponent} at byte {self.at}")
+            page_size = 1 << exponent
+        return MemoryType(minimum, maximum, bool(flags & 4), bool(flags & 2), page_size)
+
+    def _table_type(self) -> TableType:
+        element = self._value_type()
+        flags = self.data[self.at]
+        self.at += 1
+        if flags > 7:
+            raise ModuleCompileError(f"malformed module: unknown table flags 0x{flags:02x} at byte {self.at - 1}")
+        minimum, maximum = self._limits(flags)
+        return TableType(element, minimum, maximum, bool(flags & 4))
+
+    def _global_type(self) -> GlobalType:
+        content = self._value_type()
+        mutable = self.data[self.at]
+        self.at += 1
+        if mutable > 1:
+            raise ModuleCompileError(f"malformed module: unknown mutability at byte {self.at - 1}")
+        return GlobalType(content, mutable == 1)
+
+    def _tag_type(self) -> FunctionType:
+        self.at += 1  # the attribute: exception
+        return self._type_at(self._number())
+
+    # Imports and exports
+
+    def _name(self) -> str:
+        size = self._number()
+        at = self.at
+        self.at = end = at + size
+        if end > len(self.data):
+            raise IndexError
+        return str(self.data[at:end], "utf-8")
+
+    def _read_imports(self) -> tuple[ImportType, ...]:
+        self.at = self.where[_IMPORT][0]
+        imports = []
+        for _ in range(self._number()):
+            module = self._name()
+            name = self._name()
+            kind = self.data[self.at]
+            self.at += 1
+            type: FunctionType | MemoryType | TableType | GlobalType
+            if kind == 0:
+                type = self._type_at(self._number())
+            elif kind == 1:
+                type = self._table_type()
+            elif kind == 2:
+                type = self._memory_type()
+            elif kind == 3:
+                type = self._global_type()
+            elif kind == 4:
+                type = self._tag_type()
+            else:
+                raise ModuleCompileError(f"malformed module: unknown import kind {kind} at byte {self.at - 1}")
+            imports.append(ImportType(module, name, _KINDS[kind], type))
+        self._finished(_IMPORT)
+        return tuple(imports)
+
+    def _read_exports(self, imports: tuple[ImportType, ...]) -> tuple[ExportType, ...]:
+        self.at = self.where[_EXPORT][0]
+        wanted = []
+        for _ in range(self._number()):
+            name = self._name()
+            kind = self.data[self.at]
+            self.at += 1
+            if kind > 4:
+                raise ModuleCompileError(f"malformed module: unknown export kind {kind} at byte {self.at - 1}")
+            wanted.append((name, kind, self._number()))
+        self._finished(_EXPORT)
+        spaces: list[list[FunctionType | MemoryType | TableType | GlobalType] | None] = [None] * 5
+        exports = []
+        for name, kind, index in wanted:
+            space = spaces[kind]
+            if space is None:
+                space = [item.type for item in imports if item.kind is _KINDS[kind]]
+                self._define(kind, space, max([item[2] for item in wanted if item[1] == kind]))
+                spaces[kind] = space
+            if index >= len(space):
+                raise ModuleCompileError(
+                    f"malformed module: export {name!r} names {_KINDS[kind]} {index}, which is not there"
+                )
+            exports.append(ExportType(name, _KINDS[kind], space[index]))
+        return tuple(exports)
+
+    def _define(self, kind: int, space: list[FunctionType | MemoryType | TableType | GlobalType], last: int) -> None:
+        """Append to the imports in `space` what the module defines of `kind`, up to the index `last`."""
+        id = (_FUNCTION, _TABLE, _MEMORY, _GLOBAL, _TAG)[kind]
+        if id not in self.where:
+            return
+        self.at, end = self.where[id]
+        count = min(self._number(), last + 1 - len(space))
+        for _ in range(count):
+            if self.at >= end:
+                raise IndexError
+            if kind == 0:
+                space.append(self._type_at(self._number()))
+            elif kind == 1:
+                if self.data[self.at] == 0x40:  # 0x40 0x00: a table with an initial value
+                    self.at += 2
+                    space.append(self._table_type())
+                    self._skip_expression()
+                else:
+                    space.append(self._table_type())
+            elif kind == 2:
+                space.append(self._memory_type())
+            elif kind == 3:
+                space.append(self._global_type())
+                self._skip_expression()
+            else:
+                space.append(self._tag_type())
+
+    def _skip_expression(self) -> None:
+        """Skip a constant expression, to behind its `end`."""
+        data = self.data
+        while True:
+            opcode = data[self.at]
+            self.at += 1
+            if opcode == 0x0B:
+                return
+            if opcode in (0x41, 0x42, 0x23, 0xD0, 0xD2):  # i32.const, i64.const, global.get, ref.null, ref.func
+                self.at = _skip_leb(data, self.at)
+            elif opcode == 0x43:
+                self.at += 4
+            elif opcode == 0x44:
+                self.at += 8
+            elif opcode in (0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E):  # add, sub, mul of i32 and i64
+                pass
+            elif opcode == 0xFD and self._number() == 12:  # v128.const
+                self.at += 16
+            elif opcode == 0xFB:
+                operation = self._number()
+                # struct.new, .new_default, array.new, .new_default, .new_fixed, any.convert_extern, extern.convert_any,
+                # ref.i31
+                operands = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}.get(operation)
+                if operands is None:
+                    raise ModuleCompileError(f"malformed module: no constant expression at byte {self.at}")
+                for _ in range(operands):
+                    self.at = _skip_leb(data, self.at)
+            else:
+                raise ModuleCompileError(f"malformed module: no constant expression at byte {self.at - 1}")

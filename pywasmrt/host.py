@@ -1,0 +1,379 @@
+"""Python functions offered to guests, and what their annotations say about WebAssembly types."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
+
+from . import protocols
+from . import types as wasm_types
+from .errors import HostFunctionNotFoundError
+from .types import FunctionType, HostFunction, LooseType, ValueType
+from .values import did_you_mean, shown
+
+if TYPE_CHECKING:
+    from inspect import Parameter, Signature
+
+__all__ = ["HostModule", "host_function_from_callable", "resolve"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_Type = Union[ValueType, LooseType]
+
+_LOOSE: dict[Any, LooseType] = {
+    int: LooseType.INT,
+    float: LooseType.FLOAT,
+    bytes: LooseType.BYTES,
+    Any: LooseType.ANY,
+    object: LooseType.ANY,
+}
+
+# Names that annotations kept as text may use without their module having them at run time (imports for type checkers
+# only).
+_KNOWN_NAMES: dict[str, Any] = {
+    "Caller": protocols.Caller,
+    "FunctionInstance": protocols.FunctionInstance,
+    **{name: getattr(wasm_types, name) for name in ("i32", "i64", "f32", "f64", "v128", "funcref", "externref")},
+}
+
+
+class HostModule:
+    """Host functions under one module name, to be passed to `Runtime.instantiate`.
+
+    The WebAssembly types come from the annotations: exact ones (`i32`, `i64`, `f32`, `f64`, `v128`, `funcref`,
+    `externref`) must equal the guest's import; loose ones (`int`, `float`, `bytes`, `Any`, or none at all) take what
+    the guest declares. A first parameter annotated `Caller` receives the calling instance.
+
+        env = HostModule("env")
+
+        @env.function
+        def add_one(x: i32) -> i32:
+            return x + 1
+
+    A host module holds no engine's objects: it may serve any number of instances of any runtime. Adding functions while
+    another thread instantiates with it is not supported.
+    """
+
+    def __init__(self, name: str = "env") -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a host module is a str, not {shown(name)}")
+        self._name = name
+        self._functions: dict[str, HostFunction] = {}
+        self._view = MappingProxyType(self._functions)
+
+    @property
+    def name(self) -> str:
+        """The module name that guests import from."""
+        return self._name
+
+    @property
+    def functions(self) -> Mapping[str, HostFunction]:
+        """The functions by name; read-only."""
+        return self._view
+
+    @overload
+    def function(self, fn: F, /) -> F: ...
+
+    @overload
+    def function(self, fn: None = None, /, *, name: str | None = None) -> Callable[[F], F]: ...
+
+    def function(self, fn: Any = None, /, *, name: str | None = None) -> Any:
+        """Offer the decorated function, by its own name or by `name`. The function itself is returned unchanged.
+
+        Raises `TypeError` for an annotation that is no WebAssembly type, and `ValueError` for a name that is taken.
+        """
+        if fn is None:
+            names = sys._getframe(1).f_locals
+
+            def decorate(fn: F) -> F:
+                self._add(_described(_name_of(fn) if name is None else name, fn, names))
+                return fn
+
+            return decorate
+        self._add(_described(_name_of(fn) if name is None else name, fn, sys._getframe(1).f_locals))
+        return fn
+
+    def add_function(
+        self,
+        name: str,
+        params: Iterable[ValueType],
+        results: Iterable[ValueType],
+        fn: Callable[..., Any],
+        *,
+        pass_caller: bool | None = None,
+    ) -> None:
+        """Offer `fn` as `name` with exactly these types, whatever its annotations say.
+
+        `pass_caller` hands the calling instance over as the first argument; None decides it from the annotation of the
+        first parameter. Raises `TypeError` for what is no type or no callable, and `ValueError` for a name that is
+        taken.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a host function is a str, not {shown(name)}")
+        if not callable(fn):
+            raise TypeError(f"host function {name!r} must be callable, not {shown(fn)}")
+        if pass_caller is None:
+            pass_caller = _wants_caller(fn, sys._getframe(1).f_locals)
+        self._add(HostFunction(name, fn, _checked(name, params), _checked(name, results), bool(pass_caller)))
+
+    def _add(self, function: HostFunction) -> None:
+        if function.name in self._functions:
+            raise ValueError(f"host module {self._name!r} has a function {function.name!r} already")
+        self._functions[function.name] = function
+
+    def get(self, name: str) -> HostFunction:
+        """The function of that name. Raises `HostFunctionNotFoundError`, which lists what there is."""
+        try:
+            return self._functions[name]
+        except KeyError:
+            known = ", ".join(sorted(self._functions)) or "nothing"
+            hint = did_you_mean(name, self._functions) if isinstance(name, str) else ""
+            raise HostFunctionNotFoundError(
+                f"host module {self._name!r} has no function {name!r}, only {known}{hint}"
+            ) from None
+
+    __getitem__ = get
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._functions
+
+    def __repr__(self) -> str:
+        return f"<HostModule {self._name!r} functions={list(self._functions)}>"
+
+
+def _checked(name: str, types: Iterable[ValueType]) -> tuple[ValueType, ...]:
+    listed = tuple(types)
+    for type in listed:
+        if not isinstance(type, ValueType) or type is ValueType.REF:
+            raise TypeError(
+                f"host function {name!r}: a parameter or result is a ValueType such as ValueType.I32, not {shown(type)}"
+            )
+    return listed
+
+
+def _name_of(fn: Any) -> str:
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{shown(fn)} has no name to be offered by; pass name=...")
+    return name
+
+
+def host_function_from_callable(name: str, fn: Callable[..., Any]) -> HostFunction:
+    """Describe a plain callable by its annotations, as `HostModule.function` does."""
+    return _described(name, fn, {})
+
+
+def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
+    """Return the signature by which a guest that imports `function` as `wanted` calls it.
+
+    Raises `TypeError` saying why it does not fit: an exact type must be equal, a loose one must admit the guest's, and
+    the number of parameters and results must agree.
+    """
+    for type in wanted.params + wanted.results:
+        if type is ValueType.REF:
+            raise TypeError("Python functions cannot take or return references of this type")
+    params = function.params
+    if params is None:
+        _check_takes(function, len(wanted.params))
+    elif len(params) != len(wanted.params) and not _takes_fewer(function, len(wanted.params)):
+        raise TypeError(f"it takes {_listed(params)}, the guest passes {_listed(wanted.params)}")
+    else:
+        for n, (has, type) in enumerate(zip(params, wanted.params, strict=False), 1):
+            if not _admits(has, type):
+                raise TypeError(f"its parameter {n} is {has}, the guest passes {type}")
+    results = function.results
+    if results is not None:
+        if len(results) != len(wanted.results):
+            raise TypeError(f"it returns {_listed(results)}, the guest wants {_listed(wanted.results)}")
+        for n, (has, type) in enumerate(zip(results, wanted.results, strict=True), 1):
+            if not _admits(has, type):
+                raise TypeError(f"its result {n} is {has}, the guest wants {type}")
+    return wanted
+
+
+def _admits(has: _Type, wanted: ValueType) -> bool:
+    return has is wanted or (isinstance(has, LooseType) and wanted in has.value)
+
+
+def _listed(types: tuple[_Type, ...]) -> str:
+    return f"({', '.join(map(str, types))})"
+
+
+def _takes_fewer(function: HostFunction, count: int) -> bool:
+    """Whether the parameters beyond the first `count` have defaults."""
+    params = function.params
+    if params is None or count > len(params):
+        return False
+    try:
+        _check_takes(function, count)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_takes(function: HostFunction, count: int) -> None:
+    signature = _signature(function.callable)
+    if signature is None:
+        return
+    try:
+        signature.bind(*[None] * (count + function.pass_caller))
+    except TypeError as error:
+        raise TypeError(
+            f"the guest passes {count} argument{'' if count == 1 else 's'}, and it takes others: {error}"
+        ) from None
+
+
+def _signature(fn: Callable[..., Any]) -> Signature | None:
+    import inspect
+
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return None
+
+
+class _Scope:
+    """Where annotations that are kept as text are looked up: where the function was defined, then where it was
+    offered.
+    """
+
+    def __init__(self, fn: Callable[..., Any], names: Mapping[str, Any]) -> None:
+        from inspect import unwrap
+
+        inner: Any = unwrap(fn)
+        while hasattr(inner, "func"):  # functools.partial
+            inner = unwrap(inner.func)
+        if not hasattr(inner, "__globals__"):
+            inner = getattr(inner, "__func__", None) or getattr(type(inner), "__call__", inner)  # noqa: B004
+        self._globals: dict[str, Any] = getattr(inner, "__globals__", {})
+        self._here = names
+        self._names: dict[str, Any] | None = None
+
+    def value(self, annotation: object) -> Any:
+        """The annotation's value. Raises whatever evaluating its text raises."""
+        while isinstance(annotation, str):
+            if self._names is None:
+                self._names = {**_KNOWN_NAMES, **self._globals, **self._here}
+            annotation = eval(annotation, {}, self._names)
+        return annotation
+
+
+def _described(name: str, fn: Callable[..., Any], names: Mapping[str, Any]) -> HostFunction:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a host function is a str, not {shown(name)}")
+    if not callable(fn):
+        raise TypeError(f"host function {name!r} must be callable, not {shown(fn)}")
+    signature = _signature(fn)
+    if signature is None:
+        return HostFunction(name, fn)
+    scope = _Scope(fn, names)
+    params: list[_Type] = []
+    pass_caller = any_number = False
+    empty = signature.empty
+    for n, param in enumerate(signature.parameters.values()):
+        if param.kind is param.VAR_POSITIONAL:
+            if param.annotation is not empty and not isinstance(_param_type(name, param, scope), LooseType):
+                _refuse(name, f"*{param.name}", "exact types of *args")
+            any_number = True
+        elif param.kind is param.KEYWORD_ONLY:
+            if param.default is empty:
+                _refuse(name, param.name, "keyword-only parameters without a default")
+        elif param.kind is not param.VAR_KEYWORD:
+            if n == 0 and param.annotation is not empty and _is_caller(name, param, scope):
+                pass_caller = True
+            else:
+                params.append(_param_type(name, param, scope))
+    if any_number:
+        if not all(type is LooseType.ANY for type in params):
+            _refuse(name, params, "annotated parameters together with *args")
+        return HostFunction(name, fn, None, _result_types(name, signature, scope), pass_caller)
+    return HostFunction(name, fn, tuple(params), _result_types(name, signature, scope), pass_caller)
+
+
+def _wants_caller(fn: Callable[..., Any], names: Mapping[str, Any]) -> bool:
+    signature = _signature(fn)
+    if signature is None:
+        return False
+    for param in signature.parameters.values():
+        if param.annotation is signature.empty:
+            return False
+        try:
+            return _Scope(fn, names).value(param.annotation) is protocols.Caller
+        except Exception:  # an annotation that cannot be evaluated is no obstacle where the types are given
+            return False
+    return False
+
+
+def _is_caller(name: str, param: Parameter, scope: _Scope) -> bool:
+    return _value(name, param.name, param.annotation, scope) is protocols.Caller
+
+
+def _value(name: str, part: str, annotation: object, scope: _Scope) -> Any:
+    try:
+        return scope.value(annotation)
+    except Exception as error:
+        raise TypeError(
+            f"host function {name!r}: the annotation {annotation!r} of {part} cannot be evaluated ({error}); "
+            "give the types with add_function instead"
+        ) from None
+
+
+def _param_type(name: str, param: Parameter, scope: _Scope) -> _Type:
+    if param.annotation is param.empty:
+        return LooseType.ANY
+    value = _value(name, param.name, param.annotation, scope)
+    type = _type(value)
+    if type is None:
+        if value is protocols.Caller:
+            _refuse(name, param.name, "Caller anywhere but as the first parameter")
+        _refuse(name, param.name, shown_annotation(value))
+    return type
+
+
+def _result_types(name: str, signature: Signature, scope: _Scope) -> tuple[_Type, ...] | None:
+    if signature.return_annotation is signature.empty:
+        return None
+    value = _value(name, "the result", signature.return_annotation, scope)
+    if value is None or value is type(None):
+        return ()
+    if value is NoReturn or value is Any or value is object or value is tuple or str(value) == "typing.Never":
+        return None
+    if get_origin(value) is tuple:
+        items = get_args(value)
+        if len(items) == 2 and items[1] is Ellipsis:
+            return None
+        types = []
+        for item in () if items == ((),) else items:
+            of_item = _type(item)
+            if of_item is None:
+                _refuse(name, "the result", shown_annotation(item))
+            types.append(of_item)
+        return tuple(types)
+    single = _type(value)
+    if single is None:
+        _refuse(name, "the result", shown_annotation(value))
+    return (single,)
+
+
+def _type(value: Any) -> _Type | None:
+    if get_origin(value) is Annotated:
+        for extra in get_args(value)[1:]:
+            if isinstance(extra, ValueType):
+                return extra
+        return _type(get_args(value)[0])
+    try:
+        return _LOOSE.get(value)
+    except TypeError:  # unhashable
+        return None
+
+
+def shown_annotation(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)
+
+
+def _refuse(name: str, part: object, what: str) -> NoReturn:
+    raise TypeError(
+        f"host function {name!r}: {part} cannot have {what}; annotate with i32, i64, f32, f64, v128, funcref or externref, "
+        "with int, float, bytes, Any or nothing, or give the types with add_function"
+    )

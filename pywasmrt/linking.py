@@ -1,0 +1,238 @@
+"""Finding what a module imports among what was provided, by WebAssembly's rules of import matching.
+
+The outcome is engine-neutral: for every import either a Python callable with its exact signature, or an extern to hand
+over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .errors import ModuleInstantiateError
+from .host import HostModule, host_function_from_callable, resolve
+from .types import (
+    ExternKind,
+    FunctionType,
+    GlobalType,
+    HostFunction,
+    ImportType,
+    MemoryType,
+    TableType,
+    ValueType,
+)
+from .values import did_you_mean, shown
+
+__all__ = ["HostImport", "extern_kind", "resolve_imports"]
+
+_REF = ValueType.REF
+_MISSING: Any = object()
+
+
+class HostImport(NamedTuple):
+    """One import that a Python function serves, with the exact signature the guest calls it by."""
+
+    module: str
+    name: str
+    callable: Callable[..., Any]
+    type: FunctionType
+    pass_caller: bool
+
+
+def resolve_imports(
+    imports: Sequence[ImportType],
+    providers: Sequence[object],
+    check_extern: Callable[[ImportType, object], str | None],
+) -> list[HostImport | Any]:
+    """Return what serves each of `imports`, in their order: a `HostImport` or an extern.
+
+    The first of `providers` that has a name serves it. `check_extern` is the adapter's veto: the reason why an extern
+    of the right type cannot be used, or None. Raises `TypeError` for a provider of the wrong kind, and one
+    `ModuleInstantiateError` that lists every import which is missing or does not match.
+    """
+    spaces = [_namespaces(provider) for provider in providers]
+    found: list[HostImport | Any] = []
+    problems: list[str] = []
+    for wanted in imports:
+        value = _find(spaces, wanted.module, wanted.name)
+        if value is _MISSING:
+            problems.append(f"{wanted} is not provided{_suggestion(spaces, wanted)}")
+            continue
+        served, reason = _match(wanted, value, check_extern)
+        if reason is None:
+            found.append(served)
+        else:
+            problems.append(f"{wanted} {reason}")
+    if problems:
+        count = "1 import does" if len(problems) == 1 else f"{len(problems)} imports do"
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise ModuleInstantiateError(f"cannot instantiate the module: {count} not fit{listed}", problems)
+    return found
+
+
+# A namespace is a provider made uniform: module name to something that `_field` can look a field up in.
+_Namespace = Mapping[str, Any]
+
+
+def _namespaces(provider: object) -> _Namespace:
+    if isinstance(provider, HostModule):
+        return {provider.name: provider}
+    if isinstance(provider, Mapping):
+        for module, fields in provider.items():
+            if not isinstance(module, str):
+                raise TypeError(f"an import mapping has module names as keys, not {shown(module)}")
+            if not _is_namespace(fields):
+                raise TypeError(
+                    f"imports for module {module!r} are a mapping of field to extern or callable, a HostModule, or an "
+                    f"instance; not {shown(fields)}"
+                )
+        return provider
+    if _is_exporting(provider):
+        raise TypeError('an instance provides imports under a module name: pass {"name": instance}')
+    if _is_host_module(provider):
+        return {provider.name: provider}  # type: ignore[attr-defined]
+    raise TypeError(
+        "an import provider is a HostModule, or a mapping of module name to a mapping of field to extern or callable, a "
+        f"HostModule, or an instance; not {shown(provider)}"
+    )
+
+
+def _is_namespace(fields: object) -> bool:
+    return isinstance(fields, (HostModule, Mapping)) or _is_exporting(fields) or _is_host_module(fields)
+
+
+def _is_exporting(value: object) -> bool:
+    return hasattr(type(value), "exports") and hasattr(type(value), "function")
+
+
+def _is_host_module(value: object) -> bool:
+    """A host module that is not ours: whatever has a name and its functions in a mapping."""
+    return isinstance(getattr(value, "functions", None), Mapping) and isinstance(getattr(value, "name", None), str)
+
+
+def _field(fields: Any, name: str) -> Any:
+    if isinstance(fields, HostModule):
+        return fields.functions.get(name, _MISSING)
+    if isinstance(fields, Mapping):
+        return fields.get(name, _MISSING)
+    if _is_exporting(fields):
+        exports = fields.exports
+        return exports[name] if name in exports else _MISSING  # noqa: SIM401: exports are no mapping
+    return fields.functions.get(name, _MISSING)
+
+
+def _field_names(fields: Any) -> Iterable[str]:
+    if isinstance(fields, Mapping):
+        return [name for name in fields if isinstance(name, str)]
+    if _is_exporting(fields):
+        return list(fields.exports)
+    return list(fields.functions)
+
+
+def _find(spaces: Sequence[_Namespace], module: str, name: str) -> Any:
+    for space in spaces:
+        fields = space.get(module, _MISSING)
+        if fields is not _MISSING:
+            value = _field(fields, name)
+            if value is not _MISSING:
+                return value
+    return _MISSING
+
+
+def _suggestion(spaces: Sequence[_Namespace], wanted: ImportType) -> str:
+    fields = [space[wanted.module] for space in spaces if wanted.module in space]
+    if not fields:
+        modules = sorted({name for space in spaces for name in space})
+        if not modules:
+            return ""
+        known = ", ".join(map(repr, modules[:8]))
+        return f": there is no module {wanted.module!r} among {known}{did_you_mean(wanted.module, modules)}"
+    return did_you_mean(wanted.name, [name for each in fields for name in _field_names(each)])
+
+
+def extern_kind(value: object) -> ExternKind | None:
+    """What kind of extern `value` is, or None if it is none."""
+    type_ = getattr(value, "type", None)
+    if isinstance(type_, FunctionType):
+        return ExternKind.FUNCTION if callable(value) else ExternKind.TAG
+    if isinstance(type_, MemoryType):
+        return ExternKind.MEMORY
+    if isinstance(type_, TableType):
+        return ExternKind.TABLE
+    if isinstance(type_, GlobalType):
+        return ExternKind.GLOBAL
+    return None
+
+
+def _match(
+    wanted: ImportType, value: Any, check_extern: Callable[[ImportType, object], str | None]
+) -> tuple[Any, str | None]:
+    if isinstance(value, HostFunction):
+        return _match_host(wanted, value)
+    kind = extern_kind(value)
+    if kind is None:
+        if wanted.kind is ExternKind.FUNCTION and callable(value):
+            try:
+                function = host_function_from_callable(wanted.name, value)
+            except (TypeError, ValueError) as error:
+                return None, f"cannot be served by {shown(value)}: {error}"
+            return _match_host(wanted, function)
+        return None, f"was given {shown(value)}{_how_to_make(wanted)}"
+    if kind is not wanted.kind:
+        return None, f"was given a {kind}"
+    return value, _mismatch(wanted.type, value) or check_extern(wanted, value)
+
+
+def _match_host(wanted: ImportType, function: HostFunction) -> tuple[Any, str | None]:
+    if not isinstance(wanted.type, FunctionType) or wanted.kind is not ExternKind.FUNCTION:
+        return None, f"was given a host function{_how_to_make(wanted)}"
+    try:
+        type_ = resolve(function, wanted.type)
+    except (TypeError, ValueError) as error:
+        return None, f"does not fit its host function: {error}"
+    return HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller), None
+
+
+def _how_to_make(wanted: ImportType) -> str:
+    if wanted.kind is ExternKind.FUNCTION:
+        return "; give a callable, or a function of an instance"
+    if wanted.kind is ExternKind.TAG:
+        return "; give the tag that an instance exports"
+    method = "global_" if wanted.kind is ExternKind.GLOBAL else str(wanted.kind)
+    return f"; make a {wanted.kind} with store.{method}(...) and pass store=store"
+
+
+def _mismatch(wanted: object, value: Any) -> str | None:
+    """Why the extern `value` is not of the type `wanted`, or None. Types with references of our kind REF are the
+    engine's to judge.
+    """
+    given = value.type
+    if isinstance(wanted, FunctionType):
+        if wanted == given or _REF in wanted.params + wanted.results + given.params + given.results:
+            return None
+        return f"was given a {'function' if callable(value) else 'tag'} {given}"
+    if isinstance(wanted, MemoryType):
+        if (wanted.is_64, wanted.shared, wanted.page_size) != (given.is_64, given.shared, given.page_size):
+            return f"was given {given}"
+        return _limits_mismatch(wanted, given, value.size // given.page_size, "pages")
+    if isinstance(wanted, TableType):
+        if wanted.is_64 != given.is_64 or (
+            wanted.element is not given.element and _REF not in (wanted.element, given.element)
+        ):
+            return f"was given {given}"
+        return _limits_mismatch(wanted, given, len(value), "elements")
+    if isinstance(wanted, GlobalType):
+        if wanted.mutable != given.mutable:
+            return f"was given {given}"
+        if wanted.content is not given.content and _REF not in (wanted.content, given.content):
+            return f"was given {given}"
+    return None
+
+
+def _limits_mismatch(wanted: MemoryType | TableType, given: MemoryType | TableType, size: int, unit: str) -> str | None:
+    if size < wanted.minimum:
+        return f"was given one of {size} {unit}, fewer than the minimum"
+    if wanted.maximum is not None and (given.maximum is None or given.maximum > wanted.maximum):
+        limit = "no maximum" if given.maximum is None else f"the maximum {given.maximum}"
+        return f"was given one with {limit}, beyond what it may be"
+    return None

@@ -1,0 +1,261 @@
+"""Finding runtimes by name: the built-in ones, those registered by the program, and those of installed packages.
+
+A runtime stands behind a factory: a callable that takes a `RuntimeConfig` and returns a `Runtime`, with an optional
+attribute `describe`, a callable that returns the `RuntimeInfo` without loading the engine. Packages offer factories as
+entry points in the group `pywasmrt.runtimes`; the environment variable `PYWASMRT_NO_PLUGINS=1` leaves them out.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Union
+
+from .errors import InvalidConfigurationError, RuntimeNotFoundError, UnsupportedRuntimeTypeError
+from .types import RuntimeConfig, RuntimeInfo
+from .values import did_you_mean, shown
+
+if TYPE_CHECKING:
+    from .protocols import Runtime
+
+__all__ = ["RuntimeFactory", "list_runtimes", "new_runtime", "register_runtime"]
+
+RuntimeFactory = Callable[[RuntimeConfig], "Runtime"]
+"""Takes a `RuntimeConfig`, returns a `Runtime`; may have an attribute `describe` that returns the `RuntimeInfo`."""
+
+# Runtime name: the module under `pywasmrt.adapters` with `create(config)` and `describe()`. "auto" takes the first of
+# _AUTO that is available.
+_BUILT_IN = {
+    "wasmtime": "wasmtime",
+    "wasmtime-py": "wasmtime_py",
+}
+_AUTO = ("wasmtime", "wasmtime-py")
+_GROUP = "pywasmrt.runtimes"
+_CONFIG_KEYS = ("type", "features", "options")
+
+
+class _Entry:
+    """One runtime that can be asked for."""
+
+    def __init__(self, name: str, factory: RuntimeFactory | None = None) -> None:
+        self.name = name
+        self._factory = factory
+
+    def factory(self) -> RuntimeFactory:
+        """The factory. Raises whatever importing it raises."""
+        assert self._factory is not None
+        return self._factory
+
+    def describe(self) -> RuntimeInfo:
+        """What `describe` tells; a failure becomes the reason why the runtime is not available."""
+        try:
+            describe = getattr(self.factory(), "describe", None)
+            if describe is None:
+                return RuntimeInfo(self.name, True)
+            info = describe()
+            if not isinstance(info, RuntimeInfo):
+                raise TypeError(f"its describe() gave {shown(info)} instead of a RuntimeInfo")
+            return info if info.name == self.name else replace(info, name=self.name)
+        except Exception as error:
+            return RuntimeInfo(self.name, False, reason=f"{type(error).__name__}: {error}")
+
+
+class _BuiltIn(_Entry):
+    def _module(self) -> Any:
+        from importlib import import_module
+
+        return import_module(f".adapters.{_BUILT_IN[self.name]}", __package__)
+
+    def factory(self) -> RuntimeFactory:
+        create: RuntimeFactory = self._module().create
+        return create
+
+    def describe(self) -> RuntimeInfo:
+        try:
+            info: RuntimeInfo = self._module().describe()
+            return info
+        except Exception as error:
+            return RuntimeInfo(self.name, False, reason=f"{type(error).__name__}: {error}")
+
+
+class _Plugin(_Entry):
+    """A runtime of an installed package, imported when it is asked for."""
+
+    def __init__(self, point: Any) -> None:
+        super().__init__(point.name)
+        self._point = point
+
+    def factory(self) -> RuntimeFactory:
+        if self._factory is None:
+            loaded = self._point.load()
+            if not callable(loaded):
+                raise UnsupportedRuntimeTypeError(
+                    f"the entry point {self.name!r} ({self._point.value}) is {shown(loaded)}, not a factory of runtimes"
+                )
+            self._factory = loaded
+        return self._factory
+
+
+_lock = threading.Lock()
+_registered: dict[str, _Entry] = {}
+_plugins: dict[str, _Entry] | None = None  # None: not looked for yet
+
+
+def _find_plugins() -> dict[str, _Entry]:
+    if os.environ.get("PYWASMRT_NO_PLUGINS", "") not in ("", "0"):
+        return {}
+    from importlib.metadata import entry_points
+
+    found: dict[str, _Entry] = {}
+    for point in entry_points(group=_GROUP):
+        found.setdefault(point.name, _Plugin(point))
+    return found
+
+
+def _entries() -> dict[str, _Entry]:
+    """Every runtime by name. A built-in or registered one comes before an entry point of the same name."""
+    global _plugins
+    with _lock:
+        if _plugins is None:
+            _plugins = _find_plugins()
+        built_in: dict[str, _Entry] = {name: _BuiltIn(name) for name in _BUILT_IN}
+        return {**built_in, **{name: entry for name, entry in _plugins.items() if name not in built_in}, **_registered}
+
+
+def list_runtimes() -> list[RuntimeInfo]:
+    """Tell of every runtime there is: the built-in ones first, then plug-ins, then registered ones. Loads no engine."""
+    return [entry.describe() for entry in _entries().values()]
+
+
+def register_runtime(name: str, factory: RuntimeFactory) -> None:
+    """Make `factory` known as `name`, for this process.
+
+    Raises `ValueError` if the name is taken, and `UnsupportedRuntimeTypeError` if `factory` is no callable.
+    """
+    if not isinstance(name, str) or not name:
+        raise UnsupportedRuntimeTypeError(f"the name of a runtime is a str, not {shown(name)}")
+    if not callable(factory):
+        raise UnsupportedRuntimeTypeError(
+            f"a runtime is registered by a callable that takes a RuntimeConfig and returns a Runtime, not by {shown(factory)}"
+        )
+    known = _entries()
+    with _lock:
+        if name == "auto" or name in known or name in _registered:
+            raise ValueError(f"the runtime {name!r} is there already; choose another name")
+        _registered[name] = _Entry(name, factory)
+
+
+def new_runtime(
+    name: Union[str, RuntimeConfig, Mapping[str, Any]] = "auto",
+    config: Union[RuntimeConfig, Mapping[str, Any], None] = None,
+) -> Runtime:
+    """Make a runtime.
+
+    `name` is one of `list_runtimes`, "auto", or itself a configuration with a type. `config` is a `RuntimeConfig`, or a
+    mapping with the keys `type`, `features` and `options`, or with the runtime's name for its options:
+
+        new_runtime("wasmtime")
+        new_runtime({"type": "wasmtime", "wasmtime": {"strategy": "cranelift"}})
+
+    Raises `RuntimeNotFoundError`, with the reason, where there is no such runtime here; `InvalidConfigurationError`;
+    and `UnsupportedRuntimeTypeError` where what was named or registered is no runtime.
+    """
+    if not isinstance(name, str):
+        if not isinstance(name, (RuntimeConfig, Mapping)):
+            raise UnsupportedRuntimeTypeError(
+                f"a runtime is asked for by name or by a configuration, not by {shown(name)}"
+            )
+        if config is not None:
+            raise InvalidConfigurationError("the configuration was given twice: pass new_runtime(name, config)")
+        config = name
+        name = "auto"
+    entries = _entries()
+    settings = _as_config(config, name, entries)
+    if name != "auto" and settings.type not in ("auto", name):
+        raise InvalidConfigurationError(
+            f"the runtime {name!r} was asked for with a configuration for {settings.type!r}"
+        )
+    asked = name if name != "auto" else settings.type
+    if not isinstance(asked, str):
+        raise InvalidConfigurationError(f"the type of a runtime is its name, not {shown(asked)}")
+    entry = _auto(entries) if asked == "auto" else entries.get(asked)
+    if entry is None:
+        raise RuntimeNotFoundError(
+            f"there is no runtime {asked!r}, only {', '.join(entries)}{did_you_mean(asked, entries)}"
+        )
+    return _create(entry, replace(settings, type=entry.name))
+
+
+def _auto(entries: Mapping[str, _Entry]) -> _Entry:
+    reasons = []
+    for name in _AUTO:
+        info = entries[name].describe()
+        if info.available:
+            return entries[name]
+        reasons.append(f"\n  {name}: {info.reason}")
+    raise RuntimeNotFoundError(f"no runtime is available; pip install wasmtime gives one{''.join(reasons)}")
+
+
+def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
+    try:
+        factory = entry.factory()
+    except UnsupportedRuntimeTypeError:
+        raise
+    except Exception as error:
+        raise RuntimeNotFoundError(
+            f"the runtime {entry.name!r} is not available: {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(entry, _BuiltIn):
+        info = entry.describe()
+        if not info.available:
+            raise RuntimeNotFoundError(f"the runtime {entry.name!r} is not available: {info.reason}")
+    try:
+        runtime = factory(config)
+    except ImportError as error:
+        raise RuntimeNotFoundError(f"the runtime {entry.name!r} is not available: {error}") from error
+    from .protocols import Runtime
+
+    if not isinstance(runtime, Runtime):
+        raise UnsupportedRuntimeTypeError(f"the factory of {entry.name!r} gave {shown(runtime)}, which is no Runtime")
+    return runtime
+
+
+def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> RuntimeConfig:
+    if config is None:
+        return RuntimeConfig()
+    if isinstance(config, RuntimeConfig):
+        return _checked(config)
+    if not isinstance(config, Mapping):
+        raise InvalidConfigurationError(f"a configuration is a RuntimeConfig or a mapping, not {shown(config)}")
+    type = config.get("type", "auto")
+    chosen = type if name == "auto" else name
+    keys = (*_CONFIG_KEYS, *([chosen] if isinstance(chosen, str) and chosen in entries else []))
+    for key in config:
+        if key not in keys:
+            hint = "; options of a runtime need its name as the type" if key in entries else ""
+            raise InvalidConfigurationError(f"a configuration has no {shown(key)}, only {', '.join(keys)}{hint}")
+    options: dict[str, Any] = {}
+    for key in ("options", chosen):
+        given = config.get(key, {}) if isinstance(key, str) else {}
+        if not isinstance(given, Mapping):
+            raise InvalidConfigurationError(f"{key!r} is a mapping of options, not {shown(given)}")
+        twice = options.keys() & given.keys()
+        if twice:
+            raise InvalidConfigurationError(
+                f"the option {min(twice)!r} is given twice, under 'options' and under {chosen!r}"
+            )
+        options.update(given)
+    features = config.get("features")
+    if features is not None:
+        if isinstance(features, str) or not hasattr(features, "__iter__"):
+            raise InvalidConfigurationError(f"features is a set of names, not {shown(features)}")
+        features = frozenset(features)
+    return _checked(RuntimeConfig(type, features, options))
+
+
+def _checked(config: RuntimeConfig) -> RuntimeConfig:
+    if not isinstance(config.options, Mapping) or not all(isinstance(key, str) for key in config.options):
+        raise InvalidConfigurationError(f"options is a mapping of names to values, not {shown(config.options)}")
+    return config

@@ -1,0 +1,57 @@
+"""Where a module's bytes come from."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import ModuleCompileError
+from .values import shown
+
+__all__ = ["check_magic", "load", "path_hint"]
+
+_MAGIC = b"\0asm"
+
+
+def load(source: object) -> bytes | str:
+    """Return the module that `source` stands for: `bytes` for the binary format, `str` for the text format.
+
+    A path is read from disk (a `.wat` file as text), with the `OSError` that this may raise; bytes-like is copied.
+    Anything else is a `TypeError`.
+    """
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, str):
+        return source
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, os.PathLike):
+        with open(source, "rb") as file:
+            data = file.read()
+        if os.fspath(source)[-4:] in (".wat", b".wat") and not data.startswith(_MAGIC):
+            try:
+                return data.decode()
+            except UnicodeDecodeError as error:
+                raise ModuleCompileError(f"{os.fspath(source)!r} is not text in UTF-8: {error}") from None
+        return data
+    raise TypeError(
+        f"a module is bytes, a pathlib.Path to a file, or a str that holds its text format (WAT); not {shown(source)}"
+    )
+
+
+def check_magic(data: bytes) -> None:
+    """Raise `ModuleCompileError` unless `data` begins as a binary module does."""
+    if data[:4] == _MAGIC:
+        return
+    if not data:
+        raise ModuleCompileError("not a WebAssembly module: there are no bytes")
+    hint = "; pass the text format as a str" if data.lstrip()[:1] in (b"(", b";") else ""
+    raise ModuleCompileError(f"not a WebAssembly module: it begins with {data[:4]!r} instead of {_MAGIC!r}{hint}")
+
+
+def path_hint(text: str) -> str:
+    """What to add to the error of a text that did not parse: a hint, if it is rather the name of a file."""
+    if len(text) > 4096 or any(mark in text for mark in "\n\0("):
+        return ""
+    if text.endswith((".wasm", ".wat", ".cwasm")) or os.path.exists(text):
+        return "; a str holds the text format: to read a file, pass pathlib.Path(...)"
+    return ""

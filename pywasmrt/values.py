@@ -1,0 +1,267 @@
+"""The value rules, once: what a Python value must be to become a WebAssembly value, and what is said when it is not.
+
+Adapters convert on their own fast paths and come here for the rest: odd values, and every error message.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from ctypes import c_float
+from typing import Any, NoReturn
+
+from .errors import MemoryAccessError
+from .protocols import FunctionInstance
+from .types import FunctionType, ValueType
+
+__all__ = [
+    "arity_error",
+    "bytes_of",
+    "checked_delta",
+    "did_you_mean",
+    "from_slots",
+    "memory_access_error",
+    "raise_argument_error",
+    "raise_result_error",
+    "results_from_host",
+    "shown",
+    "slot_count",
+    "to_slots",
+    "to_wasm",
+]
+
+_I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
+_V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
+
+_WANTED = {
+    _I32: "an int",
+    _I64: "an int",
+    _F32: "a float or an int",
+    _F64: "a float or an int",
+    _V128: "16 bytes",
+    _FUNCREF: "a FunctionInstance or None",
+}
+
+
+def shown(value: object) -> str:
+    """`value` as an error message shows it: short, with its type, and never failing."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__} object>"
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return text if value is None else f"{text} ({type(value).__name__})"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is nearest to `name`, or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def to_wasm(value: object, type: ValueType, where: str) -> Any:
+    """Return `value` as WebAssembly's `type` holds it: integers signed, floats rounded to their width, v128 as `bytes`.
+
+    `where` begins the message of a `TypeError` (a value of the wrong kind) or `OverflowError` (an integer out of
+    range).
+    """
+    if type is _I32:
+        if isinstance(value, int):
+            if -0x8000_0000 <= value < 0x8000_0000:
+                return int(value)
+            if 0 <= value <= 0xFFFF_FFFF:
+                return value - 0x1_0000_0000
+            raise _out_of_range(value, type, where)
+    elif type is _I64:
+        if isinstance(value, int):
+            if -0x8000_0000_0000_0000 <= value < 0x8000_0000_0000_0000:
+                return int(value)
+            if 0 <= value <= 0xFFFF_FFFF_FFFF_FFFF:
+                return value - 0x1_0000_0000_0000_0000
+            raise _out_of_range(value, type, where)
+    elif type is _F32 or type is _F64:
+        if isinstance(value, (float, int)):
+            try:
+                number = float(value)
+            except OverflowError:
+                raise OverflowError(
+                    f"{where}: an int of {int(value).bit_length()} bits is too large for {type}"
+                ) from None
+            # ctypes rounds as f32.demote_f64 does: what is too large becomes infinite.
+            return c_float(number).value if type is _F32 else number
+    elif type is _V128:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            data = bytes(value)
+            if len(data) == 16:
+                return data
+            raise TypeError(f"{where}: v128 takes 16 bytes, not {len(data)}")
+    elif type is _FUNCREF:
+        if value is None or isinstance(value, FunctionInstance):
+            return value
+    elif type is _EXTERNREF:
+        return value
+    else:
+        raise TypeError(f"{where}: a reference of this type cannot cross between Python and WebAssembly")
+    raise TypeError(f"{where}: {type} takes {_WANTED[type]}, not {shown(value)}")
+
+
+def _out_of_range(value: int, type: ValueType, where: str) -> OverflowError:
+    bits = 32 if type is _I32 else 64
+    text = str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
+    return OverflowError(f"{where}: {text} is out of range for {type} ({-(1 << bits - 1)} to {(1 << bits) - 1})")
+
+
+def arity_error(name: str, type: FunctionType, given: int) -> TypeError:
+    """The error of a call with the wrong number of arguments."""
+    return TypeError(f"{name}() takes {_counted(type.params)}, {given} given")
+
+
+def _counted(params: tuple[ValueType, ...]) -> str:
+    if not params:
+        return "no arguments"
+    listed = ", ".join(map(str, params))
+    return f"{len(params)} argument{'s' if len(params) > 1 else ''} ({listed})"
+
+
+def raise_argument_error(name: str, type: FunctionType, args: Sequence[object]) -> NoReturn:
+    """Raise what is wrong with `args` for the function `name`: `TypeError` or `OverflowError`, naming the first wrong
+    one.
+    """
+    if len(args) != len(type.params):
+        raise arity_error(name, type, len(args))
+    for n, (value, wanted) in enumerate(zip(args, type.params, strict=True), 1):
+        to_wasm(value, wanted, f"argument {n} of {name}()")
+    raise RuntimeError(f"conversion disagreed: the arguments of {name}() were refused, yet they fit {type}")
+
+
+def results_from_host(name: str, results: tuple[ValueType, ...], value: object) -> tuple[Any, ...]:
+    """Return what the host function `name` returned as WebAssembly values, one per result type.
+
+    Raises `TypeError` or `OverflowError` naming the host function.
+    """
+    if not results:
+        if value is not None:
+            raise TypeError(f"host function {name} returned {shown(value)} where None is wanted: it has no results")
+        return ()
+    if len(results) == 1:
+        return (_host_result(name, results[0], value, ""),)
+    if not isinstance(value, (tuple, list)) or len(value) != len(results):
+        listed = ", ".join(map(str, results))
+        found = f"{len(value)} values" if isinstance(value, (tuple, list)) else shown(value)
+        raise TypeError(f"host function {name} returned {found} where a tuple of {len(results)} ({listed}) is wanted")
+    return tuple(
+        _host_result(name, wanted, item, f" as result {n}")
+        for n, (wanted, item) in enumerate(zip(results, value, strict=True), 1)
+    )
+
+
+def _host_result(name: str, wanted: ValueType, value: object, which: str) -> Any:
+    try:
+        return to_wasm(value, wanted, f"host function {name} returned a wrong value{which}")
+    except TypeError:
+        raise TypeError(f"host function {name} returned {shown(value)}{which} where {wanted} is wanted") from None
+
+
+def raise_result_error(name: str, type: FunctionType, value: object) -> NoReturn:
+    """Raise what is wrong with `value` as the result of the host function `name`, which has the signature `type`."""
+    results_from_host(name, type.results, value)
+    raise RuntimeError(f"conversion disagreed: what host function {name} returned was refused, yet it fits {type}")
+
+
+def slot_count(types: Sequence[ValueType]) -> int:
+    """How many raw slots values of `types` take."""
+    return sum(2 if type is _V128 else 1 for type in types)
+
+
+def _refuse_references(name: str, types: Sequence[ValueType]) -> None:
+    for type in types:
+        if type in (_FUNCREF, _EXTERNREF, ValueType.REF):
+            raise TypeError(f"{name}.call() cannot pass a {type}: raw slots hold numbers only; call {name}() instead")
+
+
+def from_slots(name: str, type: FunctionType, slots: Sequence[int]) -> list[Any]:
+    """Return the arguments that the raw `slots` hold for the function `name`.
+
+    Raises `TypeError` for a signature with references, a wrong number of slots or a slot that is no int, and
+    `OverflowError` for a slot beyond its type's width.
+    """
+    params = type.params
+    _refuse_references(name, params + type.results)
+    wanted = slot_count(params)
+    if len(slots) != wanted:
+        raise TypeError(
+            f"{name}.call() takes {wanted} slot{'' if wanted == 1 else 's'} for {_counted(params)}, {len(slots)} given"
+        )
+    values: list[Any] = []
+    n = 0
+    for param in params:
+        slot = _checked_slot(name, n, slots[n], param)
+        if param is _I32:
+            values.append(slot - 0x1_0000_0000 if slot >= 0x8000_0000 else slot)
+        elif param is _I64:
+            values.append(slot - 0x1_0000_0000_0000_0000 if slot >= 0x8000_0000_0000_0000 else slot)
+        elif param is _F32:
+            values.append(struct.unpack("<f", slot.to_bytes(4, "little"))[0])
+        elif param is _F64:
+            values.append(struct.unpack("<d", slot.to_bytes(8, "little"))[0])
+        else:
+            n += 1
+            values.append(struct.pack("<QQ", slot, _checked_slot(name, n, slots[n], param)))
+        n += 1
+    return values
+
+
+def _checked_slot(name: str, n: int, slot: object, type: ValueType) -> int:
+    if not isinstance(slot, int):
+        raise TypeError(f"slot {n + 1} of {name}.call() holds the bits of {type} as an int, not {shown(slot)}")
+    bits = 32 if type is _I32 or type is _F32 else 64
+    if not 0 <= slot < 1 << bits:
+        raise OverflowError(f"slot {n + 1} of {name}.call() is {slot}, beyond the {bits} unsigned bits of {type}")
+    return int(slot)
+
+
+def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
+    """Return the raw slots of `values`, which are as `to_wasm` gives them: their bits, zero-extended to 64."""
+    slots: list[int] = []
+    for type, value in zip(types, values, strict=True):
+        if type is _I32:
+            slots.append(value & 0xFFFF_FFFF)
+        elif type is _I64:
+            slots.append(value & 0xFFFF_FFFF_FFFF_FFFF)
+        elif type is _F32:
+            slots.append(int.from_bytes(c_float(value), "little"))
+        elif type is _F64:
+            slots.append(struct.unpack("<Q", struct.pack("<d", value))[0])
+        elif type is _V128:
+            slots.extend(struct.unpack("<QQ", value))
+        else:
+            raise TypeError(f"a {type} has no raw slot")
+    return slots
+
+
+def memory_access_error(offset: int, size: int, total: int) -> MemoryAccessError:
+    """The error of reaching for `size` bytes at `offset` in a memory of `total` bytes."""
+    if size < 0:
+        return MemoryAccessError(f"a size of {size} bytes is negative")
+    return MemoryAccessError(f"{size} bytes at offset {offset} do not lie within the memory's {total} bytes")
+
+
+def bytes_of(data: object) -> bytes:
+    """The bytes-like `data` as `bytes`, for writing to a memory. Raises `TypeError`."""
+    if isinstance(data, bytes):
+        return data
+    try:
+        return memoryview(data).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"a memory is written from bytes-like data, not {shown(data)}") from None
+
+
+def checked_delta(delta: object, unit: str) -> None:
+    """Raise `TypeError` or `ValueError` unless `delta` is a number of pages or elements to grow by."""
+    if not isinstance(delta, int):
+        raise TypeError(f"growth is an int of {unit}, not {shown(delta)}")
+    if not 0 <= delta < 1 << 64:
+        raise ValueError(f"growth is 0 to 2**64 - 1 {unit}, not {delta}")
