@@ -1,0 +1,342 @@
+/* fast_function.c: a guest's function as a Python callable. The shortest way from Python into the guest runs through here:
+ *
+ *   Function_vectorcall -> encode each argument into its slot -> ops->call -> decode the results
+ *
+ * What does not go well leaves this path for Python (pywasmrt/_shim/bridge.py), which finds the words.
+ */
+#include "fast_values.h"
+
+/* ---- failures ---- */
+
+/* An argument was refused: a wrong number of them, or one that did not fit. Always NULL. */
+static PyObject *refuse_arguments(Function *self, PyObject *const *args, Py_ssize_t count, bool raw) {
+  if (PyErr_Occurred()) return NULL; /* refused with words already */
+  State *state = self->store->state;
+  PyObject *tuple = PyTuple_New(count);
+  if (tuple == NULL) return NULL;
+  for (Py_ssize_t i = 0; i < count; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+  PyObject *never = PyObject_CallFunctionObjArgs(raw ? state->raise_slots_error : state->raise_argument_error,
+                                                 self->name, self->type, tuple, NULL);
+  Py_XDECREF(never);
+  Py_DECREF(tuple);
+  return NULL;
+}
+
+static PyObject *refuse_keywords(Function *self) {
+  PyErr_Format(PyExc_TypeError, "%U() takes no keyword arguments", self->name);
+  return NULL;
+}
+
+/* ---- the typed call ---- */
+
+/* The results in their slots as one value, a tuple of them, or None. */
+static inline PyObject *decode_results(Function *self, wrt_slot *slots) {
+  const uint8_t *types = self->types + self->param_count;
+  size_t count = self->result_count, step = self->step;
+  if (LIKELY(count == 1)) {
+    if (UNLIKELY(types[0] == WRT_EXTERNREF)) take_refs(self->store, types, 1, slots);
+    return decode(self->store, types[0], slots);
+  }
+  if (count == 0) return Py_NewRef(Py_None);
+  if (self->has_refs) take_refs(self->store, types, count, slots);
+  PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+  for (size_t i = 0; tuple != NULL && i < count; i++) {
+    PyObject *value = decode(self->store, types[i], slots + i * step);
+    if (value == NULL)
+      Py_CLEAR(tuple);
+    else
+      PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, value);
+  }
+  if (tuple == NULL && self->has_refs) drop_refs(self->store, types, count, slots);
+  return tuple;
+}
+
+/* Runs the function on slots that are filled, inside the store; a new reference, or NULL with an exception set. */
+static inline PyObject *run(Function *self, wrt_slot *slots) {
+  Store *store = self->store;
+  wrt_failure failure;
+  int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
+  if (LIKELY(result == WRT_OK)) return decode_results(self, slots);
+  return raise_failure(store, result, &failure);
+}
+
+static inline PyObject *call_typed(Function *self, PyObject *const *args, wrt_slot *slots) {
+  Store *store = self->store;
+  if (UNLIKELY(store_enter(store) < 0)) return NULL;
+  PyObject *value;
+  size_t step = self->step, i = 0;
+  if (LIKELY(!self->has_refs)) {
+    wrt_slot *slot = slots;
+    for (; i < self->param_count; i++, slot += step) {
+      if (UNLIKELY(encode(store, self->types[i], args[i], slot) < 0)) break;
+    }
+  } else if (encode_refs(store, self->types, args, self->param_count, slots) == 0) {
+    i = self->param_count;
+  }
+  if (LIKELY(i == self->param_count))
+    value = run(self, slots);
+  else
+    value = refuse_arguments(self, args, (Py_ssize_t)self->param_count, false);
+  store_leave(store);
+  return value;
+}
+
+/* Calls with a slot array of its own, for signatures too long for the stack. */
+static PyObject *call_long(Function *self, PyObject *const *args) {
+  wrt_slot *slots = PyMem_Malloc(self->words * sizeof *slots);
+  if (slots == NULL) return PyErr_NoMemory();
+  PyObject *value = call_typed(self, args, slots);
+  PyMem_Free(slots);
+  return value;
+}
+
+static PyObject *Function_vectorcall(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
+  Function *self = (Function *)object;
+  if (UNLIKELY(keywords != NULL && PyTuple_GET_SIZE(keywords) > 0)) return refuse_keywords(self);
+  Py_ssize_t count = PyVectorcall_NARGS(flags);
+  if (UNLIKELY((size_t)count != self->param_count)) return refuse_arguments(self, args, count, false);
+  if (UNLIKELY(self->words > STACK_WORDS)) return call_long(self, args);
+  wrt_slot slots[STACK_WORDS];
+  return call_typed(self, args, slots);
+}
+
+/* In place of the call where the signature has a type that cannot cross. */
+static PyObject *Function_refuse(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
+  (void)keywords;
+  return refuse_arguments((Function *)object, args, PyVectorcall_NARGS(flags), false);
+}
+
+/* In place of the call once the instance was closed, in a store that goes on. */
+static PyObject *Function_closed(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
+  (void)args, (void)flags, (void)keywords;
+  PyErr_SetString(((Function *)object)->store->state->closed_error,
+                  "the instance that this function belongs to was closed");
+  return NULL;
+}
+
+/* ---- the raw call ---- */
+
+/* Words of the caller's list that a value takes: two for a v128. */
+static inline size_t raw_words(uint8_t type) { return type == WRT_V128 ? 2 : 1; }
+
+static size_t raw_count(const uint8_t *types, size_t count) {
+  size_t words = 0;
+  for (size_t i = 0; i < count; i++) words += raw_words(types[i]);
+  return words;
+}
+
+/* Reads one unsigned word; false if it is no int, or beyond 64 bits or `limit`. */
+static inline bool read_word(PyObject *object, uint64_t limit, uint64_t *out) {
+  if (!PyLong_Check(object)) return false;
+  *out = PyLong_AsUnsignedLongLong(object);
+  if (UNLIKELY(*out == UINT64_MAX && PyErr_Occurred())) {
+    PyErr_Clear();
+    return false;
+  }
+  return *out <= limit;
+}
+
+static bool encode_raw(Function *self, PyObject *const *args, wrt_slot *slots) {
+  size_t step = self->step;
+  for (size_t i = 0; i < self->param_count; i++) {
+    uint8_t type = self->types[i];
+    uint64_t limit = type == WRT_I32 || type == WRT_F32 ? UINT32_MAX : UINT64_MAX;
+    for (size_t word = 0; word < raw_words(type); word++) {
+      if (!read_word(*args++, limit, &slots[i * step + word].u64)) return false;
+    }
+  }
+  return true;
+}
+
+static PyObject *decode_raw(Function *self, const wrt_slot *slots) {
+  const uint8_t *types = self->types + self->param_count;
+  size_t step = self->step;
+  PyObject *list = PyList_New((Py_ssize_t)raw_count(types, self->result_count));
+  Py_ssize_t next = 0;
+  for (size_t i = 0; list != NULL && i < self->result_count; i++) {
+    bool narrow = types[i] == WRT_I32 || types[i] == WRT_F32;
+    for (size_t word = 0; list != NULL && word < raw_words(types[i]); word++) {
+      const wrt_slot *slot = &slots[i * step + word];
+      PyObject *number = PyLong_FromUnsignedLongLong(narrow ? slot->u32 : slot->u64);
+      if (number == NULL)
+        Py_CLEAR(list);
+      else
+        PyList_SET_ITEM(list, next++, number);
+    }
+  }
+  return list;
+}
+
+static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t count, wrt_slot *slots) {
+  Store *store = self->store;
+  if (!encode_raw(self, args, slots)) return refuse_arguments(self, args, count, true);
+  if (store_enter(store) < 0) return NULL;
+  wrt_failure failure;
+  int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
+  PyObject *value = LIKELY(result == WRT_OK) ? decode_raw(self, slots) : raise_failure(store, result, &failure);
+  store_leave(store);
+  return value;
+}
+
+static PyObject *Function_call(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  Function *self = (Function *)object;
+  if (UNLIKELY(self->vectorcall == Function_closed)) return Function_closed(object, args, 0, NULL);
+  if (UNLIKELY(self->has_refs || (size_t)count != raw_count(self->types, self->param_count)))
+    return refuse_arguments(self, args, count, true);
+  wrt_slot few[STACK_WORDS], *slots = few;
+  if (self->words > STACK_WORDS && (slots = PyMem_Malloc(self->words * sizeof *slots)) == NULL)
+    return PyErr_NoMemory();
+  PyObject *value = call_raw(self, args, count, slots);
+  if (slots != few) PyMem_Free(slots);
+  return value;
+}
+
+/* ---- the object ---- */
+
+PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
+  wrt_extern_type type;
+  wrt_failure failure;
+  int result = store->ops->extern_type(store->native, handle, &type, &failure);
+  if (result != WRT_OK) return raise_failure(store, result, &failure);
+  State *state = store->state;
+  size_t count = type.param_count + type.result_count;
+  Function *self = PyObject_GC_New(Function, state->function_type);
+  if (self == NULL) {
+    store->ops->type_clear(&type);
+    return NULL;
+  }
+  self->vectorcall = Function_vectorcall;
+  self->store = (Store *)Py_NewRef(store);
+  self->handle = *handle;
+  self->param_count = type.param_count;
+  self->result_count = type.result_count;
+  size_t longer = type.param_count > type.result_count ? type.param_count : type.result_count;
+  self->step = store->ops->slot_words;
+  self->words = longer * self->step;
+  self->engine_call = store->ops->call;
+  self->has_refs = false;
+  self->name = self->type = self->weakrefs = NULL;
+  self->types = PyMem_Malloc(count + 1);
+  PyObject_GC_Track(self);
+  if (self->types == NULL) {
+    PyErr_NoMemory();
+  } else {
+    memcpy(self->types, type.types, count);
+    for (size_t i = 0; i < count; i++) {
+      if (type.types[i] >= WRT_FUNCREF) self->has_refs = true;
+      if (type.types[i] >= WRT_REF) self->vectorcall = Function_refuse;
+    }
+    self->name = name != NULL ? Py_NewRef(name) : PyUnicode_FromString("function");
+    self->type = PyObject_CallFunction(state->make_function_type, "y#y#", type.types, (Py_ssize_t)type.param_count,
+                                       type.types + type.param_count, (Py_ssize_t)type.result_count);
+  }
+  store->ops->type_clear(&type);
+  if (self->types == NULL || self->name == NULL || self->type == NULL) Py_CLEAR(self);
+  return (PyObject *)self;
+}
+
+static PyObject *Function_close(PyObject *object, PyObject *unused) {
+  (void)unused;
+  ((Function *)object)->vectorcall = Function_closed;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Function_get_type(PyObject *object, void *unused) {
+  (void)unused;
+  return Py_NewRef(((Function *)object)->type);
+}
+
+static PyObject *Function_get_store(PyObject *object, void *unused) {
+  (void)unused;
+  return Py_NewRef(((Function *)object)->store);
+}
+
+static PyObject *Function_get_handle(PyObject *object, void *unused) {
+  (void)unused;
+  return PyBytes_FromStringAndSize((const char *)&((Function *)object)->handle, sizeof(wrt_extern));
+}
+
+static PyObject *Function_repr(PyObject *object) {
+  Function *self = (Function *)object;
+  bool closed = self->store->closed || self->vectorcall == Function_closed;
+  return PyUnicode_FromFormat("<Function %U %S%s>", self->name, self->type, closed ? " (closed)" : "");
+}
+
+/* Two objects for one function of the guest are equal, as a funcref makes a new object each time it comes out. */
+static PyObject *Function_compare(PyObject *left, PyObject *right, int op) {
+  if ((op != Py_EQ && op != Py_NE) || !Py_IS_TYPE(right, Py_TYPE(left))) Py_RETURN_NOTIMPLEMENTED;
+  Function *a = (Function *)left, *b = (Function *)right;
+  bool equal = a->store == b->store && memcmp(&a->handle, &b->handle, sizeof a->handle) == 0;
+  return PyBool_FromLong(equal == (op == Py_EQ));
+}
+
+static Py_hash_t Function_hash(PyObject *object) {
+  Function *self = (Function *)object;
+  Py_hash_t hash = 0;
+  for (size_t i = 0; i < 4; i++) hash = hash * 1000003 + (Py_hash_t)self->handle.opaque[i];
+  return hash == -1 ? -2 : hash;
+}
+
+static int Function_traverse(PyObject *object, visitproc visit, void *arg) {
+  Function *self = (Function *)object;
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(self->store);
+  Py_VISIT(self->type);
+  return 0;
+}
+
+static void Function_dealloc(PyObject *object) {
+  Function *self = (Function *)object;
+  PyTypeObject *type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
+  PyMem_Free(self->types);
+  Py_XDECREF(self->name);
+  Py_XDECREF(self->type);
+  Py_DECREF(self->store);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+static PyMethodDef function_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))Function_call, METH_FASTCALL,
+     "call($self, /, *slots)\n--\n\nCall with raw slots: unsigned 64-bit integers in, a list of them out."},
+    {"_close", Function_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef function_getset[] = {
+    {"type", Function_get_type, NULL, "The function's signature, a FunctionType.", NULL},
+    {"_store", Function_get_store, NULL, NULL, NULL},
+    {"_handle", Function_get_handle, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef function_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Function, vectorcall), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Function, weakrefs), READONLY, NULL},
+    {"__name__", T_OBJECT_EX, offsetof(Function, name), READONLY, "The name it was found under."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot function_slots[] = {
+    {Py_tp_doc, "A function of a guest: call it with Python values, or with raw slots by call()."},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_methods, function_methods},
+    {Py_tp_getset, function_getset},
+    {Py_tp_members, function_members},
+    {Py_tp_repr, Function_repr},
+    {Py_tp_richcompare, Function_compare},
+    {Py_tp_hash, Function_hash},
+    {Py_tp_traverse, Function_traverse},
+    {Py_tp_dealloc, Function_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec function_spec = {
+    .name = "pywasmrt._shim._fastcall.Function",
+    .basicsize = sizeof(Function),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = function_slots,
+};

@@ -1,0 +1,199 @@
+/* fast_host.c: Python callables that guests call, and the Caller that a callable may ask for.
+ *
+ * The round trip of a host function:
+ *   1. a guest calls its import; the engine calls call_python with the arguments in slots;
+ *   2. the slots become Python objects, and the callable is called by vectorcall;
+ *   3. what it returns is checked against the signature and goes into the same slots;
+ *   4. what it raises, any BaseException, is parked on the store and the engine is told to unwind the guest (WRT_HOST);
+ *   5. the innermost Function call, instantiation or table of the store that ran this guest code takes the exception from the
+ *      store and raises it, unchanged (raise_failure).
+ * One parking place a store is enough: between 4 and 5 no Python code runs.
+ */
+#include "fast_values.h"
+
+/* ---- Caller ---- */
+
+typedef struct Caller {
+  PyObject_HEAD
+  Store *store;       /* owned */
+  wrt_caller *native; /* borrowed; NULL once the host function has returned */
+  PyObject *context;  /* owned: the adapter's */
+} Caller;
+
+static PyObject *Caller_lookup(PyObject *object, PyObject *name) {
+  Caller *self = (Caller *)object;
+  if (self->native == NULL) {
+    PyErr_SetString(self->store->state->closed_error,
+                    "the caller is gone: a Caller serves only until its host function returns");
+    return NULL;
+  }
+  if (store_check(self->store) < 0) return NULL;
+  Py_ssize_t size;
+  const char *text = PyUnicode_AsUTF8AndSize(name, &size);
+  if (text == NULL) return NULL;
+  wrt_extern handle = {{0}};
+  if (!self->store->ops->caller_export(self->store->native, self->native, text, (size_t)size, &handle))
+    Py_RETURN_NONE;
+  return PyBytes_FromStringAndSize((const char *)&handle, sizeof handle);
+}
+
+static PyObject *Caller_get_context(PyObject *object, void *unused) {
+  (void)unused;
+  return Py_NewRef(((Caller *)object)->context);
+}
+
+static PyObject *Caller_get_store(PyObject *object, void *unused) {
+  (void)unused;
+  return Py_NewRef(((Caller *)object)->store);
+}
+
+static int Caller_traverse(PyObject *object, visitproc visit, void *arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(((Caller *)object)->store);
+  Py_VISIT(((Caller *)object)->context);
+  return 0;
+}
+
+static void Caller_dealloc(PyObject *object) {
+  PyTypeObject *type = Py_TYPE(object);
+  PyObject_GC_UnTrack(object);
+  Py_XDECREF(((Caller *)object)->store);
+  Py_XDECREF(((Caller *)object)->context);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+static PyMethodDef caller_methods[] = {
+    {"_lookup", Caller_lookup, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef caller_getset[] = {
+    {"_store", Caller_get_store, NULL, NULL, NULL},
+    {"_context", Caller_get_context, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot caller_slots[] = {
+    {Py_tp_doc, "The instance that is calling a host function."},
+    {Py_tp_methods, caller_methods},
+    {Py_tp_getset, caller_getset},
+    {Py_tp_traverse, Caller_traverse},
+    {Py_tp_dealloc, Caller_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec caller_spec = {
+    .name = "pywasmrt._shim._fastcall.Caller",
+    .basicsize = sizeof(Caller),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = caller_slots,
+};
+
+static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
+  Caller *caller = (Caller *)self->caller_class->tp_alloc(self->caller_class, 0);
+  if (caller == NULL) return NULL;
+  caller->store = (Store *)Py_NewRef(self->store);
+  caller->context = Py_NewRef(self->context);
+  caller->native = native;
+  return (PyObject *)caller;
+}
+
+/* ---- the call ---- */
+
+static int park(Store *store) {
+  PyErr_Fetch(&store->parked[0], &store->parked[1], &store->parked[2]);
+  return WRT_HOST;
+}
+
+/* The callable returned something that does not fit its signature. */
+static int refuse_result(HostCallable *self, PyObject *value) {
+  if (!PyErr_Occurred()) {
+    PyObject *never =
+        PyObject_CallFunctionObjArgs(self->store->state->raise_result_error, self->name, self->type, value, NULL);
+    Py_XDECREF(never);
+  }
+  return -1;
+}
+
+/* Puts what the callable returned into the slots; -1 with an exception set. */
+static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *slots) {
+  const uint8_t *types = self->types + self->param_count;
+  if (LIKELY(self->result_count == 1)) {
+    int result = UNLIKELY(types[0] == WRT_EXTERNREF) ? encode_refs(self->store, types, &value, 1, slots)
+                                                     : encode(self->store, types[0], value, slots);
+    return LIKELY(result == 0) ? 0 : refuse_result(self, value);
+  }
+  if (self->result_count == 0) return LIKELY(value == Py_None) ? 0 : refuse_result(self, value);
+  if (!(PyTuple_CheckExact(value) || PyList_CheckExact(value)) ||
+      (size_t)PySequence_Fast_GET_SIZE(value) != self->result_count)
+    return refuse_result(self, value);
+  PyObject *fixed = PySequence_Tuple(value); /* a list could change under our hands */
+  if (fixed == NULL) return -1;
+  int result = (size_t)PyTuple_GET_SIZE(fixed) == self->result_count
+                   ? encode_refs(self->store, types, &PyTuple_GET_ITEM(fixed, 0), self->result_count, slots)
+                   : -1;
+  Py_DECREF(fixed);
+  return result == 0 ? 0 : refuse_result(self, value);
+}
+
+/* Fills args[0..count) with new references from the slots; false, nothing owned, with an exception set. */
+static inline bool decode_arguments(HostCallable *self, PyObject **args, wrt_slot *slots) {
+  size_t step = self->store->ops->slot_words;
+  if (UNLIKELY(self->has_refs)) take_refs(self->store, self->types, self->param_count, slots);
+  for (size_t i = 0; i < self->param_count; i++) {
+    args[i] = decode(self->store, self->types[i], slots + i * step);
+    if (UNLIKELY(args[i] == NULL)) {
+      while (i-- > 0) Py_DECREF(args[i]);
+      drop_refs(self->store, self->types, self->param_count, slots);
+      return false;
+    }
+  }
+  return true;
+}
+
+/* `args` has room for one more in front, as vectorcall likes it, and for the Caller. Python code runs up to the point where
+ * the results go into their slots and not after: a raw reference in a slot is safe only until something else is made. */
+static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **args, wrt_slot *slots) {
+  Store *store = self->store;
+  Caller *caller = NULL;
+  size_t first = self->caller_class != NULL ? 1 : 0, count = first + self->param_count;
+  if (!decode_arguments(self, args + first, slots)) return -1;
+  if (UNLIKELY(store->garbage != NULL)) release_garbage(store);
+  if (first != 0) {
+    caller = (Caller *)caller_new(self, native);
+    args[0] = (PyObject *)caller;
+  }
+  PyObject *value = NULL;
+  if (LIKELY(first == 0 || caller != NULL))
+    value = PyObject_Vectorcall(self->callable, args, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+  if (caller != NULL) caller->native = NULL; /* whoever kept it finds it dead */
+  for (size_t i = caller == NULL ? first : 0; i < count; i++) Py_DECREF(args[i]);
+  if (value == NULL) return -1;
+  if (UNLIKELY(store->closed)) {
+    Py_DECREF(value);
+    PyErr_SetString(store->state->closed_error, "the store was closed by a host function during this call");
+    return -1;
+  }
+  if (LIKELY(!self->has_refs)) {
+    int result = encode_results(self, value, slots);
+    Py_DECREF(value);
+    return result;
+  }
+  Py_CLEAR(self->held);
+  self->held = value; /* released at the next call, when no slot holds a raw reference */
+  return encode_results(self, value, slots);
+}
+
+int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
+  HostCallable *self = env;
+  PyObject *few[2 + 8], **args = few;
+  if (UNLIKELY(self->param_count > 8) &&
+      (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL) {
+    PyErr_NoMemory();
+    return park(self->store);
+  }
+  int result = call_with(self, caller, args + 1, slots);
+  if (args != few) PyMem_Free(args);
+  return LIKELY(result == 0) ? WRT_OK : park(self->store);
+}

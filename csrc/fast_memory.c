@@ -1,0 +1,265 @@
+/* fast_memory.c: a linear memory as a Python object: read, write, grow and the buffer protocol.
+ *
+ * The engine promises that a memory's address does not change while its store exists, and a store is not freed under an
+ * exported buffer; so a view never dangles, though it does not see pages that were added after it was taken.
+ */
+#include "fast_values.h"
+
+typedef struct Memory {
+  PyObject_HEAD
+  Store *store; /* owned */
+  wrt_extern handle;
+  bool closed; /* the instance was closed, in a store that goes on */
+  PyObject *weakrefs;
+} Memory;
+
+/* Whether this thread may look at the memory now: 0, or -1 with an exception set. */
+static inline int memory_check(Memory *self) {
+  if (LIKELY(!self->closed)) return store_check(self->store);
+  PyErr_SetString(self->store->state->closed_error, "the instance that this memory belongs to was closed");
+  return -1;
+}
+
+static inline uint8_t *memory_data(Memory *self, size_t *size) {
+  return self->store->ops->memory_data(self->store->native, &self->handle, size);
+}
+
+/* Reads a non-negative offset or size; false with an exception set. A number too large for any memory comes out as SIZE_MAX. */
+static inline bool read_size(PyObject *object, const char *what, size_t *out) {
+  if (UNLIKELY(!PyLong_Check(object))) {
+    PyErr_Format(PyExc_TypeError, "%s must be an int, not %.200s", what, Py_TYPE(object)->tp_name);
+    return false;
+  }
+  int overflow;
+  long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
+  if (UNLIKELY(overflow < 0 || (overflow == 0 && number < 0))) {
+    PyErr_Format(PyExc_ValueError, "%s must not be negative: %R", what, object);
+    return false;
+  }
+  *out = UNLIKELY(overflow) ? SIZE_MAX : (size_t)number;
+  return true;
+}
+
+static PyObject *refuse_access(Memory *self, const char *verb, PyObject *offset, size_t wanted, size_t size) {
+  PyErr_Format(self->store->state->memory_access_error,
+               "cannot %s %zu bytes at offset %R: the memory ends at %zu", verb, wanted, offset, size);
+  return NULL;
+}
+
+static bool check_count(const char *name, Py_ssize_t count, Py_ssize_t wanted, const char *what) {
+  if (LIKELY(count == wanted)) return true;
+  PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%s), %zd given", name, wanted, what, count);
+  return false;
+}
+
+static PyObject *Memory_read(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  Memory *self = (Memory *)object;
+  size_t offset, wanted, size;
+  if (!check_count("read", count, 2, "offset, size") || !read_size(args[0], "offset", &offset) ||
+      !read_size(args[1], "size", &wanted) || UNLIKELY(memory_check(self) < 0))
+    return NULL;
+  uint8_t *data = memory_data(self, &size);
+  if (UNLIKELY(offset > size || wanted > size - offset)) return refuse_access(self, "read", args[0], wanted, size);
+  return PyBytes_FromStringAndSize((const char *)data + offset, (Py_ssize_t)wanted);
+}
+
+static PyObject *Memory_write(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  Memory *self = (Memory *)object;
+  size_t offset, size;
+  Py_buffer source;
+  if (!check_count("write", count, 2, "offset, data") || !read_size(args[0], "offset", &offset)) return NULL;
+  if (PyObject_GetBuffer(args[1], &source, PyBUF_SIMPLE) < 0) return NULL;
+  PyObject *result = NULL;
+  if (LIKELY(memory_check(self) == 0)) { /* only now: taking the buffer may have run Python code */
+    uint8_t *data = memory_data(self, &size);
+    if (UNLIKELY(offset > size || (size_t)source.len > size - offset)) {
+      refuse_access(self, "write", args[0], (size_t)source.len, size);
+    } else {
+      memmove(data + offset, source.buf, (size_t)source.len); /* the source may be a view of this memory */
+      result = Py_NewRef(Py_None);
+    }
+  }
+  PyBuffer_Release(&source);
+  return result;
+}
+
+static PyObject *Memory_grow(PyObject *object, PyObject *pages) {
+  Memory *self = (Memory *)object;
+  Store *store = self->store;
+  size_t delta;
+  uint64_t previous;
+  wrt_failure failure;
+  if (!read_size(pages, "pages", &delta) || memory_check(self) < 0 || store_enter(store) < 0)
+    return NULL;
+  int result = store->ops->memory_grow(store->native, &self->handle, delta, &previous, &failure);
+  PyObject *value = NULL;
+  if (result == WRT_OK) {
+    value = PyLong_FromUnsignedLongLong(previous);
+  } else if (result == WRT_LIMIT) {
+    size_t size;
+    memory_data(self, &size);
+    PyErr_Format(store->state->memory_access_error, "cannot grow the memory of %zu bytes by %R pages: %s", size, pages,
+                 failure.message != NULL ? failure.message : "a limit forbids it");
+    store->ops->failure_clear(&failure);
+  } else {
+    raise_failure(store, result, &failure);
+  }
+  store_leave(store);
+  return value;
+}
+
+static Py_ssize_t Memory_length(PyObject *object) {
+  Memory *self = (Memory *)object;
+  size_t size;
+  if (UNLIKELY(memory_check(self) < 0)) return -1;
+  memory_data(self, &size);
+  return (Py_ssize_t)size;
+}
+
+static PyObject *Memory_get_size(PyObject *object, void *unused) {
+  (void)unused;
+  Py_ssize_t size = Memory_length(object);
+  return size < 0 ? NULL : PyLong_FromSsize_t(size);
+}
+
+static PyObject *Memory_get_type(PyObject *object, void *unused) {
+  (void)unused;
+  Memory *self = (Memory *)object;
+  Store *store = self->store;
+  wrt_extern_type type;
+  wrt_failure failure;
+  if (memory_check(self) < 0) return NULL;
+  int result = store->ops->extern_type(store->native, &self->handle, &type, &failure);
+  if (result != WRT_OK) return raise_failure(store, result, &failure);
+  PyObject *maximum = type.has_maximum ? PyLong_FromUnsignedLongLong(type.maximum) : Py_NewRef(Py_None);
+  if (maximum == NULL) return NULL;
+  return PyObject_CallFunction(store->state->make_memory_type, "KNOOK", (unsigned long long)type.minimum, maximum,
+                               type.is_64 ? Py_True : Py_False, type.shared ? Py_True : Py_False,
+                               (unsigned long long)type.page_size);
+}
+
+static int Memory_getbuffer(PyObject *object, Py_buffer *view, int flags) {
+  Memory *self = (Memory *)object;
+  static uint8_t nothing;
+  size_t size;
+  view->obj = NULL;
+  if (memory_check(self) < 0) return -1;
+  uint8_t *data = memory_data(self, &size);
+  if (PyBuffer_FillInfo(view, object, data != NULL ? data : &nothing, (Py_ssize_t)size, 0, flags) < 0) return -1;
+  self->store->views++;
+  return 0;
+}
+
+static void Memory_releasebuffer(PyObject *object, Py_buffer *view) {
+  (void)view;
+  Store *store = ((Memory *)object)->store;
+  store->views--;
+  if (store->closed && store->depth == 0) store_settle(store);
+}
+
+static PyObject *Memory_close(PyObject *object, PyObject *unused) {
+  (void)unused;
+  ((Memory *)object)->closed = true;
+  Py_RETURN_NONE;
+}
+
+static PyObject *Memory_get_store(PyObject *object, void *unused) {
+  (void)unused;
+  return Py_NewRef(((Memory *)object)->store);
+}
+
+static PyObject *Memory_get_handle(PyObject *object, void *unused) {
+  (void)unused;
+  return PyBytes_FromStringAndSize((const char *)&((Memory *)object)->handle, sizeof(wrt_extern));
+}
+
+static PyObject *Memory_repr(PyObject *object) {
+  Memory *self = (Memory *)object;
+  if (self->closed || self->store->closed) return PyUnicode_FromString("<Memory (closed)>");
+  if (self->store->depth != 0 && self->store->owner != this_thread())
+    return PyUnicode_FromString("<Memory (busy)>");
+  size_t size;
+  memory_data(self, &size);
+  return PyUnicode_FromFormat("<Memory of %zu bytes>", size);
+}
+
+/* Memory(store, handle): the adapter's way to make one. */
+static PyObject *Memory_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+  PyObject *store, *bytes;
+  wrt_extern handle;
+  (void)keywords;
+  if (!PyArg_ParseTuple(args, "OS", &store, &bytes) || !read_handle(bytes, &handle, sizeof handle)) return NULL;
+  State *state = PyType_GetModuleState(type);
+  if (state == NULL) return NULL;
+  if (!PyObject_TypeCheck(store, state->store_type)) {
+    PyErr_SetString(PyExc_TypeError, "a Memory is made in a Store");
+    return NULL;
+  }
+  Memory *self = (Memory *)type->tp_alloc(type, 0);
+  if (self == NULL) return NULL;
+  self->store = (Store *)Py_NewRef(store);
+  self->handle = handle;
+  return (PyObject *)self;
+}
+
+static int Memory_traverse(PyObject *object, visitproc visit, void *arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(((Memory *)object)->store);
+  return 0;
+}
+
+static void Memory_dealloc(PyObject *object) {
+  Memory *self = (Memory *)object;
+  PyTypeObject *type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
+  Py_XDECREF(self->store);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+static PyMethodDef memory_methods[] = {
+    {"read", (PyCFunction)(void (*)(void))Memory_read, METH_FASTCALL,
+     "read($self, offset, size, /)\n--\n\nCopy `size` bytes out, starting at `offset`."},
+    {"write", (PyCFunction)(void (*)(void))Memory_write, METH_FASTCALL,
+     "write($self, offset, data, /)\n--\n\nCopy the bytes-like `data` in, starting at `offset`."},
+    {"grow", Memory_grow, METH_O,
+     "grow($self, pages, /)\n--\n\nGrow by `pages` and return the size before, in pages."},
+    {"_close", Memory_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef memory_getset[] = {
+    {"size", Memory_get_size, NULL, "The current size in bytes.", NULL},
+    {"type", Memory_get_type, NULL, "The memory's type, a MemoryType with limits in pages.", NULL},
+    {"_store", Memory_get_store, NULL, NULL, NULL},
+    {"_handle", Memory_get_handle, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef memory_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Memory, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot memory_slots[] = {
+    {Py_tp_doc, "A linear memory of a guest; memoryview(memory) gives a view without a copy."},
+    {Py_tp_new, Memory_new},
+    {Py_tp_methods, memory_methods},
+    {Py_tp_getset, memory_getset},
+    {Py_tp_members, memory_members},
+    {Py_tp_repr, Memory_repr},
+    {Py_sq_length, Memory_length},
+    {Py_bf_getbuffer, Memory_getbuffer},
+    {Py_bf_releasebuffer, Memory_releasebuffer},
+    {Py_tp_traverse, Memory_traverse},
+    {Py_tp_dealloc, Memory_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec memory_spec = {
+    .name = "pywasmrt._shim._fastcall.Memory",
+    .basicsize = sizeof(Memory),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = memory_slots,
+};

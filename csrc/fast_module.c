@@ -1,0 +1,78 @@
+/* fast_module.c: the extension module pywasmrt._shim._fastcall: its types, and what they ask of Python. */
+#include "wrt_fastcall.h"
+
+static const struct {
+  const char *module;
+  const char *name;
+  size_t offset;
+} wanted[] = {
+    {"pywasmrt.errors", "ClosedError", offsetof(State, closed_error)},
+    {"pywasmrt.errors", "BusyError", offsetof(State, busy_error)},
+    {"pywasmrt.errors", "MemoryAccessError", offsetof(State, memory_access_error)},
+    {"pywasmrt._shim.bridge", "make_function_type", offsetof(State, make_function_type)},
+    {"pywasmrt._shim.bridge", "make_memory_type", offsetof(State, make_memory_type)},
+    {"pywasmrt._shim.bridge", "raise_argument_error", offsetof(State, raise_argument_error)},
+    {"pywasmrt._shim.bridge", "raise_result_error", offsetof(State, raise_result_error)},
+    {"pywasmrt._shim.bridge", "raise_slots_error", offsetof(State, raise_slots_error)},
+    {"pywasmrt._shim.bridge", "raise_no_stack", offsetof(State, raise_no_stack)},
+};
+enum { WANTED = sizeof wanted / sizeof *wanted };
+
+static inline PyObject **place(State *state, size_t offset) { return (PyObject **)((char *)state + offset); }
+
+static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out) {
+  *out = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+  return *out == NULL ? -1 : PyModule_AddType(module, *out);
+}
+
+static int module_exec(PyObject *module) {
+  State *state = PyModule_GetState(module);
+  for (size_t i = 0; i < WANTED; i++) {
+    PyObject *source = PyImport_ImportModule(wanted[i].module);
+    if (source == NULL) return -1;
+    *place(state, wanted[i].offset) = PyObject_GetAttrString(source, wanted[i].name);
+    Py_DECREF(source);
+    if (*place(state, wanted[i].offset) == NULL) return -1;
+  }
+  if (add_type(module, &store_spec, &state->store_type) < 0 || add_type(module, &function_spec, &state->function_type) < 0 ||
+      add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0)
+    return -1;
+  return 0;
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg) {
+  State *state = PyModule_GetState(module);
+  for (size_t i = 0; i < WANTED; i++) Py_VISIT(*place(state, wanted[i].offset));
+  Py_VISIT(state->store_type);
+  Py_VISIT(state->function_type);
+  Py_VISIT(state->memory_type);
+  Py_VISIT(state->caller_type);
+  return 0;
+}
+
+/* There is no m_clear: a store that dies in the same cycle still uses the state, and breaking the types breaks the cycle. */
+static void module_free(void *module) {
+  State *state = PyModule_GetState(module);
+  for (size_t i = 0; i < WANTED; i++) Py_CLEAR(*place(state, wanted[i].offset));
+  Py_CLEAR(state->store_type);
+  Py_CLEAR(state->function_type);
+  Py_CLEAR(state->memory_type);
+  Py_CLEAR(state->caller_type);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "pywasmrt._shim._fastcall",
+    .m_doc = "Calls into and out of guests, over an engine table.",
+    .m_size = sizeof(State),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__fastcall(void) { return PyModuleDef_Init(&module); }

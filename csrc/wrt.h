@@ -1,0 +1,274 @@
+/* wrt.h: the whole contract between pywasmrt and an engine.
+ *
+ * An engine is one table of functions (wrt_engine_ops), reached by one getter. Nothing here knows Python: the adapters read
+ * this file through cffi, and the vectorcall path (fast_*.c) includes it. It holds declarations only, so that cffi can read
+ * it as it stands.
+ *
+ * Rules for every operation, said once:
+ *   - A function that returns int returns a wrt_result. On WRT_OK the outputs are set and `failure` is untouched; on any
+ *     other result the outputs are untouched and `failure` is filled: whoever called releases it with failure_clear.
+ *   - Inputs are borrowed for the duration of the call. What is handed out is owned by the caller where the comment says so
+ *     and otherwise belongs to the store, dying with it.
+ *   - Engines and modules may be used from any thread. A store, with all that lives in it, is used by one thread at a time;
+ *     the caller sees to that.
+ *   - Sizes and offsets are in bytes unless named pages or elements.
+ */
+#ifndef WRT_H
+#define WRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WRT_VERSION 1 /* of this contract; members of the table are only ever appended */
+
+/* The engine's own objects, opaque to everybody else. */
+typedef struct wrt_engine wrt_engine;
+typedef struct wrt_module wrt_module;
+typedef struct wrt_store wrt_store;
+typedef struct wrt_caller wrt_caller;
+
+/* How an operation ended. */
+typedef enum wrt_result {
+  WRT_OK,
+  WRT_INVALID,     /* the module, blob or option is malformed, invalid or not this engine's */
+  WRT_UNSUPPORTED, /* valid, but beyond this engine */
+  WRT_LINK,        /* cannot be instantiated with these imports or within these limits */
+  WRT_LIMIT,       /* a memory or table cannot grow that far */
+  WRT_TRAP,        /* the guest trapped: failure->trap says why */
+  WRT_HOST,        /* a host function failed and the guest was unwound; the host knows the reason */
+  WRT_ERROR        /* anything else: failure->message says what */
+} wrt_result;
+
+/* The order of pywasmrt.types.ValueType. */
+typedef enum wrt_type {
+  WRT_I32,
+  WRT_I64,
+  WRT_F32,
+  WRT_F64,
+  WRT_V128,
+  WRT_FUNCREF,
+  WRT_EXTERNREF,
+  WRT_REF
+} wrt_type;
+
+/* The order of pywasmrt.types.ExternKind. */
+typedef enum wrt_kind { WRT_FUNCTION, WRT_MEMORY, WRT_TABLE, WRT_GLOBAL, WRT_TAG } wrt_kind;
+
+/* The order of pywasmrt.types.TrapCode. */
+typedef enum wrt_trap {
+  WRT_TRAP_STACK_OVERFLOW,
+  WRT_TRAP_MEMORY_OUT_OF_BOUNDS,
+  WRT_TRAP_HEAP_MISALIGNED,
+  WRT_TRAP_TABLE_OUT_OF_BOUNDS,
+  WRT_TRAP_INDIRECT_CALL_TO_NULL,
+  WRT_TRAP_BAD_SIGNATURE,
+  WRT_TRAP_INTEGER_OVERFLOW,
+  WRT_TRAP_INTEGER_DIVISION_BY_ZERO,
+  WRT_TRAP_BAD_CONVERSION_TO_INTEGER,
+  WRT_TRAP_UNREACHABLE,
+  WRT_TRAP_INTERRUPT,
+  WRT_TRAP_OUT_OF_FUEL,
+  WRT_TRAP_NULL_REFERENCE,
+  WRT_TRAP_UNCAUGHT_EXCEPTION,
+  WRT_TRAP_OTHER
+} wrt_trap;
+
+/* One 64-bit word of the array that carries arguments in and results out. A value occupies slot_words of them (the engine
+ * table states how many); a value narrower than its words is zero-extended. v128 takes two words, the low half first.
+ * References are the engine's own bits, made and read by the reference operations only. */
+typedef union wrt_slot {
+  uint64_t u64;
+  int64_t i64;
+  uint32_t u32;
+  int32_t i32;
+  double f64;
+  float f32;
+} wrt_slot;
+
+/* A function, memory, table, global or tag in a store. A plain value: copied freely, valid while its store lives. */
+typedef struct wrt_extern {
+  uint64_t opaque[4];
+} wrt_extern;
+
+/* An instance in a store; a plain value likewise. */
+typedef struct wrt_instance {
+  uint64_t opaque[2];
+} wrt_instance;
+
+/* A rooted reference to a host object; owned by whoever made it, released with ref_delete. */
+typedef struct wrt_ref {
+  uint64_t opaque[3];
+} wrt_ref;
+
+/* What an extern is. `types` holds a function's params and then its results as wrt_type, and is owned by the receiver
+ * (type_clear); for a table or global `content` is the element or value type. Limits are in pages or elements. */
+typedef struct wrt_extern_type {
+  wrt_kind kind;
+  size_t param_count;
+  size_t result_count;
+  uint8_t *types;
+  wrt_type content;
+  bool mutable_;
+  bool is_64;
+  bool shared;
+  bool has_maximum;
+  uint64_t minimum;
+  uint64_t maximum;
+  uint64_t page_size;
+} wrt_extern_type;
+
+/* One guest frame of a trap. The names are NUL-terminated or NULL and owned by the failure. */
+typedef struct wrt_frame {
+  uint32_t func_index;
+  uint64_t func_offset;
+  uint64_t module_offset;
+  char *func_name;
+  char *module_name;
+} wrt_frame;
+
+/* Why an operation failed. The text (UTF-8, may be NULL) and the frames are owned by whoever called. */
+typedef struct wrt_failure {
+  wrt_trap trap;
+  char *message;
+  wrt_frame *frames;
+  size_t frame_count;
+} wrt_failure;
+
+/* Bytes handed out by an engine, owned by the receiver (bytes_clear). */
+typedef struct wrt_bytes {
+  uint8_t *data;
+  size_t size;
+  void *owner;
+} wrt_bytes;
+
+/* One engine setting; which names there are and what their values mean is the engine's own. */
+typedef struct wrt_option {
+  const char *name;
+  int64_t value;
+} wrt_option;
+
+/* A host function: reads its arguments from `slots` and writes its results over them. Returns WRT_OK, or WRT_HOST to unwind
+ * the guest. `caller` is dead when it returns. It must not return while an engine call it made itself is still running. */
+typedef int (*wrt_host_function)(void *env, wrt_caller *caller, wrt_slot *slots);
+
+typedef struct wrt_engine_ops {
+  /* --- version 1 --- */
+  uint32_t version;    /* WRT_VERSION that the engine was built with */
+  uint32_t slot_words; /* words between one value and the next in a slot array */
+  const char *name;    /* static */
+
+  /* Makes an engine with `options`; owned by the caller (engine_delete). WRT_INVALID names an unknown option. */
+  int (*engine_new)(const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure);
+  /* Releases the caller's hold; modules and stores keep what they need of the engine. */
+  void (*engine_delete)(wrt_engine *engine);
+
+  /* Checks a binary module; nothing is kept. WRT_INVALID with the reason. */
+  int (*validate)(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_failure *failure);
+  /* Compiles a binary module; owned by the caller (module_delete). `bytes` are not needed afterwards. */
+  int (*compile)(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure);
+  /* Turns the text format into a binary module, owned by the caller (bytes_clear). */
+  int (*text_to_binary)(const char *text, size_t size, wrt_bytes *out, wrt_failure *failure);
+  /* The compiled code as a blob, owned by the caller (bytes_clear). */
+  int (*serialize)(wrt_module *module, wrt_bytes *out, wrt_failure *failure);
+  /* Loads what serialize gave, owned by the caller (module_delete). The blob is trusted: it is machine code. */
+  int (*deserialize)(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure);
+  /* Releases the caller's hold; instances keep what they need of the module. */
+  void (*module_delete)(wrt_module *module);
+
+  /* Makes a store; owned by the caller (store_delete). A limit below zero leaves the engine's own. */
+  int (*store_new)(wrt_engine *engine, int64_t memory_bytes, int64_t table_elements, int64_t instances, wrt_store **out,
+                   wrt_failure *failure);
+  /* Frees the store and all that lives in it, running the finalisers of host references. Never during a call in it. */
+  void (*store_delete)(wrt_store *store);
+
+  /* Makes a function of the guest's out of the host's; belongs to the store, as `env` must outlive it. */
+  int (*function_new)(wrt_store *store, const uint8_t *types, size_t param_count, size_t result_count,
+                      wrt_host_function function, void *env, wrt_extern *out, wrt_failure *failure);
+  /* Makes a linear memory of pages; belongs to the store. Uses minimum, maximum, is_64 and shared of `type`. */
+  int (*memory_new)(wrt_store *store, const wrt_extern_type *type, wrt_extern *out, wrt_failure *failure);
+  /* Makes a table; belongs to the store. Uses content, minimum and maximum of `type`; `init` is copied. */
+  int (*table_new)(wrt_store *store, const wrt_extern_type *type, const wrt_slot *init, wrt_extern *out,
+                   wrt_failure *failure);
+  /* Makes a global; belongs to the store. Uses content and mutable_ of `type`; `value` is copied. */
+  int (*global_new)(wrt_store *store, const wrt_extern_type *type, const wrt_slot *value, wrt_extern *out,
+                    wrt_failure *failure);
+
+  /* Links `module` to `imports` (its own order, all of this store) and runs its start function; belongs to the store. */
+  int (*instantiate)(wrt_store *store, wrt_module *module, const wrt_extern *imports, size_t count, wrt_instance *out,
+                     wrt_failure *failure);
+  /* Finds an export by name (UTF-8, `size` bytes); false, and `out` untouched, where there is none. */
+  bool (*instance_export)(wrt_store *store, const wrt_instance *instance, const char *name, size_t size,
+                          wrt_extern *out);
+  /* The same for the instance that is calling a host function. */
+  bool (*caller_export)(wrt_store *store, wrt_caller *caller, const char *name, size_t size, wrt_extern *out);
+  /* Describes an extern; what it hands out is the caller's (type_clear). */
+  int (*extern_type)(wrt_store *store, const wrt_extern *item, wrt_extern_type *out, wrt_failure *failure);
+
+  /* Runs a function. `slots` holds the arguments and receives the results, and has room for the longer of both; the caller
+   * vouches that they fit the function's type. Ends in WRT_OK, WRT_TRAP, WRT_HOST or WRT_ERROR. */
+  int (*call)(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, wrt_failure *failure);
+
+  /* Where the memory lies now and its size; the address stays the same until the store is deleted. Borrowed. */
+  uint8_t *(*memory_data)(wrt_store *store, const wrt_extern *memory, size_t *size);
+  /* Grows by `delta` pages; `previous` receives the size before, in pages. WRT_LIMIT where a limit forbids it. */
+  int (*memory_grow)(wrt_store *store, const wrt_extern *memory, uint64_t delta, uint64_t *previous,
+                     wrt_failure *failure);
+
+  /* Reads a global into `out`; a reference in it is borrowed until the next operation on the store. */
+  void (*global_get)(wrt_store *store, const wrt_extern *global, wrt_slot *out);
+  /* Copies `value`, which the caller vouches for, into a global. */
+  int (*global_set)(wrt_store *store, const wrt_extern *global, const wrt_slot *value, wrt_failure *failure);
+  /* Number of elements; nothing is handed over. */
+  uint64_t (*table_size)(wrt_store *store, const wrt_extern *table);
+  /* Reads an element into `out`, borrowed until the next operation on the store; false beyond the end. */
+  bool (*table_get)(wrt_store *store, const wrt_extern *table, uint64_t index, wrt_slot *out);
+  /* Copies `value`, which the caller vouches for, into an element. */
+  int (*table_set)(wrt_store *store, const wrt_extern *table, uint64_t index, const wrt_slot *value,
+                   wrt_failure *failure);
+  /* Adds `delta` elements, copies of `init`. WRT_LIMIT where a limit forbids it. */
+  int (*table_grow)(wrt_store *store, const wrt_extern *table, uint64_t delta, const wrt_slot *init,
+                    uint64_t *previous, wrt_failure *failure);
+
+  /* Puts a function of this store into a slot; the slot borrows it from the store. */
+  void (*function_to_slot)(wrt_store *store, const wrt_extern *function, wrt_slot *out);
+  /* The function in a slot that is not null; it belongs to the store. */
+  void (*function_from_slot)(wrt_store *store, const wrt_slot *slot, wrt_extern *out);
+  /* Wraps `data` for the guest; the root is the caller's (ref_delete). `finalizer` runs once, when neither guest nor host
+   * holds the reference any more, at the latest in store_delete; it must not touch the store. On failure it may have run. */
+  int (*ref_new)(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure);
+  /* Puts a rooted reference into a slot, borrowed: nothing may be made in the store before the guest has received it. */
+  void (*ref_to_slot)(wrt_store *store, const wrt_ref *ref, wrt_slot *out);
+  /* Releases the caller's root. */
+  void (*ref_delete)(wrt_ref *ref);
+  /* The `data` of a reference slot that is not null, borrowed; NULL if it was not made by ref_new. */
+  void *(*ref_data)(wrt_store *store, const wrt_slot *slot);
+  /* Lets the engine reclaim references that the guest no longer holds, running their finalisers; hands out nothing. */
+  void (*collect)(wrt_store *store);
+
+  /* Releases what a failure owns, and empties it. */
+  void (*failure_clear)(wrt_failure *failure);
+  /* Releases what bytes own, and empties them. */
+  void (*bytes_clear)(wrt_bytes *bytes);
+  /* Releases what a type owns, and empties it. */
+  void (*type_clear)(wrt_extern_type *type);
+} wrt_engine_ops;
+
+/* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before
+ * wrt_wasmtime_ops is used; calling again is harmless. */
+const char *wrt_wasmtime_load(const char *path);
+/* Wasmtime's table, static. */
+const wrt_engine_ops *wrt_wasmtime_ops(void);
+
+/* One row of the layout of the C structs that wrt_wasmtime.c shares with Wasmtime, for the test that compares them with the
+ * package's own declarations. `field` is NULL in the row that gives a struct's size (and its alignment as offset). */
+typedef struct wrt_layout {
+  const char *type;
+  const char *field;
+  size_t offset;
+  size_t size;
+} wrt_layout;
+/* The rows, static; returns how many. */
+size_t wrt_wasmtime_layout(const wrt_layout **out);
+
+#endif

@@ -1,0 +1,37 @@
+"""The native parts: `_wrt`, the engine tables through cffi, and `_fastcall`, the calls. Imported by adapters only.
+
+Importing this package loads neither, so that the package as a whole starts fast and works where they are missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+
+__all__ = ["unavailable_reason"]
+
+_MODULES = ("_wrt", "_fastcall")
+
+
+@cache
+def unavailable_reason() -> str | None:
+    """Why the native parts cannot be used here, in one sentence; None where both are loaded, as the first call does."""
+    recorded = _recorded_reason()
+    if recorded is not None:
+        return recorded
+    for name in _MODULES:
+        try:
+            importlib.import_module(f"{__name__}.{name}")
+        except ImportError as error:
+            return f"the native module {__name__}.{name} cannot be imported: {error}"
+    return None
+
+
+def _recorded_reason() -> str | None:
+    """What setup.py wrote down about the build, if there was one."""
+    try:
+        info = importlib.import_module(f"{__name__}._build_info")
+    except ModuleNotFoundError:
+        return "the native parts were never built; install the package, or run `python setup.py build_ext --inplace`"
+    reason: str | None = info.reason
+    return reason

@@ -1,0 +1,67 @@
+"""What the C of the call path asks of Python: types to describe things with, and the words for what went wrong."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NoReturn
+
+from ..errors import Trap, UnsupportedFeatureError
+from ..types import FunctionType, MemoryType, TrapCode, ValueType
+from ..values import from_slots, raise_argument_error as _raise_argument_error, raise_result_error
+
+__all__ = [
+    "VALUE_TYPES",
+    "make_function_type",
+    "make_memory_type",
+    "raise_argument_error",
+    "raise_no_stack",
+    "raise_result_error",
+    "raise_slots_error",
+    "type_codes",
+]
+
+VALUE_TYPES = tuple(ValueType)
+"""By the numbers of wrt_type in wrt.h."""
+
+_CODES = {type: code for code, type in enumerate(VALUE_TYPES)}
+
+
+def type_codes(types: tuple[ValueType, ...]) -> bytes:
+    """The numbers of value types, one byte each."""
+    return bytes(map(_CODES.__getitem__, types))
+
+
+@cache
+def make_function_type(params: bytes, results: bytes) -> FunctionType:
+    """The signature that type codes stand for; the same object each time."""
+    return FunctionType(tuple(VALUE_TYPES[code] for code in params), tuple(VALUE_TYPES[code] for code in results))
+
+
+def make_memory_type(minimum: int, maximum: int | None, is_64: bool, shared: bool, page_size: int) -> MemoryType:
+    """The type of a memory, limits in pages of `page_size` bytes."""
+    return MemoryType(minimum, maximum, is_64, shared, page_size)
+
+
+def raise_argument_error(name: str, type: FunctionType, args: tuple[object, ...]) -> NoReturn:
+    """Raise what is wrong with a typed call's arguments, or with the function's signature."""
+    if ValueType.REF in type.params + type.results:
+        raise UnsupportedFeatureError(
+            f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to other instances",
+            "function-references",
+        )
+    _raise_argument_error(name, type, args)
+
+
+def raise_slots_error(name: str, type: FunctionType, slots: tuple[int, ...]) -> NoReturn:
+    """Raise what is wrong with a raw call's slots."""
+    from_slots(name, type, slots)
+    raise RuntimeError(f"conversion disagreed: the slots of {name}() were refused, yet they fit {type}")
+
+
+def raise_no_stack(left: int, needed: int) -> NoReturn:
+    """Raise the trap of a call that this thread has too little stack for, before the guest runs. Sizes in bytes."""
+    raise Trap(
+        f"call stack exhausted: the thread has {left >> 10} KiB of stack left and a call may use {needed >> 10} KiB; give the "
+        "thread more by threading.stack_size(), or the guest less by the option max_wasm_stack",
+        TrapCode.STACK_OVERFLOW,
+    )

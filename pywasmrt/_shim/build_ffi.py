@@ -1,0 +1,51 @@
+"""Makes the cffi module `pywasmrt._shim._wrt` from `csrc/wrt.h`; run by setup.py, of no use in an installed package.
+
+`wrt.h` is the whole contract with the engines, and cffi reads it as it stands: only the preprocessor lines that cffi
+does not know are left out, so the header may use none that changes what the rest declares.
+"""
+
+from __future__ import annotations
+
+import re
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+MODULE = "pywasmrt._shim._wrt"
+HEADER = Path("csrc", "wrt.h")
+
+_COMMENT_OR_DIRECTIVE = re.compile(r"/\*.*?\*/|^[ \t]*#(?:\\\n|/\*.*?\*/|[^\n])*", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"\s*#\s*define\s+(\w+)\s+\(?-?(?:0x[0-9a-fA-F]+|\d+)[uUlL]*\)?\s*(?:/\*.*\*/\s*)?", re.DOTALL)
+
+
+def declarations(text: str) -> str:
+    """The text of a header without the preprocessor lines that cffi cannot read.
+
+    A defined number stays, as `#define NAME ...`: its value comes from the compiler. Line numbers stay as they were.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        found = match[0]
+        if found.startswith("/*"):
+            return found
+        number = _NUMBER.fullmatch(found)
+        return (f"#define {number[1]} ..." if number else "") + "\n" * found.count("\n")
+
+    return _COMMENT_OR_DIRECTIVE.sub(replaced, text)
+
+
+def make() -> Any:
+    """The builder that setup.py hands to cffi, over every `csrc/wrt_*.c`; to be called in the project's own folder."""
+    from cffi import FFI
+
+    ffi = FFI()
+    ffi.cdef(declarations(HEADER.read_text(encoding="utf-8")))
+    ffi.set_source(
+        MODULE,
+        f'#include "{HEADER.name}"\n',
+        sources=sorted(glob("csrc/wrt_*.c")),
+        depends=sorted(glob("csrc/*.h")),
+        include_dirs=["csrc"],
+        py_limited_api=False,
+    )
+    return ffi

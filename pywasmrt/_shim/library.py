@@ -1,0 +1,90 @@
+"""Finds Wasmtime's shared library inside the installed `wasmtime` package, without importing that package.
+
+Wasmtime's C structs changed before and may change again, so only the majors that were checked are accepted; the test
+`tests/test_wasmtime_abi.py` is the check.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ..errors import RuntimeNotFoundError
+
+__all__ = ["SUPPORTED_MAJORS", "Library", "find", "wasmtime_library_reason"]
+
+SUPPORTED_MAJORS = (48, 49, 50)
+"""The major versions of the `wasmtime` package whose C structs are those of `csrc/wrt_wasmtime_api.h`."""
+
+_PACKAGE = "wasmtime"
+_INSTALL = f"pip install '{_PACKAGE}>={SUPPORTED_MAJORS[0]},<{SUPPORTED_MAJORS[-1] + 1}'"
+
+
+@dataclass(frozen=True)
+class Library:
+    """Wasmtime's shared library, and the version of the package that holds it."""
+
+    path: Path
+    version: str
+
+
+def find() -> Library:
+    """The library to open. Raises `RuntimeNotFoundError` that says what is missing and which versions serve."""
+    folder = _package_folder()
+    if folder is None:
+        raise RuntimeNotFoundError(f"the Python package {_PACKAGE} is not installed; {_INSTALL}")
+    version = _package_version(folder)
+    if version is None:
+        raise RuntimeNotFoundError(f"the version of {_PACKAGE} in {folder} cannot be told; {_INSTALL}")
+    if _major(version) not in SUPPORTED_MAJORS:
+        majors = ", ".join(map(str, SUPPORTED_MAJORS))
+        raise RuntimeNotFoundError(f"{_PACKAGE} {version} is installed, but only versions {majors} serve; {_INSTALL}")
+    path = folder / _platform_folder() / _file_name()
+    if not path.is_file():
+        raise RuntimeNotFoundError(f"{_PACKAGE} {version} has no library for this platform: there is no {path}")
+    return Library(path, version)
+
+
+def wasmtime_library_reason() -> str | None:
+    """Why there is no library to open, in one sentence; None where there is one."""
+    try:
+        find()
+    except RuntimeNotFoundError as error:
+        return str(error)
+    return None
+
+
+def _package_folder() -> Path | None:
+    # find_spec imports the parents of a name, never the module itself, and this one has no parents.
+    try:
+        spec = importlib.util.find_spec(_PACKAGE)
+    except ValueError:  # a module put into sys.modules by hand
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent
+
+
+def _package_version(folder: Path) -> str | None:
+    """The version of the distribution beside `folder`, so that the version and the library belong together."""
+    found = next(iter(metadata.distributions(name=_PACKAGE, path=[str(folder.parent)])), None)
+    return None if found is None else found.version
+
+
+def _major(version: str) -> int | None:
+    head = version.split(".", 1)[0]
+    return int(head) if head.isdigit() else None
+
+
+def _platform_folder() -> str:
+    system = "android" if hasattr(sys, "getandroidapilevel") else sys.platform
+    machine = platform.machine()
+    return f"{system}-{ {'AMD64': 'x86_64', 'arm64': 'aarch64', 'ARM64': 'aarch64'}.get(machine, machine) }"
+
+
+def _file_name() -> str:
+    return {"darwin": "_libwasmtime.dylib", "win32": "_wasmtime.dll"}.get(sys.platform, "_libwasmtime.so")

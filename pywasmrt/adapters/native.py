@@ -1,0 +1,381 @@
+"""The runtime over an engine table of `csrc/wrt.h`: everything that engines reached through C have in common.
+
+Engines and modules are reached by cffi, which lets other Python threads run meanwhile; they may be used from any thread. A
+store, and so all guest code, is reached through `_fastcall`, which keeps the rule of one call chain at a time. Neither can
+be freed while the other needs it: a handle here is owned by a cffi object, and the store in C holds on to the engine's.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from .._shim import _fastcall
+from .._shim._wrt import ffi, lib
+from .._shim.bridge import VALUE_TYPES, type_codes
+from ..errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError, WasmError
+from ..linking import HostImport
+from ..types import (
+    ExportType,
+    ExternKind,
+    Frame,
+    FunctionType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    RuntimeInfo,
+    TableType,
+    TrapCode,
+)
+from ..values import checked_delta, shown, to_wasm
+from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
+
+__all__ = ["Engine", "NativeRuntime"]
+
+_KINDS = tuple(ExternKind)
+_TRAPS = tuple(TrapCode)
+_UNKNOWN_OFFSET = (1 << 64) - 1
+
+ExplainTrap = Callable[[str, "list[Frame]"], "tuple[str, list[Frame]]"]
+
+
+class Engine:
+    """One engine: its table, its settings, and the words for its failures.
+
+    `explain` brings the engine's own text of a failure to the essential, and may complete the frames from it.
+    """
+
+    def __init__(self, ops: Any, options: Mapping[str, int], stack_needed: int, explain: ExplainTrap) -> None:
+        self.ops = ops
+        self.stack_needed = stack_needed
+        self._explain = explain
+        names = [ffi.new("char[]", name.encode()) for name in options]
+        settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values())])
+        out = ffi.new("wrt_engine **")
+        self._do(ops.engine_new, settings, len(names), out)
+        self.handle = ffi.gc(out[0], ops.engine_delete)
+
+    def validate(self, data: bytes) -> None:
+        """Raise `ModuleCompileError` unless `data` is a valid module."""
+        self._do(self.ops.validate, self.handle, ffi.from_buffer("uint8_t[]", data), len(data))
+
+    def compile(self, data: bytes) -> Any:
+        """The module's handle."""
+        return self._module(self.ops.compile, data)
+
+    def deserialize(self, blob: bytes) -> Any:
+        """The module's handle."""
+        return self._module(self.ops.deserialize, blob)
+
+    def text_to_binary(self, text: str) -> bytes:
+        """The module in its binary form."""
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise ModuleCompileError(f"the text is not Unicode: {error}") from None
+        return self._bytes(self.ops.text_to_binary, ffi.from_buffer(data), len(data))
+
+    def serialize(self, module: Any) -> bytes:
+        """The module's blob."""
+        return self._bytes(self.ops.serialize, module)
+
+    def _do(self, operation: Any, *args: Any) -> None:
+        failure = ffi.new("wrt_failure *")
+        result = operation(*args, failure)
+        if result == lib.WRT_OK:
+            return
+        message = ffi.string(failure.message).decode() if failure.message else None
+        self.ops.failure_clear(failure)
+        self.fail(result, lib.WRT_TRAP_OTHER, message, [])
+
+    def _module(self, operation: Any, data: bytes) -> Any:
+        out = ffi.new("wrt_module **")
+        self._do(operation, self.handle, ffi.from_buffer("uint8_t[]", data), len(data), out)
+        return ffi.gc(out[0], self.ops.module_delete)
+
+    def _bytes(self, operation: Any, *args: Any) -> bytes:
+        out = ffi.new("wrt_bytes *")
+        self._do(operation, *args, out)
+        data = bytes(ffi.buffer(out.data, out.size))
+        self.ops.bytes_clear(out)
+        return data
+
+    def fail(
+        self, result: int, trap: int, message: str | None, frames: list[tuple[int, int, int, str | None, str | None]]
+    ) -> NoReturn:
+        """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h."""
+        found = [
+            Frame(
+                index,
+                name,
+                module,
+                None if func_offset == _UNKNOWN_OFFSET else func_offset,
+                None if module_offset == _UNKNOWN_OFFSET else module_offset,
+            )
+            for index, func_offset, module_offset, name, module in frames
+        ]
+        text, found = self._explain(message or "the engine gave no reason", found)
+        if result == lib.WRT_TRAP:
+            raise Trap(text, _TRAPS[trap], found)
+        if result == lib.WRT_INVALID:
+            raise ModuleCompileError(text)
+        if result in (lib.WRT_LINK, lib.WRT_LIMIT):
+            raise ModuleInstantiateError(f"cannot instantiate the module: {text}")
+        if result == lib.WRT_UNSUPPORTED:
+            raise UnsupportedFeatureError(text)
+        raise WasmError(text)
+
+
+class NativeRuntime(BaseRuntime):
+    """A runtime over one engine. `settings` names everything that compiled code depends on."""
+
+    def __init__(self, engine: Engine, info: RuntimeInfo, settings: str) -> None:
+        self.engine = engine
+        self._settings = settings
+        super().__init__(info)
+
+    def _validate(self, data: bytes) -> None:
+        self.engine.validate(data)
+
+    def _compile(self, data: bytes) -> Any:
+        return self.engine.compile(data)
+
+    def _text_to_binary(self, text: str) -> bytes:
+        return self.engine.text_to_binary(text)
+
+    def _identity(self) -> str:
+        return f"{self.info.name} {self.info.version} on {sys.platform} {platform.machine()} with {self._settings}"
+
+    def _deserialize(self, code: bytes) -> Any:
+        return self.engine.deserialize(code)
+
+    def _make_module(self, handle: Any, data: bytes) -> NativeModule:
+        return NativeModule(self, handle, data)
+
+    def _new_store(self, limits: Limits | None) -> NativeStore:
+        return NativeStore(self, limits)
+
+
+class NativeModule(BaseModule):
+    runtime: NativeRuntime
+
+    def _serialize(self) -> bytes:
+        return self.runtime.engine.serialize(self.handle)
+
+
+class NativeStore(BaseStore):
+    """A store; `fast` is its C half, which guards it and frees it when nothing in it runs or is viewed any more."""
+
+    runtime: NativeRuntime
+
+    def __init__(self, runtime: NativeRuntime, limits: Limits | None) -> None:
+        engine = runtime.engine
+        bounds = (None, None, None) if limits is None else (limits.memory_bytes, limits.table_elements, limits.instances)
+        self.fast = _fastcall.Store(
+            int(ffi.cast("uintptr_t", engine.ops)),
+            int(ffi.cast("uintptr_t", engine.handle)),
+            engine.handle,
+            engine.fail,
+            *(-1 if bound is None else bound for bound in bounds),
+            engine.stack_needed,
+        )
+        super().__init__(runtime, limits)
+
+    def _mark(self, ended_by: str) -> None:
+        super()._mark(ended_by)
+        self.fast.mark()
+
+    def _free(self) -> None:
+        self.fast.close()
+
+    # Externs
+
+    def _memory_new(self, type: MemoryType) -> Any:
+        if type.shared and "threads" not in self.runtime.info.features:
+            raise UnsupportedFeatureError("shared memories need the feature 'threads', which is off here", "threads")
+        if type.is_64 and "memory64" not in self.runtime.info.features:
+            raise UnsupportedFeatureError("64-bit memories need the feature 'memory64', which is off here", "memory64")
+        return _fastcall.Memory(self.fast, self.fast.memory(type.minimum, type.maximum, type.is_64, type.shared))
+
+    def _table_new(self, type: TableType, init: Any) -> NativeTable:
+        handle = self.fast.table(type.minimum, type.maximum, VALUE_TYPES.index(type.element), init)
+        return NativeTable(self.fast, self._life, handle, type)
+
+    def _global_new(self, type: GlobalType, value: Any) -> NativeGlobal:
+        handle = self.fast.global_(VALUE_TYPES.index(type.content), value, type.mutable)
+        return NativeGlobal(self.fast, self._life, handle, type)
+
+    def _owns(self, extern: object) -> bool:
+        if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
+            # Between stores of one engine, a shared memory is the one thing that may pass.
+            return extern._store.engine is self.runtime.engine.handle and extern.type.shared
+        if isinstance(extern, Tag):
+            return extern.store is self
+        return isinstance(extern, _EXTERNS) and extern._store is self.fast
+
+    def _extern_handle(self, extern: Any) -> bytes:
+        if isinstance(extern, (NativeGlobal, NativeTable)):
+            extern._check()
+        elif isinstance(extern, _fastcall.Memory):
+            len(extern)  # raises where it is closed or busy
+        elif isinstance(extern, Tag):
+            return extern.handle  # type: ignore[no-any-return]
+        return extern._handle  # type: ignore[no-any-return]
+
+    def _export(self, instance: InstanceState, export: ExportType) -> Any:
+        handle = self.fast.export(instance.handle, export.name)
+        return wrap(self.fast, instance.life, handle, export, self)
+
+    def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
+        for extern in externs:
+            if isinstance(extern, (_fastcall.Function, _fastcall.Memory)):
+                extern._close()  # the others look at the instance's life
+
+    # Instances and host functions
+
+    def _host_function(self, function: HostImport, instance: InstanceState) -> bytes:
+        type = function.type
+        handle: bytes = self.fast.host_function(
+            function.callable,
+            f"{function.module}.{function.name}",
+            type,
+            type_codes(type.params),
+            type_codes(type.results),
+            NativeCaller if function.pass_caller else None,
+            instance,
+        )
+        return handle
+
+    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> bytes:
+        native = module.handle  # held here, so that closing the module meanwhile does not free it
+        handle: bytes = self.fast.instantiate(int(ffi.cast("uintptr_t", native)), handles)
+        return handle
+
+
+class _Extern:
+    """A global or table: a handle, used by the store's C half, for as long as the instance lives."""
+
+    __slots__ = ("__weakref__", "_handle", "_life", "_store", "type")
+
+    def __init__(self, store: Any, life: Life, handle: bytes, type: Any) -> None:
+        self._store = store
+        self._life = life
+        self._handle = handle
+        self.type = type
+
+    def _check(self) -> None:
+        if self._life.ended_by is not None:
+            raise self._life.error(self._what)
+
+    _what = "extern"
+
+
+class NativeGlobal(_Extern):
+    """A global variable."""
+
+    __slots__ = ()
+    _what = "global"
+    type: GlobalType
+
+    @property
+    def value(self) -> Any:
+        """The current value."""
+        self._check()
+        return self._store.global_get(self._handle)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._check()
+        if not self.type.mutable:
+            raise TypeError(f"the global is immutable: its type is {self.type}")
+        self._store.global_set(self._handle, to_wasm(value, self.type.content, "the global's value"))
+
+    def __repr__(self) -> str:
+        return f"<Global {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
+
+
+class NativeTable(_Extern):
+    """A table of references."""
+
+    __slots__ = ()
+    _what = "table"
+    type: TableType
+
+    def __len__(self) -> int:
+        self._check()
+        size: int = self._store.table_size(self._handle)
+        return size
+
+    def __getitem__(self, index: int) -> Any:
+        return self._store.table_get(self._handle, self._index(index))
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._store.table_set(self._handle, self._index(index), to_wasm(value, self.type.element, "the table's element"))
+
+    def grow(self, delta: int, value: Any = None) -> int:
+        """Add `delta` elements holding `value` and return the length before."""
+        self._check()
+        checked_delta(delta, "elements")
+        before = self._store.table_grow(self._handle, delta, to_wasm(value, self.type.element, "the table's element"))
+        if before is None:
+            raise IndexError(f"cannot grow the table of {len(self)} elements by {delta}: a limit forbids it")
+        grown: int = before
+        return grown
+
+    def _index(self, index: object) -> int:
+        self._check()
+        if not isinstance(index, int):
+            raise TypeError(f"a table is indexed by int, not {shown(index)}")
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is beyond the table of {len(self)} elements")
+        return index
+
+    def __repr__(self) -> str:
+        return f"<Table {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
+
+
+class NativeCaller(_fastcall.Caller, BaseCaller):  # type: ignore[misc]
+    """The instance that calls a host function. What it finds is looked up in the engine, by name."""
+
+    __slots__ = ()
+
+    @property
+    def exports(self) -> Exports:
+        """Everything that is exported, by name."""
+        return Exports(self, self._context)  # type: ignore[arg-type]
+
+    def _export(self, instance: InstanceState, export: ExportType) -> Any:
+        return self._find(export.name, export.kind)
+
+    def _find(self, name: str, kind: ExternKind) -> Any:
+        handle = self._lookup(name)
+        if handle is None:
+            return None
+        code, content, mutable, minimum, maximum = self._store.describe(handle)
+        if _KINDS[code] is not kind:
+            return None
+        type: Any = None
+        if kind is ExternKind.TABLE:
+            type = TableType(VALUE_TYPES[content], minimum, maximum)
+        elif kind is ExternKind.GLOBAL:
+            type = GlobalType(VALUE_TYPES[content], mutable)
+        return wrap(self._store, self._context.life, handle, ExportType(name, kind, type), None)
+
+
+def wrap(store: Any, life: Life, handle: bytes, export: ExportType, owner: Any) -> Any:
+    """The object for an extern in a store's C half."""
+    if export.kind is ExternKind.FUNCTION:
+        return store.function(handle, export.name)
+    if export.kind is ExternKind.MEMORY:
+        return _fastcall.Memory(store, handle)
+    if export.kind is ExternKind.TABLE:
+        return NativeTable(store, life, handle, export.type)  # type: ignore[arg-type]
+    if export.kind is ExternKind.GLOBAL:
+        return NativeGlobal(store, life, handle, export.type)  # type: ignore[arg-type]
+    assert isinstance(export.type, FunctionType)
+    return Tag(owner, life, handle, export.type)
+
+
+_EXTERNS = (_fastcall.Function, _fastcall.Memory, NativeGlobal, NativeTable)

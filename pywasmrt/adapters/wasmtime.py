@@ -1,0 +1,103 @@
+"""Wasmtime through its C API: the default runtime. What it needs beyond `native`: settings, features, and reading its texts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from .. import _shim
+from .._shim import library
+from ..errors import InvalidConfigurationError, RuntimeNotFoundError
+from ..types import Frame, RuntimeConfig, RuntimeInfo
+from ..values import shown
+from .features import API_FEATURES, WASMTIME_DEFAULT, WASMTIME_FIXED, WASMTIME_PROPOSALS, allowed_proposals
+from .wasmtime_text import compile_error_text, frame_lines, trap_text
+
+__all__ = ["NAME", "create", "describe"]
+
+NAME = "wasmtime"
+
+_SWITCHES = {
+    "multi-value": "wasm_multi_value",
+    "bulk-memory": "wasm_bulk_memory",
+    "reference-types": "wasm_reference_types",
+    "simd": "wasm_simd",
+    "relaxed-simd": "wasm_relaxed_simd",
+    "tail-call": "wasm_tail_call",
+    "multi-memory": "wasm_multi_memory",
+    "memory64": "wasm_memory64",
+    "threads": "wasm_threads",
+    "exceptions": "wasm_exceptions",
+    "function-references": "wasm_function_references",
+    "gc": "wasm_gc",
+    "custom-page-sizes": "wasm_custom_page_sizes",
+    "wide-arithmetic": "wasm_wide_arithmetic",
+}
+
+_DEFAULT_STACK = 512 << 10
+_STACK_MARGIN = 128 << 10  # for the host's own frames around the guest's
+
+
+def describe() -> RuntimeInfo:
+    """What there is to say of this runtime, without loading the engine."""
+    reason = _shim.unavailable_reason() or library.wasmtime_library_reason()
+    if reason is not None:
+        return RuntimeInfo(NAME, False, reason=reason)
+    return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | API_FEATURES)
+
+
+def create(config: RuntimeConfig) -> Any:
+    """Make a runtime. Raises `InvalidConfigurationError`, or `RuntimeNotFoundError` with what is missing here."""
+    info = describe()
+    if not info.available:
+        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
+    proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
+    settings = {switch: int(proposal in proposals) for proposal, switch in _SWITCHES.items()}
+    settings["shared_memory"] = int("threads" in proposals)
+    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for it.
+    settings["memory_may_move"] = 0
+    settings.update(_settings_of(config))
+    stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
+
+    from .native import Engine, NativeRuntime
+    from .._shim._wrt import ffi, lib
+
+    problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
+    if problem != ffi.NULL:
+        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
+    engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
+    identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    return NativeRuntime(engine, replace(info, features=proposals | API_FEATURES), identity)
+
+
+_OPTIONS: dict[str, tuple[type, Any, str]] = {
+    # option: its type, what it may be (a mapping gives the engine's number), and how to say that
+    "strategy": (str, {"auto": 0, "cranelift": 1}, "'auto' or 'cranelift'"),
+    "cranelift_opt_level": (str, {"none": 0, "speed": 1, "speed_and_size": 2}, "'none', 'speed' or 'speed_and_size'"),
+    "cranelift_nan_canonicalization": (bool, (False, True), "a bool"),
+    "cranelift_debug_verifier": (bool, (False, True), "a bool"),
+    "parallel_compilation": (bool, (False, True), "a bool"),
+    # Too little and the engine cannot start; too much and no thread has it.
+    "max_wasm_stack": (int, range(1 << 14, (1 << 22) + 1), "an int of bytes from 16384 to 4194304"),
+    # The address space kept for each memory, which bounds its growth.
+    "memory_reservation": (int, range(1 << 16, (1 << 40) + 1), "an int of bytes from 65536 to 2**40"),
+}
+
+
+def _settings_of(config: RuntimeConfig) -> dict[str, int]:
+    settings = {}
+    for name, value in config.options.items():
+        if name not in _OPTIONS:
+            raise InvalidConfigurationError(f"{NAME} has no option {name!r}; it has {', '.join(sorted(_OPTIONS))}")
+        kind, allowed, wanted = _OPTIONS[name]
+        if type(value) is not kind or value not in allowed:
+            raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
+        settings[name] = int(allowed[value]) if isinstance(allowed, dict) else int(value)
+    return settings
+
+
+def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:
+    if message.startswith("error while executing"):
+        return trap_text(message), frame_lines(message, frames)
+    return compile_error_text(message.removeprefix("wasm trap: ")), frames

@@ -1,0 +1,158 @@
+"""Builds the native parts; everything else about the package stands in pyproject.toml.
+
+Two extension modules: `_wrt`, the engine tables, by cffi, and `_fastcall`, the calls, a plain CPython extension. Where
+they cannot be built the install goes on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from where
+`list_runtimes()` tells it.
+
+Environment variables, each off unless set to something other than "" and "0":
+
+    PYWASMRT_PURE=1          build no native part
+    PYWASMRT_WERROR=1        warnings of the C compiler are errors
+    PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
+    PYWASMRT_COVERAGE=1      count executed lines, for gcov
+
+With one of the last three set, a failed build fails the install: whoever asks for such a build does not want another.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import glob
+from typing import BinaryIO
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.errors import BaseError, CCompilerError, CompileError, LinkError
+
+SHIM = os.path.join("pywasmrt", "_shim")
+BUILD_INFO = "_build_info.py"
+BUILD_ERRORS = (BaseError, CCompilerError, CompileError, LinkError, OSError)
+
+
+def setting(name: str) -> str:
+    value = os.environ.get(name, "")
+    return "" if value == "0" else value
+
+
+PURE = setting("PYWASMRT_PURE")
+WERROR = setting("PYWASMRT_WERROR")
+SANITIZE = setting("PYWASMRT_SANITIZE")
+COVERAGE = setting("PYWASMRT_COVERAGE")
+MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE)
+PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install again without it"
+
+
+def flags() -> tuple[list[str], list[str]]:
+    """The options of the compiler and of the linker."""
+    # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same value.
+    compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    link_args: list[str] = []
+    if WERROR:
+        compile_args += ["-Werror"]
+    if SANITIZE:
+        compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-O1", "-g", "-UNDEBUG"]
+        link_args += [f"-fsanitize={SANITIZE}"]
+        if "undefined" in SANITIZE:
+            compile_args += ["-fno-sanitize-recover=undefined"]
+    if COVERAGE:
+        compile_args += ["--coverage", "-O0", "-g"]
+        link_args += ["--coverage"]
+    return compile_args, link_args
+
+
+def record(folder: str, reason: str | None) -> None:
+    """Write down why the native parts are missing, or None where they were built."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, BUILD_INFO), "w", encoding="utf-8") as file:
+        file.write('"""How the native parts were built; written by setup.py."""\n\n')
+        file.write("from __future__ import annotations\n\n")
+        file.write(f"reason: str | None = {reason!r}\n")
+        file.write(f"sanitize: str = {SANITIZE!r}\n")
+
+
+def explain(error: BaseException, output: str) -> str:
+    """Why the build failed: the compiler's own last complaint if it said anything, else the error."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    complaints = [line for line in lines if "error" in line.lower()] or lines or [str(error)]
+    return f"building the native parts failed: {complaints[-1]}"
+
+
+@contextmanager
+def stderr_copied() -> Iterator[BinaryIO]:
+    """Collect what this process and its children write to stderr, and pass it on at the end."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            file.seek(0)
+            os.write(2, file.read())
+
+
+class BuildPython(build_py):
+    """Copies the modules; in a build without native parts, nothing else writes the record."""
+
+    def run(self) -> None:
+        super().run()
+        if PURE:
+            record(SHIM if self.editable_mode else os.path.join(self.build_lib, SHIM), PURE_REASON)
+
+
+class BuildNative(build_ext):
+    """Builds both extension modules or neither, and records why."""
+
+    reason: str | None = None
+
+    def run(self) -> None:
+        super().run()
+        record(os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall")), self.reason)
+
+    def build_extensions(self) -> None:
+        compile_args, link_args = flags()
+        for extension in self.extensions:
+            extension.extra_compile_args = compile_args
+            extension.extra_link_args = link_args
+        output = ""
+        try:
+            with stderr_copied() as file:
+                try:
+                    super().build_extensions()
+                finally:
+                    file.seek(0)
+                    output = file.read().decode(errors="replace")
+        except BUILD_ERRORS as error:
+            if MUST_BUILD:
+                raise
+            self.reason = explain(error, output)
+            self.warn(f"{self.reason}; the install goes on without them")
+            self.extensions = []
+
+
+def native() -> dict[str, object]:
+    """The arguments of `setup` that concern the native parts."""
+    if PURE:
+        return {"cmdclass": {"build_py": BuildPython}}
+    fastcall = Extension(
+        "pywasmrt._shim._fastcall",
+        sources=sorted(glob("csrc/fast_*.c")),
+        depends=sorted(glob("csrc/*.h")),
+        include_dirs=["csrc"],
+    )
+    return {
+        "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
+        "ext_modules": [fastcall],
+        "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython},
+    }
+
+
+setup(**native())
