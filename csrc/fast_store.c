@@ -56,7 +56,7 @@ static PyObject *handle_bytes(const wrt_extern *handle) {
 /* ---- entering ---- */
 
 /* Lowest address of this thread's stack; 0 where the system does not tell, which lets every call pass. */
-static uintptr_t stack_bottom(void) {
+static uintptr_t find_stack_bottom(void) {
 #ifdef __linux__
   pthread_attr_t attributes;
   void *bottom = NULL;
@@ -70,6 +70,15 @@ static uintptr_t stack_bottom(void) {
 #else
   return 0;
 #endif
+}
+
+/* The same, found once for each thread: on the main thread the C library reads a file to find out. */
+static uintptr_t stack_bottom(void) {
+  static _Thread_local uintptr_t bottom;
+  static _Thread_local bool found;
+  if (!found) bottom = find_stack_bottom();
+  found = true;
+  return bottom;
 }
 
 int store_enter_slowly(Store *store, uintptr_t thread) {

@@ -44,6 +44,7 @@ API_FEATURES = frozenset(
         "wat",  # modules in the text format
         "serialize",  # compiled modules as blobs
         "trap-frames",  # a trap tells the guest's frames
+        "trap-lines",  # and their source lines, where the module has debug information
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
     }

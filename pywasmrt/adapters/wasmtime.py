@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 from .. import _shim
@@ -66,9 +69,28 @@ def create(config: RuntimeConfig) -> Any:
     problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
-    engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
+    with _backtrace_details():
+        engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     return NativeRuntime(engine, replace(info, features=proposals | API_FEATURES), identity)
+
+
+_environment = Lock()
+
+
+@contextmanager
+def _backtrace_details() -> Iterator[None]:
+    """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment variable."""
+    name = "WASMTIME_BACKTRACE_DETAILS"
+    with _environment:
+        if name in os.environ:  # the user's own choice
+            yield
+            return
+        os.environ[name] = "1"
+        try:
+            yield
+        finally:
+            del os.environ[name]
 
 
 _OPTIONS: dict[str, tuple[type, Any, str]] = {

@@ -44,14 +44,12 @@ def frame_lines(text: str, frames: list[Frame]) -> list[Frame]:
     """`frames` with the source lines that the engine's backtrace in `text` tells, where the module has debug
     information.
     """
-    places: dict[int, tuple[str, int, int]] = {}
+    places: dict[int, tuple[str, int, int | None]] = {}
     frame = -1
     for line in text.partition("Caused by:")[0].splitlines():
         if found := _FRAME.match(line):
             frame = int(found[1])
         elif (found := _PLACE.match(line)) and frame not in places:
-            places[frame] = (found[1], int(found[2]), int(found[3]))
-    return [
-        replace(frame, file=places[n][0], line=places[n][1], column=places[n][2]) if n in places else frame
-        for n, frame in enumerate(frames)
-    ]
+            places[frame] = (found[1], int(found[2]), int(found[3]) or None)
+    known = [dict(zip(("file", "line", "column"), places.get(n, ()))) for n in range(len(frames))]
+    return [replace(frame, **place) for frame, place in zip(frames, known)]
