@@ -20,14 +20,22 @@ typedef struct Caller {
   PyObject *context;  /* owned: the adapter's */
 } Caller;
 
+/* Whether the caller may be asked: 0, or -1 with an exception set. */
+static int caller_check(Caller *self) {
+  if (self->native != NULL) return store_check(self->store);
+  PyErr_SetString(self->store->state->closed_error,
+                  "the caller is gone: a Caller serves only until its host function returns");
+  return -1;
+}
+
+static PyObject *Caller_check(PyObject *object, PyObject *unused) {
+  (void)unused;
+  return caller_check((Caller *)object) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *Caller_lookup(PyObject *object, PyObject *name) {
   Caller *self = (Caller *)object;
-  if (self->native == NULL) {
-    PyErr_SetString(self->store->state->closed_error,
-                    "the caller is gone: a Caller serves only until its host function returns");
-    return NULL;
-  }
-  if (store_check(self->store) < 0) return NULL;
+  if (caller_check(self) < 0) return NULL;
   Py_ssize_t size;
   const char *text = PyUnicode_AsUTF8AndSize(name, &size);
   if (text == NULL) return NULL;
@@ -64,6 +72,7 @@ static void Caller_dealloc(PyObject *object) {
 }
 
 static PyMethodDef caller_methods[] = {
+    {"_check", Caller_check, METH_NOARGS, NULL},
     {"_lookup", Caller_lookup, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

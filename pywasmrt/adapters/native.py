@@ -344,6 +344,7 @@ class NativeCaller(_fastcall.Caller, BaseCaller):  # type: ignore[misc]
     @property
     def exports(self) -> Exports:
         """Everything that is exported, by name."""
+        self._check()
         return Exports(self, self._context)  # type: ignore[arg-type]
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
