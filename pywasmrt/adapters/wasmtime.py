@@ -17,7 +17,7 @@ from ..values import shown
 from .features import API_FEATURES, WASMTIME_DEFAULT, WASMTIME_FIXED, WASMTIME_PROPOSALS, allowed_proposals
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
 
-__all__ = ["NAME", "create", "describe"]
+__all__ = ["NAME", "create", "describe", "open_engine"]
 
 NAME = "wasmtime"
 
@@ -56,21 +56,13 @@ def create(config: RuntimeConfig) -> Any:
     if not info.available:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    settings = {switch: int(proposal in proposals) for proposal, switch in _SWITCHES.items()}
-    settings["shared_memory"] = int("threads" in proposals)
-    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for it.
-    settings["memory_may_move"] = 0
+    settings = _switches(proposals)
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
-    from .native import Engine, NativeRuntime
-    from .._shim._wrt import ffi, lib
+    from .native import NativeRuntime
 
-    problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
-    if problem != ffi.NULL:
-        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
-    with _backtrace_details():
-        engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
+    engine = _open(settings, stack + _STACK_MARGIN)
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     return NativeRuntime(engine, replace(info, features=proposals | API_FEATURES), identity)
 
@@ -91,6 +83,30 @@ def _backtrace_details() -> Iterator[None]:
             yield
         finally:
             del os.environ[name]
+
+
+def open_engine(proposals: frozenset[str]) -> Any:
+    """An engine with these proposals, to validate modules and read text with. Raises `RuntimeNotFoundError`."""
+    return _open({**_switches(proposals), "wasm_reference_types": 1}, _DEFAULT_STACK)
+
+
+def _switches(proposals: frozenset[str]) -> dict[str, int]:
+    settings = {switch: int(proposal in proposals) for proposal, switch in _SWITCHES.items()}
+    settings["shared_memory"] = int("threads" in proposals)
+    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for it.
+    settings["memory_may_move"] = 0
+    return settings
+
+
+def _open(settings: dict[str, int], stack: int) -> Any:
+    from .native import Engine
+    from .._shim._wrt import ffi, lib
+
+    problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
+    if problem != ffi.NULL:
+        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
+    with _backtrace_details():
+        return Engine(lib.wrt_wasmtime_ops(), settings, stack, _explain)
 
 
 _OPTIONS: dict[str, tuple[type, Any, str]] = {
