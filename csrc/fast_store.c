@@ -54,7 +54,7 @@ static PyObject *handle_bytes(const wrt_extern *handle) {
 
 /* ---- entering ---- */
 
-/* Lowest address of this thread's stack, or 0, found once for each thread: on the main thread the C library reads a file to find out. */
+/* The bottom of this thread's stack, found once for each: on the main thread the C library reads a file to find out. */
 static uintptr_t stack_bottom(void) {
   static _Thread_local uintptr_t bottom;
   static _Thread_local bool found;

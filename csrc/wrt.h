@@ -254,7 +254,7 @@ typedef struct wrt_engine_ops {
   void (*type_clear)(wrt_extern_type *type);
 
   /* Makes the guest code that runs in the store, or that runs next, end with WRT_TRAP_INTERRUPT at its next call or turn of a
-   * loop. From any thread, while the store lives. NULL where the engine has other means. */
+   * loop. From any thread, while its owner keeps the store. NULL where the engine has other means. */
   void (*interrupt)(wrt_store *store);
 } wrt_engine_ops;
 

@@ -127,8 +127,15 @@ static inline instance *instance_of(const M3MemoryHeader *header) { return heade
 static const char host_unwound[] = "the host unwound the guest";
 static const char interrupted[] = "interrupted";
 
+static char *copy_text(const char *text) {
+  size_t size = strlen(text) + 1;
+  char *copy = malloc(size);
+  if (copy != NULL) memcpy(copy, text, size); /* or else the message is lost, but not the result */
+  return copy;
+}
+
 static int fail(wrt_failure *failure, int result, const char *message) {
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = strdup(message)};
+  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = copy_text(message)};
   return result;
 }
 
@@ -149,7 +156,7 @@ static int fail_trap(wrt_failure *failure, wrt_trap trap) {
       [WRT_TRAP_NULL_REFERENCE] = "null reference",
       [WRT_TRAP_OTHER] = "the guest trapped",
   };
-  *failure = (wrt_failure){.trap = trap, .message = texts[trap] == NULL ? NULL : strdup(texts[trap])};
+  *failure = (wrt_failure){.trap = trap, .message = texts[trap] == NULL ? NULL : copy_text(texts[trap])};
   return WRT_TRAP;
 }
 
@@ -489,11 +496,7 @@ static int table_new(wrt_store *store, const wrt_extern_type *type, const wrt_sl
 
 static int global_new(wrt_store *store, const wrt_extern_type *type, const wrt_slot *value, wrt_extern *out,
                       wrt_failure *failure) {
-  if (!wasm3_can.import_globals)
-    return not_supported(failure, "host-global: this wasm3 cannot make globals outside of a module");
   if (type->content > WRT_F64) return not_supported(failure, "host-global: wasm3 has globals of numbers only");
-  if (type->mutable_)
-    return not_supported(failure, "host-mutable-global: wasm3 cannot make mutable globals outside of a module");
   host_global *global = malloc(sizeof *global);
   if (global == NULL) return fail_memory(failure);
   *global = (host_global){.next = store->globals, .type = type->content, .mutable_ = type->mutable_, .value = *value};

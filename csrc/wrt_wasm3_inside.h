@@ -110,7 +110,8 @@ static inline uint32_t wasm3_memory_pages(const wasm3_guest *guest) { return gue
 
 static inline bool wasm3_memory_grow(wasm3_guest *guest, uint64_t delta) {
   uint64_t pages = guest->runtime->memory.numPages + delta;
-  return pages >= delta && pages <= d_m3MaxLinearMemoryPages && (delta == 0 || ResizeMemory(guest->runtime, (u32)pages) == NULL);
+  if (pages < delta || pages > d_m3MaxLinearMemoryPages) return false;
+  return delta == 0 || ResizeMemory(guest->runtime, (u32)pages) == NULL;
 }
 
 /* ---- tables: of functions, of which NULL is none ---- */
@@ -241,6 +242,19 @@ static wrt_trap wasm3_load_trap(M3Result result) {
   return WRT_TRAP_OTHER;
 }
 
+/* The proposal whose lack made the compiler fail. It names the operation that it does not know in its message. */
+static const char *wasm3_lacking(M3Result result, const char *message) {
+  static const unsigned references[] = {0x1c, 0x25, 0x26, 0xd0, 0xd1, 0xd2, 0xfc0f, 0xfc10, 0xfc11};
+  if (result != m3Err_unknownOpcode && result != m3Err_noCompiler) return "implementation-limit";
+  const char *colon = strrchr(message, ':');
+  unsigned opcode = 0;
+  if (colon != NULL) sscanf(colon + 1, "%x", &opcode);
+  for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
+    if (opcode == references[i]) return "reference-types";
+  }
+  return "bulk-memory";
+}
+
 static int wasm3_refusal(const wasm3_guest *guest, M3Result result, char *reason, size_t room) {
   if (result == m3Err_mallocFailed || result == m3Err_mallocFailedCodePage) {
     snprintf(reason, room, "out of memory");
@@ -249,7 +263,7 @@ static int wasm3_refusal(const wasm3_guest *guest, M3Result result, char *reason
   M3ErrorInfo info = {0};
   if (guest->runtime != NULL) m3_GetErrorInfo(guest->runtime, &info);
   bool more = info.message != NULL && info.message[0] != '\0';
-  const char *feature = result == m3Err_unknownOpcode || result == m3Err_noCompiler ? "bulk-memory" : "implementation-limit";
+  const char *feature = wasm3_lacking(result, more ? info.message : "");
   snprintf(reason, room, "%s: wasm3 cannot run this module: %s%s%s", feature, result, more ? ": " : "",
            more ? info.message : "");
   return WRT_UNSUPPORTED;

@@ -24,6 +24,8 @@ VERSION = "0.5.0"
 ARCHIVE = Path("third_party", f"pywasm3-{VERSION}.tar.gz")
 SHA256 = "5a47c8a39f7f6ae71b3316b2e5d86c9d0db6e771a65f09a86e4d4aa3a19aefcc"
 BUILD = Path("build", "wasm3")
+CHECKED = ("0.5.0", "0.9.0")
+"""The versions that the substitutions, and `csrc/wrt_wasm3_inside.h`, were written for."""
 
 
 class Unavailable(Exception):
@@ -50,6 +52,7 @@ class Substitution:
     pattern: str
     text: str
     why: str
+    versions: tuple[str, ...] = CHECKED
 
 
 # One set for every version that was checked; what differs between them is told by the patterns.
@@ -111,6 +114,74 @@ SUBSTITUTIONS = (
         "\n    if (wrt_wasm3_no_stack ()) return m3Err_functionStackOverflow;"
         "\n    M3CompilationScope outerScope = o->block;",
         "blocks are compiled by recursion, and a valid module may nest them without end",
+    ),
+    # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
+    Substitution(
+        "m3_compile.c",
+        r"\n            --endIndex;\n",
+        "\n            --endIndex;\n            --numValues;\n",
+        "a block that returns a float and more gave results in disorder",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"if \(numConstantSlots >= d_m3MaxConstantTableSize\)",
+        "if (numConstantSlots + 3 > d_m3MaxConstantTableSize)",
+        "the table of constants overflowed by one",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"if \(result\) // no more constant table space",
+        "if (result or slot == c_slotUnused) // no more constant table space",
+        "a constant without a place was put nowhere",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"    if \(o->function\)\n(    \{\n        // op_Entry uses this value)",
+        r"\1",
+        "the stack of constant expressions was not counted",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"    else o->stackIndex -= numParams;\n",
+        "    else if (IsStackPolymorphic (o) and o->block.blockStackIndex + numParams > o->stackIndex)\n"
+        "        o->stackIndex = o->block.blockStackIndex;\n"
+        "    else o->stackIndex -= numParams;\n",
+        "an else after unreachable code took more off the stack than was on it",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n        Push \(o, type, slot\);\n\n        if \(slot >= o->slotFirstDynamicIndex\)",
+        "\n_       (Push (o, type, slot));\n\n        if (slot >= o->slotFirstDynamicIndex and slot != c_slotUnused)",
+        "parameters of a block in unreachable code have no place to mark",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    PushBlockResults \(o\);\n",
+        "\n_   (PushBlockResults (o));\n",
+        "results of a block beyond the stack's limit went unnoticed",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    u16 stackIndex = o->stackIndex\+\+;",
+        "\n    if (o->stackIndex >= d_m3MaxFunctionStackHeight) return m3Err_functionStackOverflow;"
+        "\n    u16 stackIndex = o->stackIndex++;",
+        "a push beyond the stack's limit moved the stack's index all the same",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n        else if \(slot >= o->slotFirstDynamicIndex\)\n        \{\n            DeallocateSlot",
+        "\n        else if (slot >= o->slotMaxAllocatedIndexPlusOne) return m3Err_functionStackUnderrun;"
+        "\n        else if (slot >= o->slotFirstDynamicIndex)\n        {\n            DeallocateSlot",
+        "a pop in unreachable code released a slot that there is not",
+        ("0.5.0",),
     ),
 )
 
@@ -179,7 +250,15 @@ def _checkout(folder: Path) -> Path:
 
 
 def _substitute(target: Path, origin: Path) -> None:
+    found = re.search(r'#define\s+M3_VERSION\s+"([^"]*)"', (target / "wasm3.h").read_text(encoding="utf-8"))
+    version = found[1] if found else "unknown"
+    if version not in CHECKED:
+        raise SubstitutionError(
+            f"the sources of wasm3 in {origin} are of version {version}; those that were checked are {', '.join(CHECKED)}"
+        )
     for each in SUBSTITUTIONS:
+        if version not in each.versions:
+            continue
         file = target / each.file
         if not file.is_file():
             raise SubstitutionError(f"the sources of wasm3 in {origin} have no {each.file}")
