@@ -203,8 +203,9 @@ static void wasm3_close(wasm3_guest *guest) {
 /* Room for tables of the declared size: 0.5.0 knows only how far the elements reach. */
 static bool wasm3_make_tables(wasm3_guest *guest, const wasm3_scan *scan) {
 #if WASM3_OLD
-  if (scan->table_count == 0 || scan->tables[0].minimum == 0) return true;
-  guest->module->table0 = m3_AllocArray(IM3Function, scan->tables[0].minimum);
+  if (scan->table_count == 0) return true;
+  /* One more than is counted: an empty table must not look like a failed allocation. */
+  guest->module->table0 = m3_AllocArray(IM3Function, scan->tables[0].minimum + 1);
   guest->module->table0Size = (u32)scan->tables[0].minimum;
   return guest->module->table0 != NULL;
 #else
@@ -245,8 +246,10 @@ static wrt_trap wasm3_load_trap(M3Result result) {
 /* The proposal whose lack made the compiler fail. It names the operation that it does not know in its message. */
 static const char *wasm3_lacking(M3Result result, const char *message) {
   static const unsigned references[] = {0x1c, 0x25, 0x26, 0xd0, 0xd1, 0xd2, 0xfc0f, 0xfc10, 0xfc11};
-  if (result != m3Err_unknownOpcode && result != m3Err_noCompiler) return "implementation-limit";
-  const char *colon = strrchr(message, ':');
+  if (strcmp(result, "restricted opcode") == 0) return "extended-const"; /* spelt differently in each version */
+  const char *text = strstr(message, "opcode") == NULL ? result : message;
+  if (strstr(text, "opcode") == NULL) return "implementation-limit";
+  const char *colon = strrchr(text, ':');
   unsigned opcode = 0;
   if (colon != NULL) sscanf(colon + 1, "%x", &opcode);
   for (size_t i = 0; i < sizeof references / sizeof *references; i++) {

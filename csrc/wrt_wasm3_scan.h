@@ -79,7 +79,7 @@ typedef struct reader {
 } reader;
 
 enum { SECTION_CUSTOM, SECTION_TYPE, SECTION_IMPORT, SECTION_TABLE = 4, SECTION_MEMORY, SECTION_GLOBAL, SECTION_EXPORT,
-       SECTION_START, SECTION_DATA = 11 };
+       SECTION_START, SECTION_ELEMENT, SECTION_DATA = 11 };
 
 static _Noreturn void stop(reader *in, int result, const char *reason) {
   snprintf(in->reason, in->room, "%s", reason);
@@ -269,15 +269,89 @@ static void read_exports(reader *in) {
   }
 }
 
-/* An older wasm3 takes the kind of a segment for the index of a memory, and goes on to run the data as an expression. */
-static void read_data(reader *in) {
-  if (in->can->bulk_memory) return;
-  for (size_t count = read_count(in); count > 0; count--) {
-    if (read_index(in) != 0)
+/* ---- segments, for a wasm3 that knows only the first kind of them ----
+ *
+ * 0.5.0 takes the kind of a segment for the index of a table or memory; of data it even goes on to run the bytes as an
+ * expression. So active segments of the other kinds are written anew in the first one, which is never longer.
+ */
+
+static void put(reader *in, const uint8_t *bytes, size_t size) {
+  memmove(in->scan->bytes + in->scan->size, bytes, size);
+  in->scan->size += size;
+}
+
+/* In five bytes, the longest form, so that it can be put in front of what is not written yet. */
+static void number_at(uint8_t *at, uint32_t value) {
+  for (int i = 0; i < 5; i++) at[i] = (uint8_t)((value >> 7 * i & 0x7f) | (i < 4 ? 0x80 : 0));
+}
+
+static void put_number(reader *in, uint32_t value) {
+  uint8_t bytes[5];
+  size_t size = 0;
+  for (; value >= 0x80; value >>= 7) bytes[size++] = (uint8_t)(value | 0x80);
+  bytes[size++] = (uint8_t)value;
+  put(in, bytes, size);
+}
+
+static void put_from(reader *in, const uint8_t *start) { put(in, start, (size_t)(in->at - start)); }
+
+static void rewrite_data(reader *in) {
+  uint32_t count = (uint32_t)read_count(in);
+  put_number(in, count);
+  for (; count > 0; count--) {
+    uint32_t kind = read_index(in);
+    if (kind == 1)
       stop(in, WRT_UNSUPPORTED, "bulk-memory: the module has a passive data segment, which this wasm3 cannot do");
+    if (kind == 2 && read_index(in) != 0) stop(in, WRT_UNSUPPORTED, "multi-memory: the module has data for a second memory");
+    if (kind > 2) malformed(in);
+    put_number(in, 0);
+    const uint8_t *start = in->at;
     skip_expression(in);
     skip(in, read_index(in));
+    put_from(in, start);
   }
+}
+
+/* The functions of a segment; `expressions` says whether each is told by an expression. */
+static void rewrite_elements(reader *in, bool expressions, bool keep) {
+  uint32_t count = (uint32_t)read_count(in);
+  if (keep) put_number(in, count);
+  for (; count > 0; count--) {
+    if (expressions && read_byte(in) != 0xd2)
+      stop(in, WRT_UNSUPPORTED, "reference-types: the module has a null in a table, which this wasm3 cannot put there");
+    uint32_t index = read_index(in);
+    if (keep) put_number(in, index);
+    if (expressions && read_byte(in) != 0x0b) malformed(in);
+  }
+}
+
+static void rewrite_segments(reader *in) {
+  uint32_t count = (uint32_t)read_count(in), kept = 0;
+  size_t head = in->scan->size;
+  in->scan->size += 5;
+  for (; count > 0; count--) {
+    uint32_t kind = read_index(in);
+    bool active = (kind & 1) == 0, explicit_ = (kind & 2) != 0, expressions = (kind & 4) != 0;
+    if (kind > 7) malformed(in);
+    if (!active && !explicit_)
+      stop(in, WRT_UNSUPPORTED, "bulk-memory: the module has a passive element segment, which this wasm3 cannot do");
+    if (active && explicit_ && read_index(in) != 0)
+      stop(in, WRT_UNSUPPORTED, "reference-types: the module has elements for a second table");
+    if (active) {
+      put_number(in, 0);
+      const uint8_t *start = in->at;
+      skip_expression(in);
+      put_from(in, start);
+      kept++;
+    }
+    if (kind % 4 != 0) {
+      uint8_t element = read_byte(in);
+      if (element != (expressions ? 0x70 : 0))
+        stop(in, WRT_UNSUPPORTED, "reference-types: the module has elements that are no functions");
+    }
+    rewrite_elements(in, expressions, active); /* a declarative segment declares, and does nothing */
+  }
+  number_at(in->scan->bytes + head, kept);
 }
 
 static void read_section(reader *in, uint8_t id) {
@@ -292,7 +366,6 @@ static void read_section(reader *in, uint8_t id) {
       in->scan->has_start = true;
       in->scan->start = read_index(in);
       break;
-    case SECTION_DATA: read_data(in); break;
     default: break;
   }
 }
@@ -302,7 +375,7 @@ static void read_module(reader *in, const uint8_t *bytes, size_t size) {
   wasm3_scan *scan = in->scan;
   if (size < sizeof header || memcmp(bytes, header, sizeof header) != 0) malformed(in);
   if (size > UINT32_MAX) stop(in, WRT_UNSUPPORTED, "implementation-limit: wasm3 takes modules of less than 4 GiB");
-  scan->bytes = allocate(in, size, 1);
+  scan->bytes = allocate(in, size + 16, 1); /* two numbers may be written longer than they were */
   memcpy(scan->bytes, header, sizeof header);
   scan->size = sizeof header;
   const uint8_t *end = bytes + size;
@@ -320,6 +393,17 @@ static void read_module(reader *in, const uint8_t *bytes, size_t size) {
     if (id >= 32 || (seen & 1u << id) != 0) malformed(in);
     seen |= 1u << id;
     if (id == SECTION_MEMORY && length == 1 && *content == 0) continue; /* wasm3 wants one memory in it, not none */
+    if (!in->can->bulk_memory && (id == SECTION_ELEMENT || id == SECTION_DATA)) {
+      uint8_t *head = scan->bytes + scan->size;
+      *head = id;
+      scan->size += 6;
+      in->at = content;
+      in->end = after;
+      (id == SECTION_DATA ? rewrite_data : rewrite_segments)(in);
+      if (in->at != after) malformed(in);
+      number_at(head + 1, (uint32_t)(scan->bytes + scan->size - head - 6));
+      continue;
+    }
     /* Names of exports are borrowed, so what is read is the copy. */
     uint8_t *copy = scan->bytes + scan->size;
     memcpy(copy, start, (size_t)(after - start));

@@ -178,8 +178,8 @@ SUBSTITUTIONS = (
     Substitution(
         "m3_compile.c",
         r"\n        else if \(slot >= o->slotFirstDynamicIndex\)\n        \{\n            DeallocateSlot",
-        "\n        else if (slot >= o->slotMaxAllocatedIndexPlusOne) return m3Err_functionStackUnderrun;"
-        "\n        else if (slot >= o->slotFirstDynamicIndex)\n        {\n            DeallocateSlot",
+        "\\n        else if (slot >= o->slotFirstDynamicIndex and slot < d_m3MaxFunctionSlots)"
+        "\\n        {\\n            DeallocateSlot",
         "a pop in unreachable code released a slot that there is not",
         ("0.5.0",),
     ),

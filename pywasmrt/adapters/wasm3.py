@@ -17,7 +17,7 @@ from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
 from ..types import Frame, RuntimeConfig, RuntimeInfo
 from ..values import shown
-from .features import API_FEATURES, allowed_proposals
+from .features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
 from .wasmtime import open_engine
 
 __all__ = ["NAME", "create", "describe"]
@@ -74,15 +74,26 @@ def _built() -> tuple[str, frozenset[str]]:
 
 
 def _api_features(wat: bool) -> frozenset[str]:
-    lacking = {"serialize", "trap-frames", "f32-nan-bits", "trap-lines"} | (set() if wat else {"wat"})
+    """What the library can do with wasm3, of which the newer one links immutable globals."""
+    _, proposals = _built()
+    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "host-memory", "host-table"}
+    lacking |= {"import-memory", "import-table", "import-mutable-global"}
+    if "bulk-memory" not in proposals:
+        lacking.add("import-global")
+    if not wat:
+        lacking.add("wat")
     return API_FEATURES - lacking
 
 
 @cache
 def _validator(proposals: frozenset[str]) -> Any:
-    """An engine of Wasmtime that validates modules for wasm3; it is made once, since that takes longer than wasm3 itself."""
-    # 0.5.0 has memory.copy and memory.fill, and refuses the rest of this proposal when it compiles.
-    return open_engine(proposals | {"bulk-memory"})
+    """Made once for each set of proposals, since making one takes longer than wasm3 takes for most modules."""
+    from .wasm3_runtime import Validator
+
+    _, known = _built()
+    # 0.5.0 has memory.copy and memory.fill; the rest of that proposal, and references, it refuses when it compiles.
+    allowed = proposals | {"bulk-memory", "reference-types"}
+    return Validator(allowed, WASMTIME_DEFAULT - known - allowed, cache(open_engine))
 
 
 def _options_of(config: RuntimeConfig) -> tuple[bool, int]:

@@ -87,7 +87,7 @@ def _backtrace_details() -> Iterator[None]:
 
 def open_engine(proposals: frozenset[str]) -> Any:
     """An engine with these proposals, to validate modules and read text with. Raises `RuntimeNotFoundError`."""
-    return _open({**_switches(proposals), "wasm_reference_types": 1}, _DEFAULT_STACK)
+    return _open(_switches(proposals), _DEFAULT_STACK)
 
 
 def _switches(proposals: frozenset[str]) -> dict[str, int]:
