@@ -93,20 +93,14 @@ static uint8_t read_byte(reader *in) {
   return *in->at++;
 }
 
-static uint64_t read_number(reader *in) {
+static uint32_t read_index(reader *in) {
   uint64_t value = 0;
-  for (unsigned shift = 0; shift < 64; shift += 7) {
+  for (unsigned shift = 0; shift < 35; shift += 7) {
     uint8_t byte = read_byte(in);
     value |= (uint64_t)(byte & 0x7f) << shift;
-    if (byte < 0x80) return value;
+    if (byte < 0x80 && value <= UINT32_MAX) return (uint32_t)value;
   }
   malformed(in);
-}
-
-static uint32_t read_index(reader *in) {
-  uint64_t value = read_number(in);
-  if (value > UINT32_MAX) malformed(in);
-  return (uint32_t)value;
 }
 
 /* A number of things of which each takes a byte at least. */

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .convert import Command
 from .literals import FLOAT_SHAPES
 
-__all__ = ["SOME", "Value", "argument", "has_nan", "matches", "shown"]
+__all__ = ["SOME", "Value", "argument", "may_be_nan", "matches", "shown"]
 
 SOME = "not null"
 Value = tuple[str, "int | str | None"]
@@ -29,10 +29,10 @@ def argument(constant: Command) -> Value:
     return kind, SOME if value is None else value
 
 
-def has_nan(value: Value) -> bool:
-    """Whether the value is an f32 NaN."""
+def may_be_nan(value: Value) -> bool:
+    """Whether the value is an f32 NaN, or an i32 that may have been one."""
     kind, bits = value
-    return kind == "f32" and isinstance(bits, int) and bits & 0x7FFF_FFFF > 0x7F80_0000
+    return kind in ("f32", "i32") and isinstance(bits, int) and bits & 0x7FFF_FFFF > 0x7F80_0000
 
 
 def matches(pattern: Command, value: Value) -> bool:
