@@ -1,5 +1,4 @@
-"""Damaged modules, wrong types, closed objects and host functions that return garbage: an error each time, never a
-crash.
+"""Damaged modules, wrong types, closed objects, garbage from host functions: an error each time, never a crash.
 
 The suite does some hundreds of examples. `python -m pytest tests/test_bad_input.py -m slow` does ten thousand and more,
 with other seeds each time, and stops after PYWASMRT_FUZZ_SECONDS (600 if unset) seconds.

@@ -1,5 +1,4 @@
-"""Closing, dropping and sharing: in any order, at any moment, from anywhere. An error each time, never a crash or a
-leak."""
+"""Closing, dropping and sharing, in any order, at any moment, from anywhere: never a crash, never a leak."""
 
 from __future__ import annotations
 
