@@ -6,10 +6,12 @@ the number of a host reference, or `SOME` where only its not being null is known
 
 from __future__ import annotations
 
+from typing import Any
+
 from .convert import Command
 from .literals import FLOAT_SHAPES
 
-__all__ = ["SOME", "Value", "argument", "may_be_nan", "matches", "shown"]
+__all__ = ["SOME", "Value", "argument", "has_nan", "matches", "shown"]
 
 SOME = "not null"
 Value = tuple[str, "int | str | None"]
@@ -20,7 +22,8 @@ _ANY_REFERENCES = {"anyref", "eqref", "i31ref", "structref", "arrayref"}
 
 def argument(constant: Command) -> Value:
     """The value of a constant."""
-    kind, value = constant["type"], constant.get("value")
+    kind: str = constant["type"]
+    value: Any = constant.get("value")
     if kind == "v128":
         width = _WIDTHS[constant["lane"]]
         return kind, sum(lane << n * width for n, lane in enumerate(value))
@@ -29,16 +32,17 @@ def argument(constant: Command) -> Value:
     return kind, SOME if value is None else value
 
 
-def may_be_nan(value: Value) -> bool:
-    """Whether the value is an f32 NaN, or an i32 that may have been one."""
+def has_nan(value: Value) -> bool:
+    """Whether the value is an f32 NaN."""
     kind, bits = value
-    return kind in ("f32", "i32") and isinstance(bits, int) and bits & 0x7FFF_FFFF > 0x7F80_0000
+    return kind == "f32" and isinstance(bits, int) and bits & 0x7FFF_FFFF > 0x7F80_0000
 
 
 def matches(pattern: Command, value: Value) -> bool:
     """Whether a result is what a script expects."""
     kind, bits = value
-    wanted, expected = pattern["type"], pattern.get("value")
+    wanted: str = pattern["type"]
+    expected: object = pattern.get("value")
     if wanted == "either":
         return any(matches(each, value) for each in pattern["values"])
     if wanted == "float":
