@@ -82,9 +82,9 @@ class Wasm3Runtime(NativeRuntime):
 
     def _validate(self, data: bytes) -> None:
         if self._validator is None:
-            self.engine.validate(data)
-        else:
-            self._validator.check(data)
+            raise UnsupportedFeatureError("modules cannot be validated without the package wasmtime", "validate")
+        self._validator.check(data)
+        self.engine.validate(data)  # reads what wasm3 would stumble over
 
     def _compile(self, data: bytes) -> Any:
         if not self._trusting:
