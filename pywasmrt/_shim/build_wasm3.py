@@ -115,6 +115,27 @@ SUBSTITUTIONS = (
         "\n    M3CompilationScope outerScope = o->block;",
         "blocks are compiled by recursion, and a valid module may nest them without end",
     ),
+    # What both do wrong: a value of 64 bits that is moved to its place may lie over two others of 32.
+    Substitution(
+        "m3_compile.c",
+        r"\n        u16 collisionSlot = srcSlot;\n",
+        "\n        u16 collisionSlot = srcSlot, preserveIndex2 = i_stackIndex, collisionSlot2 = srcSlot;\n",
+        "there are two places to remember",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n                    preserveIndex = checkIndex;\n                    collisionSlot = otherSlot1;\n\n +break;\n",
+        "\n                    preserveIndex2 = preserveIndex;\n                    collisionSlot2 = collisionSlot;"
+        "\n                    preserveIndex = checkIndex;\n                    collisionSlot = otherSlot1;\n",
+        "the search for values in the way ended with the first",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n        o->wasmStack \[preserveIndex\] = collisionSlot;\n",
+        "\n        o->wasmStack [preserveIndex] = collisionSlot;"
+        "\n        o->wasmStack [preserveIndex2] = collisionSlot2;\n",
+        "both are put back",
+    ),
     # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
     Substitution(
         "m3_compile.c",
