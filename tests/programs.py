@@ -49,8 +49,9 @@ _FUEL = 300  # turns of loops, in the last global
 class _Writer:
     """Writes one function after the other."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, several: bool = False) -> None:
         self.random = random
+        self.several = several
         self.module = Module()
         self.module.memory(MemoryType(1, 3), export="memory")
         self.module.table(TableType(ValueType.FUNCREF, 8, 8))
@@ -143,7 +144,7 @@ class _Writer:
 
     def _block(self, type: ValueType, depth: int) -> Code:
         """A block with parameters and results, left at its end or by a branch."""
-        params, results = self.some_types(3), (*self.some_types(2), type)
+        params, results = (self.some_types(3), (*self.some_types(2), type)) if self.several else ((), (type,))
         code: Code = []
         for param in params:
             code += self.value(param, max(depth - 1, 0))
@@ -250,5 +251,9 @@ class _Writer:
         return [("i32.const", self.random.choice([0, 1, 2, 3])), ("memory.grow", 0), ("drop",)]
 
 
-programs = st.randoms(use_true_random=False).map(lambda random: _Writer(random).program())
-"""Guests that export `memory`, a mutable global `global_TYPE` for each type of number, and functions `f0`, `f1`, …"""
+def programs(several: bool) -> st.SearchStrategy[Module]:
+    """Guests that export `memory`, a mutable global `global_TYPE` for each type of number, and functions `f0`, `f1`, …
+
+    `several`: blocks may take values and give several.
+    """
+    return st.randoms(use_true_random=False).map(lambda random: _Writer(random, several).program())
