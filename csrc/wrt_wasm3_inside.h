@@ -256,7 +256,7 @@ static const char *wasm3_lacking(M3Result result, const char *message) {
   for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
     if (opcode == references[i]) return "reference-types";
   }
-  return WASM3_OLD && opcode >> 8 == 0xfc ? "bulk-memory" : "implementation-limit";
+  return WASM3_OLD ? "bulk-memory" : "implementation-limit";
 }
 
 static int wasm3_refusal(const wasm3_guest *guest, M3Result result, char *reason, size_t room) {
