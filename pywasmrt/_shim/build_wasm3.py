@@ -78,6 +78,8 @@ SUBSTITUTIONS = (
         "#define wrt_wasm3_goes_on(MEM) \\\n"
         "    __builtin_expect ((uintptr_t) __builtin_frame_address (0) >= "
         "__atomic_load_n (& (MEM)->wrt_limit, __ATOMIC_RELAXED), 1)\n"
+        "#define wrt_wasm3_interrupted(MEM) \\\n"
+        "    __builtin_expect (__atomic_load_n (& (MEM)->wrt_limit, __ATOMIC_RELAXED) == UINTPTR_MAX, 0)\n"
         "const void * wrt_wasm3_stop (M3MemoryHeader * i_memory);\n"
         "void * wrt_wasm3_memory (struct M3Runtime * i_runtime, size_t i_size);\n"
         "int wrt_wasm3_no_stack (void);\n",
@@ -97,10 +99,17 @@ SUBSTITUTIONS = (
     ),
     Substitution(
         "m3_exec.h",
-        r"\n        r = nextOpImpl \(\);",
-        "\n        if (not wrt_wasm3_goes_on (_mem)) newTrap (wrt_wasm3_stop (_mem));"
-        "\n        r = nextOpImpl ();",
-        "the same for every turn of a loop",
+        r"\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo \(_mem\);\n\n    do\n",
+        "\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo (_mem);\n"
+        "\n    if (not wrt_wasm3_goes_on (_mem)) newTrap (wrt_wasm3_stop (_mem));\n    do\n",
+        "a loop within loops takes native stack too",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\n    \}\n    while \(r == _pc\);",
+        "\n    }\n    while (r == _pc and not wrt_wasm3_interrupted (_mem));"
+        "\n\n    if (r == _pc) newTrap (wrt_wasm3_stop (_mem));",
+        "every turn of a loop can be interrupted",
     ),
     Substitution(
         "m3_env.c",
