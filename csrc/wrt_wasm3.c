@@ -29,6 +29,9 @@ enum {
   /* What wasm3 may write above the limit of the stack before a call is checked: a slot's number has 16 bits. */
   STACK_HEADROOM = (1 << 16) * (int)sizeof(m3slot_t) + (64 << 10),
   STACK_GUARD = 64 << 10,
+  /* From a page's start: a slot must not agree in its low 12 bits with the header of a memory, which begins a page too, or the
+   * processor takes each load of the one to wait for stores to the other. */
+  STACK_OFFSET = 2112,
   DEFAULT_STACK = 1 << 20,
   /* Native stack that guests leave to the host functions they call. */
   HOST_STACK = 128 << 10,
@@ -425,7 +428,7 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
                      wrt_store **out, wrt_failure *failure) {
   wrt_store *store = calloc(1, sizeof *store);
   if (store == NULL) return fail_memory(failure);
-  size_t bytes = engine->stack_slots * sizeof(m3slot_t) + STACK_HEADROOM;
+  size_t bytes = engine->stack_slots * sizeof(m3slot_t) + STACK_HEADROOM + STACK_OFFSET;
   bytes = (bytes + STACK_GUARD - 1) / STACK_GUARD * STACK_GUARD;
   store->stack_size = bytes + 2 * STACK_GUARD;
   store->stack = mmap(NULL, store->stack_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -441,7 +444,7 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
   }
   pthread_mutex_init(&store->interrupting, NULL);
   store->stack_slots = engine->stack_slots;
-  store->top = (uint64_t *)(void *)base;
+  store->top = (uint64_t *)(void *)(base + STACK_OFFSET);
   store->limit = store->top + engine->stack_slots * sizeof(m3slot_t) / sizeof *store->top;
   store->floor = thread_floor();
   store->memory_limit = limit_of(memory_bytes);
@@ -692,7 +695,7 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   }
   atomic_fetch_add(&module->holders, 1);
   self->store = store;
-  wasm3_attach(&self->guest, (uint8_t *)store->stack + STACK_GUARD, store->stack_slots);
+  wasm3_attach(&self->guest, (uint8_t *)store->stack + STACK_GUARD + STACK_OFFSET, store->stack_slots);
   store->instances_left--;
   pthread_mutex_lock(&store->interrupting);
   self->next = store->instances;

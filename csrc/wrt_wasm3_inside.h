@@ -300,6 +300,13 @@ static int wasm3_open(wasm3_guest *guest, const wasm3_scan *scan, uint64_t memor
     m3_FreeModule(module);
     goto fail;
   }
+  if (scan->memory.minimum > d_m3MaxLinearMemoryPages || scan->memory.minimum * WASM3_PAGE > guest->most) {
+    m3_FreeModule(module);
+    snprintf(reason, room, "the memory of %llu pages cannot be had: a limit forbids it",
+             (unsigned long long)scan->memory.minimum);
+    result = WRT_LINK;
+    goto fail;
+  }
   error = m3_LoadModule(guest->runtime, module);
   if (error != NULL) {
     m3_FreeModule(module);

@@ -114,8 +114,8 @@ def test_configurations_of_every_form(runtime: Runtime) -> None:
         (name, {"type": name, "features": ["sign-extension", "multi-value"], name: {}}),
         (RuntimeConfig(name),),
         ({"type": name},),
-        ({"type": name, name: {"strategy": "cranelift"}},),
-        ("auto", {"type": name, "options": {"strategy": "cranelift"}, name: {}}),
+        ({"type": name, name: {"max_wasm_stack": 1 << 19}},),
+        ("auto", {"type": name, "options": {"max_wasm_stack": 1 << 19}, name: {}}),
     ):
         with pywasmrt.new_runtime(*args) as made:
             assert made.info.name == name

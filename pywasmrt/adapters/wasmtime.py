@@ -89,7 +89,8 @@ def _backtrace_details() -> Iterator[None]:
 
 def open_engine(proposals: frozenset[str]) -> Any:
     """An engine with these proposals, to validate modules and read text with. Raises `RuntimeNotFoundError`."""
-    return _open(_switches(proposals), _DEFAULT_STACK)
+    # Small modules must not wait for other threads to wake up.
+    return _open({**_switches(proposals), "parallel_compilation": 0}, _DEFAULT_STACK)
 
 
 def _switches(proposals: frozenset[str]) -> dict[str, int]:
