@@ -298,6 +298,9 @@ static int wasm3_open(wasm3_guest *guest, const wasm3_scan *scan, uint64_t memor
   for (size_t i = 0; i < scan->global_imports; i++) wasm3_global_set(&module->globals[i], &globals[i]);
   if (!wasm3_make_tables(guest, scan)) {
     m3_FreeModule(module);
+    snprintf(reason, room, "there is no memory for a table of %llu elements",
+             (unsigned long long)scan->tables[0].minimum);
+    result = WRT_LINK;
     goto fail;
   }
   if (scan->memory.minimum > d_m3MaxLinearMemoryPages || scan->memory.minimum * WASM3_PAGE > guest->most) {
