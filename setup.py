@@ -82,7 +82,7 @@ def wasm3_flags() -> list[str]:
     it would use up the stack. Its warnings, lines and undefined behaviour are its own.
     """
     args = ["-std=gnu11", "-O3", "-fomit-frame-pointer", "-fno-stack-protector", "-fvisibility=hidden", "-w"]
-    args += ["-falign-functions=64"]  # each operation is a function, and where it begins decides how fast loops are
+    args += ["-falign-functions=64"]  # where an operation begins decides how fast loops are
     # The library's functions make a quiet NaN of a signalling one, the compiler's own code does not.
     args += [f"-fno-builtin-{name}" for name in ("ceil", "floor", "rint", "trunc")]
     sanitizers = [name for name in SANITIZE.split(",") if name and name != "undefined"]
@@ -165,7 +165,6 @@ class BuildNative(build_ext):
             self.reason = explain(error, output)
             self.warn(f"{self.reason}; the install goes on without them")
             self.extensions = []
-
 
     def add_wasm3(self) -> None:
         """Compile wasm3 for `_wrt`, or note why there is none. Sources that do not fit are an error."""

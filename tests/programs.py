@@ -1,7 +1,7 @@
 """Random valid guests for comparing engines: arithmetic, memory, control flow, calls, several results. They always end.
 
-What differs between engines by right is left out: the bits of a NaN reach neither memory nor an integer. Integers shrink
-towards short programs, since every choice is drawn through Hypothesis's own random numbers.
+What differs between engines by right is left out: the bits of a NaN reach neither memory nor an integer. Failures
+shrink, since every choice is drawn through Hypothesis's own random numbers.
 """
 
 from __future__ import annotations
@@ -110,7 +110,16 @@ class _Writer:
                 return [("local.get", random.choice(places))]
             return [self.constant(type)] if random.random() < 0.7 else [("global.get", TYPES.index(type))]
         integer = type in (I32, I64)
-        ways = [self._binary, self._unary, self._converted, self._select, self._if, self._block, self._tee, self._called]
+        ways = [
+            self._binary,
+            self._unary,
+            self._converted,
+            self._select,
+            self._if,
+            self._block,
+            self._tee,
+            self._called,
+        ]
         ways += [self._compared] * (type is I32) + [self._loaded] * integer + [self._binary] * 3
         return random.choice(ways)(type, depth - 1)
 

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import TYPES, programs
 
 import pywasmrt
 from pywasmrt import Runtime, ValueType
 from pywasmrt.testing.comparing import same_values
 from pywasmrt.testing.strategies import arguments
-
-from programs import TYPES, programs
 
 
 def outcome(instance: Any, name: str, args: tuple[Any, ...]) -> Any:
@@ -29,7 +28,9 @@ def outcome(instance: Any, name: str, args: tuple[Any, ...]) -> Any:
 
 def agree(types: Sequence[ValueType], first: Sequence[Any], second: Sequence[Any]) -> bool:
     """Whether results are the same; one NaN is as good as another."""
-    return all(a != a and b != b or same_values([type], [a], [b]) for type, a, b in zip(types, first, second, strict=True))
+    return all(
+        (a != a and b != b) or same_values([type], [a], [b]) for type, a, b in zip(types, first, second, strict=True)
+    )
 
 
 @settings(max_examples=settings().max_examples * 3)

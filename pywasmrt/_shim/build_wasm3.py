@@ -1,7 +1,7 @@
 """Brings wasm3's C sources to the build; run by setup.py, of no use in an installed package.
 
-Nothing of wasm3 is kept in this repository. Its sources come from the folder named by WASM3_SOURCE_DIR, else from the
-source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles is a
+Nothing of wasm3 is kept in this repository. Its sources come from the folder named by WASM3_SOURCE_DIR, else from
+the source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles is a
 copy under `build/` with a few substitutions; each must match exactly once, so that a source which they do not fit is an
 error and never an engine without its guards.
 """
@@ -61,8 +61,8 @@ SUBSTITUTIONS = (
         "m3_config.h",
         r"#define m3_config_h\n",
         "#define m3_config_h\n\n"
-        # Compiled programs need more than the usual 2000; with more than 8000, 0.5.0 counts a function's locals in 16 bits
-        # that overflow.
+        # Compiled programs need more than the usual 2000; with more than 8000, 0.5.0 counts a function's locals in 16
+        # bits that overflow.
         "#define d_m3MaxFunctionStackHeight 8000\n"
         # 65536 pages would be 2**32 bytes, which 0.5.0 counts in 32 bits.
         "#define d_m3MaxLinearMemoryPages 65535\n"
@@ -124,7 +124,7 @@ SUBSTITUTIONS = (
         "\n    if (GetFuncTypeNumParams (i_blockType) > 0 or GetFuncTypeNumResults (i_blockType) > 1)"
         '\n        return "a block that takes values or gives several";'
         "\n    M3CompilationScope outerScope = o->block;",
-        # Every version gives wrong results for about one in a hundred random programs with such blocks, and none without.
+        # Both versions give wrong results for about one in a hundred random programs with such blocks.
         "blocks are compiled by recursion, and may nest without end; those of several values are compiled wrongly",
     ),
     # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
@@ -266,7 +266,7 @@ def _substitute(target: Path, origin: Path) -> None:
     version = found[1] if found else "unknown"
     if version not in CHECKED:
         raise SubstitutionError(
-            f"the sources of wasm3 in {origin} are of version {version}; those that were checked are {', '.join(CHECKED)}"
+            f"the sources of wasm3 in {origin} are of version {version}; checked were {', '.join(CHECKED)}"
         )
     for each in SUBSTITUTIONS:
         if version not in each.versions:

@@ -1,8 +1,8 @@
 """wasm3, an interpreter that starts in microseconds. What it needs beyond `native`: a validator, and its features.
 
-wasm3 trusts the module that it is given. So Wasmtime validates every module first, with the proposals switched off that wasm3
-has not; where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says that no module
-needs it. That is a promise about every module that this runtime will ever see: one that is not valid can read and write any
+wasm3 trusts the module that it is given. So Wasmtime validates every module first, with the proposals switched off
+that wasm3 has not; where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says that
+no module needs it. That is a promise about every module that this runtime will ever see: one that is not valid can read and write any
 memory of the process.
 """
 
@@ -54,9 +54,9 @@ def create(config: RuntimeConfig) -> Any:
             'say so by RuntimeConfig(options={"trust_modules": True})'
         )
 
+    from .._shim._wrt import lib
     from .native import Engine
     from .wasm3_runtime import Wasm3Runtime
-    from .._shim._wrt import lib
 
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
     validator = None if reason is not None else _validator(proposals)
@@ -76,7 +76,15 @@ def _built() -> tuple[str, frozenset[str]]:
 def _api_features(wat: bool) -> frozenset[str]:
     """What the library can do with wasm3, of which the newer one links immutable globals."""
     _, proposals = _built()
-    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "host-memory", "host-table", "multi-value-blocks"}
+    lacking = {
+        "serialize",
+        "trap-frames",
+        "trap-lines",
+        "f32-nan-bits",
+        "host-memory",
+        "host-table",
+        "multi-value-blocks",
+    }
     lacking |= {"import-memory", "import-table", "import-mutable-global"}
     if "bulk-memory" not in proposals:
         lacking.add("import-global")
@@ -101,9 +109,7 @@ def _options_of(config: RuntimeConfig) -> tuple[bool, int]:
     trust = options.pop("trust_modules", False)
     stack = options.pop("max_wasm_stack", 1 << 20)
     if options:
-        raise InvalidConfigurationError(
-            f"{NAME} has no option {min(options)!r}; it has max_wasm_stack, trust_modules"
-        )
+        raise InvalidConfigurationError(f"{NAME} has no option {min(options)!r}; it has max_wasm_stack, trust_modules")
     if type(trust) is not bool:
         raise InvalidConfigurationError(f"the option 'trust_modules' of {NAME} is a bool, not {shown(trust)}")
     if type(stack) is not int or stack not in _WASM_STACK:

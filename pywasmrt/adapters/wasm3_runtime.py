@@ -42,7 +42,9 @@ class Validator:
             feature = self._needed(data) if _OF_A_PROPOSAL.search(str(error)) else None
             if feature is None:
                 raise
-            raise UnsupportedFeatureError(f"the module needs {feature!r}, which wasm3 has not: {error}", feature) from None
+            raise UnsupportedFeatureError(
+                f"the module needs {feature!r}, which wasm3 has not: {error}", feature
+            ) from None
 
     def _needed(self, data: bytes) -> str | None:
         """The proposal without which the module is not valid; None if it is not valid with all of them either."""
