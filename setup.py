@@ -78,8 +78,8 @@ def flags() -> tuple[list[str], list[str]]:
 
 
 def wasm3_flags() -> list[str]:
-    """The options for wasm3's own files, of which the interpreter needs each: without the jumps that -O3 makes of its calls
-    it would use up the stack. Its warnings, lines and undefined behaviour are its own.
+    """The options for wasm3's own files, of which the interpreter needs each: without the jumps that -O3 makes of its
+    calls it would use up the stack. Its warnings, lines and undefined behaviour are its own.
     """
     args = ["-std=gnu11", "-O3", "-fomit-frame-pointer", "-fno-stack-protector", "-fvisibility=hidden", "-w"]
     args += ["-falign-functions=64"]  # where an operation begins decides how fast loops are

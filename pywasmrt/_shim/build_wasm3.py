@@ -1,9 +1,9 @@
 """Brings wasm3's C sources to the build; run by setup.py, of no use in an installed package.
 
-Nothing of wasm3 is kept in this repository. Its sources come from the folder named by WASM3_SOURCE_DIR, else from
-the source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles is a
-copy under `build/` with a few substitutions; each must match exactly once, so that a source which they do not fit is an
-error and never an engine without its guards.
+Nothing of wasm3 is kept in this repository. Its sources come from the folder named by WASM3_SOURCE_DIR, else from the
+source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles
+is a copy under `build/` with a few substitutions; each must match exactly once, so that a source which they do not
+fit is an error and never an engine without its guards.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """wasm3, an interpreter that starts in microseconds. What it needs beyond `native`: a validator, and its features.
 
 wasm3 trusts the module that it is given. So Wasmtime validates every module first, with the proposals switched off
-that wasm3 has not; where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says that
-no module needs it. That is a promise about every module that this runtime will ever see: one that is not valid can read and write any
-memory of the process.
+that wasm3 has not; where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says
+that no module needs it. That is a promise about every module that this runtime will ever see: one that is not valid
+can read and write any memory of the process.
 """
 
 from __future__ import annotations
