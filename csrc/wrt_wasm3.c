@@ -24,6 +24,7 @@ const char *wrt_wasm3_proposals(void) { return NULL; }
 
 #include "wrt_stack.h"
 #include "wrt_wasm3_inside.h"
+#include "wrt_wasm3_skip.h"
 
 enum {
   /* What wasm3 may write above the limit of the stack before a call is checked: a slot's number has 16 bits. */
@@ -223,6 +224,8 @@ static inline uintptr_t thread_floor(void) {
   if (__builtin_expect(floor == 0, 0)) floor = find_floor();
   return floor;
 }
+
+const uint8_t *wrt_wasm3_skip(const uint8_t *at, const uint8_t *end) { return pass_unreachable(at, end); }
 
 int wrt_wasm3_no_stack(void) { return (uintptr_t)__builtin_frame_address(0) < thread_floor(); }
 

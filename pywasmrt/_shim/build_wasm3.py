@@ -18,14 +18,14 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from wasm3_changes import CHECKED, SUBSTITUTIONS
+
 __all__ = ["Sources", "SubstitutionError", "Unavailable", "fetch", "prepare"]
 
 VERSION = "0.5.0"
 ARCHIVE = Path("third_party", f"pywasm3-{VERSION}.tar.gz")
 SHA256 = "5a47c8a39f7f6ae71b3316b2e5d86c9d0db6e771a65f09a86e4d4aa3a19aefcc"
 BUILD = Path("build", "wasm3")
-CHECKED = ("0.5.0", "0.9.0")
-"""The versions that the substitutions, and `csrc/wrt_wasm3_inside.h`, were written for."""
 
 
 class Unavailable(Exception):
@@ -42,160 +42,6 @@ class Sources:
 
     folder: str
     files: list[str]
-
-
-@dataclass(frozen=True)
-class Substitution:
-    """In `file`, what `pattern` matches becomes `text`; `why` says what for."""
-
-    file: str
-    pattern: str
-    text: str
-    why: str
-    versions: tuple[str, ...] = CHECKED
-
-
-# One set for every version that was checked; what differs between them is told by the patterns.
-SUBSTITUTIONS = (
-    Substitution(
-        "m3_config.h",
-        r"#define m3_config_h\n",
-        "#define m3_config_h\n\n"
-        # Compiled programs need more than the usual 2000; with more than 8000, 0.5.0 counts a function's locals in 16
-        # bits that overflow.
-        "#define d_m3MaxFunctionStackHeight 8000\n"
-        # 65536 pages would be 2**32 bytes, which 0.5.0 counts in 32 bits.
-        "#define d_m3MaxLinearMemoryPages 65535\n"
-        # 0.9.0 has a guard that takes every stack for one of 8 MiB; the guard of ours knows the thread.
-        "#define d_m3MaxNativeStack 0\n",
-        "limits that are the same in every file",
-    ),
-    Substitution(
-        "m3_core.h",
-        r"(    size_t +length;\n)\}\nM3MemoryHeader;",
-        r"\1    uintptr_t       wrt_limit;\n}\nM3MemoryHeader;\n\n"
-        # The lowest address that the native stack may reach; all ones while an interrupt is wanted.
-        "#define wrt_wasm3_goes_on(MEM) \\\n"
-        "    __builtin_expect ((uintptr_t) __builtin_frame_address (0) >= "
-        "__atomic_load_n (& (MEM)->wrt_limit, __ATOMIC_RELAXED), 1)\n"
-        "#define wrt_wasm3_interrupted(MEM) \\\n"
-        "    __builtin_expect (__atomic_load_n (& (MEM)->wrt_limit, __ATOMIC_RELAXED) == UINTPTR_MAX, 0)\n"
-        "const void * wrt_wasm3_stop (M3MemoryHeader * i_memory);\n"
-        "void * wrt_wasm3_memory (struct M3Runtime * i_runtime, size_t i_size);\n"
-        "int wrt_wasm3_no_stack (void);\n",
-        "the word that loops and calls compare the native stack with, and what they call",
-    ),
-    Substitution(
-        "m3_exec.h",
-        r"if \(((?:M3_)?LIKELY) \(\(void \*\) \(_sp \+ function->maxStackSlots\) < _mem->maxStack\)\)",
-        r"if (\1 ((void *) (_sp + function->maxStackSlots) < _mem->maxStack and wrt_wasm3_goes_on (_mem)))",
-        "a call that has no native stack left, or that is to be interrupted, ends",
-    ),
-    Substitution(
-        "m3_exec.h",
-        r"else newTrap \(m3Err_trapStackOverflow\);",
-        "else newTrap (wrt_wasm3_stop (_mem));",
-        "why the call ended",
-    ),
-    Substitution(
-        "m3_exec.h",
-        r"\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo \(_mem\);\n\n    do\n",
-        "\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo (_mem);\n"
-        "\n    if (not wrt_wasm3_goes_on (_mem)) newTrap (wrt_wasm3_stop (_mem));\n    do\n",
-        "a loop within loops takes native stack too",
-    ),
-    Substitution(
-        "m3_exec.h",
-        r"\n    \}\n    while \(r == _pc\);",
-        "\n    }\n    while (r == _pc and not wrt_wasm3_interrupted (_mem));"
-        "\n\n    if (r == _pc) newTrap (wrt_wasm3_stop (_mem));",
-        "every turn of a loop can be interrupted",
-    ),
-    Substitution(
-        "m3_env.c",
-        r'm3_Realloc \((?:"Wasm Linear Memory", )?memory->mallocated, numBytes, numPreviousBytes\)',
-        "wrt_wasm3_memory (io_runtime, numBytes)",
-        "memory grows in reserved address space, and so never moves",
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"\n    M3CompilationScope outerScope = o->block;",
-        "\n    if (wrt_wasm3_no_stack ()) return m3Err_functionStackOverflow;"
-        "\n    if (GetFuncTypeNumParams (i_blockType) > 0 or GetFuncTypeNumResults (i_blockType) > 1)"
-        '\n        return "a block that takes values or gives several";'
-        "\n    M3CompilationScope outerScope = o->block;",
-        # Both versions give wrong results for about one in a hundred random programs with such blocks.
-        "blocks are compiled by recursion, and may nest without end; those of several values are compiled wrongly",
-    ),
-    # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
-    Substitution(
-        "m3_compile.c",
-        r"\n            --endIndex;\n",
-        "\n            --endIndex;\n            --numValues;\n",
-        "a block that returns a float and more gave results in disorder",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"if \(numConstantSlots >= d_m3MaxConstantTableSize\)",
-        "if (numConstantSlots + 3 > d_m3MaxConstantTableSize)",
-        "the table of constants overflowed by one",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"if \(result\) // no more constant table space",
-        "if (result or slot == c_slotUnused) // no more constant table space",
-        "a constant without a place was put nowhere",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"    if \(o->function\)\n(    \{\n        // op_Entry uses this value)",
-        r"\1",
-        "the stack of constant expressions was not counted",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"    else o->stackIndex -= numParams;\n",
-        "    else if (IsStackPolymorphic (o) and o->block.blockStackIndex + numParams > o->stackIndex)\n"
-        "        o->stackIndex = o->block.blockStackIndex;\n"
-        "    else o->stackIndex -= numParams;\n",
-        "an else after unreachable code took more off the stack than was on it",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"\n        Push \(o, type, slot\);\n\n        if \(slot >= o->slotFirstDynamicIndex\)",
-        "\n_       (Push (o, type, slot));\n\n        if (slot >= o->slotFirstDynamicIndex and slot != c_slotUnused)",
-        "parameters of a block in unreachable code have no place to mark",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"\n    PushBlockResults \(o\);\n",
-        "\n_   (PushBlockResults (o));\n",
-        "results of a block beyond the stack's limit went unnoticed",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"\n    u16 stackIndex = o->stackIndex\+\+;",
-        "\n    if (o->stackIndex >= d_m3MaxFunctionStackHeight) return m3Err_functionStackOverflow;"
-        "\n    u16 stackIndex = o->stackIndex++;",
-        "a push beyond the stack's limit moved the stack's index all the same",
-        ("0.5.0",),
-    ),
-    Substitution(
-        "m3_compile.c",
-        r"\n        else if \(slot >= o->slotFirstDynamicIndex\)\n        \{\n            DeallocateSlot",
-        "\\n        else if (slot >= o->slotFirstDynamicIndex and slot < d_m3MaxFunctionSlots)"
-        "\\n        {\\n            DeallocateSlot",
-        "a pop in unreachable code released a slot that there is not",
-        ("0.5.0",),
-    ),
-)
 
 
 def prepare() -> Sources:
