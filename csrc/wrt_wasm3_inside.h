@@ -247,7 +247,6 @@ static wrt_trap wasm3_load_trap(M3Result result) {
 static const char *wasm3_lacking(M3Result result, const char *message) {
   static const unsigned references[] = {0x1c, 0x25, 0x26, 0xd0, 0xd1, 0xd2, 0xfc0f, 0xfc10, 0xfc11};
   if (strcmp(result, "restricted opcode") == 0) return "extended-const"; /* spelt differently in each version */
-  if (strstr(result, "gives several") != NULL) return "multi-value-blocks";
   const char *text = strstr(message, "opcode") == NULL ? result : message;
   if (strstr(text, "opcode") == NULL) return "implementation-limit";
   const char *colon = strrchr(text, ':');

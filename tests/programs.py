@@ -7,7 +7,7 @@ shrink, since every choice is drawn through Hypothesis's own random numbers.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -49,9 +49,8 @@ _FUEL = 300  # turns of loops, in the last global
 class _Writer:
     """Writes one function after the other."""
 
-    def __init__(self, random: Random, several: bool = False) -> None:
+    def __init__(self, random: Random) -> None:
         self.random = random
-        self.several = several
         self.module = Module()
         self.module.memory(MemoryType(1, 3), export="memory")
         self.module.table(TableType(ValueType.FUNCREF, 8, 8))
@@ -61,6 +60,7 @@ class _Writer:
         self.module.data(bytes(random.randrange(256) for _ in range(40)), offset=random.choice([0, 100, 65496]))
         self.types: list[FunctionType] = []
         self.locals: list[ValueType] = []
+        self.labels: list[tuple[tuple[ValueType, ...], bool]] = []  # what a branch takes, and whether to a loop
 
     def program(self) -> Module:
         for index in range(self.random.randint(1, 4)):
@@ -76,6 +76,7 @@ class _Writer:
         type = FunctionType(self.some_types(4), self.some_types(4))
         extra = (*TYPES, *self.some_types(3))
         self.locals = [*type.params, *extra]
+        self.labels = [(type.results, False)]
         body: Code = []
         for _ in range(self.random.randint(0, 4)):
             body += self.statement(3)
@@ -119,13 +120,19 @@ class _Writer:
             self._block,
             self._tee,
             self._called,
+            self._left,
+            self._again,
         ]
         ways += [self._compared] * (type is I32) + [self._loaded] * integer + [self._binary] * 3
         return random.choice(ways)(type, depth - 1)
 
     def _binary(self, type: ValueType, depth: int) -> Code:
         word = self.random.choice(_INTEGER if type in (I32, I64) else _FLOAT)
-        return [*self.value(type, depth), *self.value(type, depth), (f"{type}.{word}",)]
+        second = self.value(type, depth)
+        # By nothing at times only, or most programs would trap early.
+        if word[:3] in ("div", "rem") and type in (I32, I64) and self.random.random() < 0.9:
+            second += [(f"{type}.const", 1), (f"{type}.or",)]
+        return [*self.value(type, depth), *second, (f"{type}.{word}",)]
 
     def _unary(self, type: ValueType, depth: int) -> Code:
         return [*self.value(type, depth), (f"{type}.{self.random.choice(_UNARY[type])}",)]
@@ -146,29 +153,98 @@ class _Writer:
         places = [n for n, each in enumerate(self.locals) if each is type]
         return [*self.value(type, depth), ("local.tee", self.random.choice(places))]
 
+    def _inside(self, types: tuple[ValueType, ...], write: Callable[[], Code], loop: bool = False) -> Code:
+        """What `write` writes, as the inside of a block that a branch leaves with `types`."""
+        self.labels.append((types, loop))
+        code = write()
+        self.labels.pop()
+        return code
+
+    def _taken(self, types: Sequence[ValueType]) -> Code:
+        """Put values off the stack into locals."""
+        code: Code = []
+        for type in reversed(types):
+            places = [n for n, each in enumerate(self.locals) if each is type]
+            code.append(("local.set", self.random.choice(places)))
+        return code
+
+    def _values(self, types: Sequence[ValueType], depth: int) -> Code:
+        return [part for type in types for part in self.value(type, max(depth, 0))]
+
     def _if(self, type: ValueType, depth: int) -> Code:
-        kind = FunctionType((), (type,))
-        first, second = self.value(type, depth), self.value(type, depth)
-        return [*self.value(I32, depth), ("if", kind), *first, ("else",), *second, ("end",)]
+        """An if that takes values and gives several."""
+        params, results = self.some_types(2), (*self.some_types(1), type)
+        code = [*self._values(params, depth - 1), *self.value(I32, depth), ("if", FunctionType(params, results))]
+        code += self._inside(results, lambda: [*self._taken(params), *self._values(results, depth)])
+        code.append(("else",))
+        code += self._inside(results, lambda: [*self._taken(params), *self._values(results, depth - 1)])
+        return [*code, ("end",), *self._kept_last(results)]
 
     def _block(self, type: ValueType, depth: int) -> Code:
         """A block with parameters and results, left at its end or by a branch."""
-        params, results = (self.some_types(3), (*self.some_types(2), type)) if self.several else ((), (type,))
-        code: Code = []
-        for param in params:
-            code += self.value(param, max(depth - 1, 0))
-        code.append(("block", FunctionType(params, results)))
-        for param in reversed(params):
-            places = [n for n, each in enumerate(self.locals) if each is param]
-            code.append(("local.set", self.random.choice(places)))
-        for result in results:
-            code += self.value(result, max(depth - 1, 0))
-        if self.random.random() < 0.4:
-            code += [*self.value(I32, 0), ("br_if", 0)]
-        elif self.random.random() < 0.2:
-            code.append(("br", 0))
-        code.append(("end",))
-        return code + self._kept_last(results)
+        params, results = self.some_types(3), (*self.some_types(2), type)
+
+        def inside() -> Code:
+            code = [*self._taken(params), *self._values(results, depth - 1)]
+            if self.random.random() < 0.4:
+                code += [*self.value(I32, 0), ("br_if", 0)]
+            elif self.random.random() < 0.2:
+                code.append(("br", 0))
+                if self.random.random() < 0.5:  # never reached
+                    code += [*self.value(type, 1), ("drop",), *self._values(results, 0)]
+            return code
+
+        code = [*self._values(params, depth - 1), ("block", FunctionType(params, results))]
+        return [*code, *self._inside(results, inside), ("end",), *self._kept_last(results)]
+
+    def _left(self, type: ValueType, depth: int) -> Code:
+        """A value that waits while a branch may leave some block."""
+        random = self.random
+        level = random.randrange(len(self.labels))
+        types, loop = self.labels[-1 - level]
+        code = self.value(type, depth)
+        if random.random() < 0.3:
+            return code + self._table(type, types, depth)
+        code += self._values(types, depth - 1)
+        if loop:
+            code += self._burnt()
+        code += self.value(I32, 0)
+        if loop:
+            code.append(("i32.and",))
+        return [*code, ("br_if", level), *[("drop",) for _ in types]]
+
+    def _table(self, type: ValueType, types: tuple[ValueType, ...], depth: int) -> Code:
+        """A value taken for another one, unless a table of branches leaves with `types`."""
+        levels = [n for n, each in enumerate(reversed(self.labels)) if each == (types, False)]
+        if not levels:
+            return [("drop",), *self.value(type, depth)]
+        targets = tuple(self.random.choice(levels) + 1 for _ in range(self.random.randint(1, 3)))
+        code: Code = [("drop",), *self.value(I32, 0), ("if", FunctionType((), (type,)))]
+        code += self._inside((type,), lambda: self.value(type, depth))
+        code.append(("else",))
+        code += self._inside((type,), lambda: [*self._values(types, depth - 1), *self.value(I32, 0)])
+        return [*code, ("br_table", targets), ("end",)]
+
+    def _again(self, type: ValueType, depth: int) -> Code:
+        """A loop that takes values, and at times begins again with others."""
+        params, results = self.some_types(3), (*self.some_types(1), type)
+
+        def inside() -> Code:
+            code = self._taken(params) if self.random.random() < 0.5 else [("drop",) for _ in params]
+            code += [*self._values(params, depth - 1), *self._burnt(), *self.value(I32, 0), ("i32.and",)]
+            if self.random.random() < 0.5:
+                return [*code, ("br_if", 0), *[("drop",) for _ in params], *self._values(results, depth - 1)]
+            code += [("if", FunctionType(params, results)), ("br", 1), ("else",), *[("drop",) for _ in params]]
+            return [*code, *self._inside(results, lambda: self._values(results, depth - 1)), ("end",)]
+
+        code = [*self._values(params, depth - 1), ("loop", FunctionType(params, results))]
+        return [*code, *self._inside(params, inside, loop=True), ("end",), *self._kept_last(results)]
+
+    def _burnt(self) -> Code:
+        """Use some of the fuel, and push whether there is more."""
+        fuel = len(TYPES)
+        code: Code = [("global.get", fuel), ("i32.const", 1), ("i32.sub",), ("global.set", fuel)]
+        return [*code, ("global.get", fuel), ("i32.const", 0), ("i32.gt_s",)]
 
     def _kept_last(self, types: Sequence[ValueType]) -> Code:
         """Leave the last of several values and put the others away."""
@@ -230,25 +306,28 @@ class _Writer:
 
     def _when(self, depth: int) -> Code:
         none = FunctionType((), ())
-        code = [*self.value(I32, depth), ("if", none), *self.statement(depth)]
+        code = [*self.value(I32, depth), ("if", none), *self._inside((), lambda: self.statement(depth))]
         if self.random.random() < 0.5:
-            code += [("else",), *self.statement(depth)]
+            code += [("else",), *self._inside((), lambda: self.statement(depth))]
         return [*code, ("end",)]
 
     def _loop(self, depth: int) -> Code:
-        none = FunctionType((), ())
-        fuel = len(TYPES)
-        code: Code = [("loop", none), *self.statement(depth)]
-        code += [("global.get", fuel), ("i32.const", 1), ("i32.sub",), ("global.set", fuel)]
-        code += [("global.get", fuel), ("i32.const", 0), ("i32.gt_s",), *self.value(I32, depth), ("i32.and",)]
-        return [*code, ("br_if", 0), ("end",)]
+        def inside() -> Code:
+            return [*self.statement(depth), *self._burnt(), *self.value(I32, depth), ("i32.and",), ("br_if", 0)]
+
+        return [("loop", FunctionType((), ())), *self._inside((), inside, loop=True), ("end",)]
 
     def _switch(self, depth: int) -> Code:
         none = FunctionType((), ())
-        code: Code = [("block", none), ("block", none), ("block", none), *self.value(I32, depth)]
-        code.append(("br_table", tuple(self.random.randint(0, 2) for _ in range(3))))
-        code += [("end",), *self.statement(depth), ("end",), *self.statement(0)]
-        return [*code, ("end",)]
+        code: Code = [("block", none), ("block", none), ("block", none)]
+        self.labels += [((), False)] * 3
+        code += [*self.value(I32, depth), ("br_table", tuple(self.random.randint(0, 2) for _ in range(3)))]
+        self.labels.pop()
+        code += [("end",), *self.statement(depth), ("end",)]
+        self.labels.pop()
+        code += [*self.statement(0), ("end",)]
+        self.labels.pop()
+        return code
 
     def _moved(self, depth: int) -> Code:
         word = self.random.choice([("memory.copy", 0, 0), ("memory.fill", 0)])
@@ -260,9 +339,5 @@ class _Writer:
         return [("i32.const", self.random.choice([0, 1, 2, 3])), ("memory.grow", 0), ("drop",)]
 
 
-def programs(several: bool) -> st.SearchStrategy[Module]:
-    """Guests that export `memory`, a mutable global `global_TYPE` for each type of number, and functions `f0`, `f1`, …
-
-    `several`: blocks may take values and give several.
-    """
-    return st.randoms(use_true_random=False).map(lambda random: _Writer(random, several).program())
+programs = st.randoms(use_true_random=False).map(lambda random: _Writer(random).program())
+"""Guests that export `memory`, a mutable global `global_TYPE` for each type of number, and functions `f0`, `f1`, …"""

@@ -39,8 +39,7 @@ def test_engines_agree(runtimes: list[Runtime], data: st.DataObject) -> None:
     if len(runtimes) < 2:
         pytest.skip("there is only one engine")
     engines = runtimes[:2]
-    several = all("multi-value-blocks" in runtime.info.features for runtime in engines)
-    guest = data.draw(programs(several))
+    guest = data.draw(programs)
     binary = guest.encode()
     instances = [runtime.instantiate(runtime.compile(binary)) for runtime in engines]
     for index, function in enumerate(guest.functions):

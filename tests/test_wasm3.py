@@ -45,7 +45,6 @@ def wasm3() -> Iterator[Runtime]:
         ('(module (import "a" "t" (table 1 funcref)))', "import-table"),
         ('(module (import "a" "g" (global (mut i32))))', "import-"),
         ("(module (func (param externref)))", "reference-types"),
-        ("(module (func (block (result i32 i32) i32.const 1 i32.const 2) drop drop))", "multi-value-blocks"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "function-references"),
     ],

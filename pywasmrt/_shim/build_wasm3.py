@@ -18,7 +18,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from wasm3_changes import CHECKED, SUBSTITUTIONS
+if __package__:
+    from .wasm3_changes import CHECKED, SUBSTITUTIONS
+else:  # from setup.py, before there is a package to import from
+    from wasm3_changes import CHECKED, SUBSTITUTIONS  # type: ignore[import-not-found, no-redef]
 
 __all__ = ["Sources", "SubstitutionError", "Unavailable", "fetch", "prepare"]
 

@@ -55,7 +55,6 @@ API_FEATURES = frozenset(
         "trap-lines",  # and their source lines, where the module has debug information
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
-        "multi-value-blocks",  # a block may take values, and give several
         "import-memory",  # modules may import a memory,
         "import-table",  # a table,
         "import-global",  # an immutable global,

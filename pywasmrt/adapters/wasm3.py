@@ -76,15 +76,7 @@ def _built() -> tuple[str, frozenset[str]]:
 def _api_features(wat: bool) -> frozenset[str]:
     """What the library can do with wasm3, of which the newer one links immutable globals."""
     _, proposals = _built()
-    lacking = {
-        "serialize",
-        "trap-frames",
-        "trap-lines",
-        "f32-nan-bits",
-        "host-memory",
-        "host-table",
-        "multi-value-blocks",
-    }
+    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "host-memory", "host-table"}
     lacking |= {"import-memory", "import-table", "import-mutable-global"}
     if "bulk-memory" not in proposals:
         lacking.add("import-global")
