@@ -7,7 +7,7 @@
  * all of its instances run: so a call from one instance into another is a jump.
  *
  * What may end a call before its time is a single word in the header of each memory, wrt_limit: the lowest address that the
- * native stack may reach, or all ones while an interrupt is wanted. Calls and loops compare with it (see build_wasm3.py).
+ * native stack may reach, or all ones while an interrupt is wanted. Calls and loops compare with it (see wasm3_changes.py).
  */
 #include "wrt.h"
 

@@ -2,7 +2,7 @@
  *
  * wasm3.h would not do: by it an export is found by name alone, of which wasm3 keeps three per function and one per global; an
  * import is linked by name, though two may share one; tables cannot be reached, nor memory grown; and a call costs twice.
- * The sources were changed in a few places, listed in pywasmrt/_shim/build_wasm3.py.
+ * The sources were changed in a few places, listed in pywasmrt/_shim/wasm3_changes.py.
  */
 #ifndef WRT_WASM3_INSIDE_H
 #define WRT_WASM3_INSIDE_H

@@ -40,7 +40,8 @@ static void pass_vector(wasm3_code_reader *in) {
 }
 
 static void pass_prefixed(wasm3_code_reader *in) {
-  static const uint8_t numbers[18] = {[8] = 2, [9] = 1, [10] = 2, [11] = 1, [12] = 2, [13] = 1, [14] = 2, [15] = 1, [16] = 1, [17] = 1};
+  static const uint8_t numbers[18] = {
+      [8] = 2, [9] = 1, [10] = 2, [11] = 1, [12] = 2, [13] = 1, [14] = 2, [15] = 1, [16] = 1, [17] = 1};
   uint64_t code = pass_number(in);
   if (code < sizeof numbers)
     pass_numbers(in, numbers[code]);
