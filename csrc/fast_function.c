@@ -55,7 +55,9 @@ static inline PyObject *decode_results(Function *self, wrt_slot *slots) {
 static inline PyObject *run(Function *self, wrt_slot *slots) {
   Store *store = self->store;
   wrt_failure failure;
+  guest_begin(store);
   int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
+  guest_end(store);
   if (LIKELY(result == WRT_OK)) return decode_results(self, slots);
   return raise_failure(store, result, &failure);
 }
@@ -172,7 +174,9 @@ static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t coun
   if (!encode_raw(self, args, slots)) return refuse_arguments(self, args, count, true);
   if (store_enter(store) < 0) return NULL;
   wrt_failure failure;
+  guest_begin(store);
   int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
+  guest_end(store);
   PyObject *value = LIKELY(result == WRT_OK) ? decode_raw(self, slots) : raise_failure(store, result, &failure);
   store_leave(store);
   return value;

@@ -110,11 +110,6 @@ static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
 
 /* ---- the call ---- */
 
-static int park(Store *store) {
-  PyErr_Fetch(&store->parked[0], &store->parked[1], &store->parked[2]);
-  return WRT_HOST;
-}
-
 /* The callable returned something that does not fit its signature. */
 static int refuse_result(HostCallable *self, PyObject *value) {
   if (!PyErr_Occurred()) {
@@ -179,9 +174,8 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
   if (caller != NULL) caller->native = NULL; /* whoever kept it finds it dead */
   for (size_t i = caller == NULL ? first : 0; i < count; i++) Py_DECREF(args[i]);
   if (value == NULL) return -1;
-  if (UNLIKELY(store->closed)) {
+  if (UNLIKELY(store->closed || store->stopped || store->deadline != 0) && check_stopped(store) < 0) {
     Py_DECREF(value);
-    PyErr_SetString(store->state->closed_error, "the store was closed by a host function during this call");
     return -1;
   }
   if (LIKELY(!self->has_refs)) {
@@ -196,6 +190,7 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
 
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   HostCallable *self = env;
+  guest_end(self->store);
   PyObject *few[2 + 8], **args = few;
   if (UNLIKELY(self->param_count > 8) &&
       (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL) {
@@ -204,5 +199,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   }
   int result = call_with(self, caller, args + 1, slots);
   if (args != few) PyMem_Free(args);
-  return LIKELY(result == 0) ? WRT_OK : park(self->store);
+  if (UNLIKELY(result < 0)) return park(self->store);
+  guest_begin(self->store);
+  return WRT_OK;
 }

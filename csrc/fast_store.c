@@ -149,10 +149,12 @@ void store_settle(Store *store) {
   Py_DECREF(store);
 }
 
-/* mark(): from now on everything in it is closed; close() frees. */
+/* mark(): from now on everything in it is closed, and a call that runs ends; close() frees. */
 static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   (void)unused;
-  ((Store *)object)->closed = true;
+  Store *self = (Store *)object;
+  __atomic_store_n(&self->closed, true, __ATOMIC_RELAXED);
+  if (self->depth != 0 && !self->uninterruptible) self->ops->engine_tick(self->engine->native);
   Py_RETURN_NONE;
 }
 
@@ -318,7 +320,9 @@ static PyObject *Store_instantiate(PyObject *object, PyObject *args) {
   if (store_enter(self) < 0) goto done;
   wrt_instance out;
   wrt_failure failure;
+  guest_begin(self);
   int result = self->ops->instantiate(self->native, module, imports, count, &out, &failure);
+  guest_end(self);
   handle = result == WRT_OK ? PyBytes_FromStringAndSize((const char *)&out, sizeof out)
                             : raise_failure(self, result, &failure);
   store_leave(self);
@@ -486,36 +490,80 @@ static PyObject *Store_table_grow(PyObject *object, PyObject *args) {
 
 /* ---- the object ---- */
 
-/* Store(ops address, engine address, engine owner, fail, memory bytes, table elements, instances, stack needed) */
+/* Store(engine, fail, memory bytes, table elements, instances, timeout in ns, stack needed, interruptible) */
 static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-  PyObject *ops_address, *engine_address, *engine, *fail;
-  long long memory_bytes, table_elements, instances;
+  PyObject *engine, *fail;
+  long long memory_bytes, table_elements, instances, timeout;
   Py_ssize_t stack_needed;
+  int interruptible;
   (void)keywords;
-  if (!PyArg_ParseTuple(args, "O!O!OOLLLn", &PyLong_Type, &ops_address, &PyLong_Type, &engine_address, &engine,
-                        &fail, &memory_bytes, &table_elements, &instances, &stack_needed))
-    return NULL;
-  const wrt_engine_ops *ops = PyLong_AsVoidPtr(ops_address);
-  wrt_engine *native_engine = PyLong_AsVoidPtr(engine_address);
   State *state = PyType_GetModuleState(type);
-  if (ops == NULL || native_engine == NULL || state == NULL) return NULL;
+  if (state == NULL || !PyArg_ParseTuple(args, "O!OLLLLnp", state->engine_type, &engine, &fail, &memory_bytes,
+                                         &table_elements, &instances, &timeout, &stack_needed, &interruptible))
+    return NULL;
   Store *self = (Store *)type->tp_alloc(type, 0);
   if (self == NULL) return NULL;
-  self->ops = ops;
+  self->engine = (Engine *)Py_NewRef(engine);
+  self->ops = self->engine->ops;
   self->state = state;
   self->module = Py_NewRef(PyType_GetModule(type));
-  self->engine = Py_NewRef(engine);
   self->fail = Py_NewRef(fail);
   self->stack_needed = (size_t)stack_needed;
+  self->timeout = timeout;
+  self->timed = timeout != 0;
+  self->uninterruptible = !interruptible;
   wrt_failure failure;
-  int result =
-      ops->store_new(native_engine, memory_bytes, table_elements, instances, &self->native, &failure);
+  int result = self->ops->store_new(self->engine->native, memory_bytes, table_elements, instances, &self->native, &failure);
   if (result != WRT_OK) {
     raise_failure(self, result, &failure);
-    self->closed = true;
     Py_CLEAR(self);
+  } else if (interruptible) {
+    self->ops->store_poll(self->native, poll_python, self);
   }
   return (PyObject *)self;
+}
+
+/* interrupt(): stops the call that runs, if one does -> whether one did */
+static PyObject *Store_interrupt(PyObject *object, PyObject *unused) {
+  (void)unused;
+  Store *self = (Store *)object;
+  if (self->depth == 0 || self->native == NULL) Py_RETURN_FALSE;
+  __atomic_store_n(&self->stopped, true, __ATOMIC_RELAXED);
+  self->ops->engine_tick(self->engine->native);
+  Py_RETURN_TRUE;
+}
+
+/* swap_deadline(ns of the monotonic clock, or 0) -> what it was: for every call from now on, and the one that runs */
+static PyObject *Store_swap_deadline(PyObject *object, PyObject *number) {
+  Store *self = (Store *)object;
+  int64_t before = self->block_deadline, after = PyLong_AsLongLong(number);
+  if (after == -1 && PyErr_Occurred()) return NULL;
+  if (store_check(self) < 0) return NULL;
+  self->block_deadline = after;
+  self->timed = after != 0 || self->timeout != 0;
+  if (self->depth != 0 && after != 0 && (self->deadline == 0 || after < self->deadline)) self->deadline = after;
+  return PyLong_FromLongLong(before);
+}
+
+/* fuel() -> int */
+static PyObject *Store_fuel(PyObject *object, PyObject *unused) {
+  (void)unused;
+  Store *self = (Store *)object;
+  uint64_t fuel;
+  wrt_failure failure;
+  if (store_check(self) < 0) return NULL;
+  int result = self->ops->fuel_get(self->native, &fuel, &failure);
+  return result == WRT_OK ? PyLong_FromUnsignedLongLong(fuel) : raise_failure(self, result, &failure);
+}
+
+/* set_fuel(int) */
+static PyObject *Store_set_fuel(PyObject *object, PyObject *number) {
+  Store *self = (Store *)object;
+  uint64_t fuel = PyLong_AsUnsignedLongLong(number);
+  wrt_failure failure;
+  if ((fuel == UINT64_MAX && PyErr_Occurred()) || store_check(self) < 0) return NULL;
+  int result = self->ops->fuel_set(self->native, fuel, &failure);
+  return result == WRT_OK ? Py_NewRef(Py_None) : raise_failure(self, result, &failure);
 }
 
 static PyObject *Store_get_closed(PyObject *object, void *unused) {
@@ -574,6 +622,10 @@ static void Store_dealloc(PyObject *object) {
 static PyMethodDef store_methods[] = {
     {"mark", Store_mark, METH_NOARGS, NULL},
     {"close", Store_close, METH_NOARGS, NULL},
+    {"interrupt", Store_interrupt, METH_NOARGS, NULL},
+    {"swap_deadline", Store_swap_deadline, METH_O, NULL},
+    {"fuel", Store_fuel, METH_NOARGS, NULL},
+    {"set_fuel", Store_set_fuel, METH_O, NULL},
     {"host_function", Store_host_function, METH_VARARGS, NULL},
     {"memory", Store_memory, METH_VARARGS, NULL},
     {"table", Store_table, METH_VARARGS, NULL},

@@ -28,6 +28,7 @@ enum { REFS_PER_COLLECTION = 10000 };
 
 /* The module's state: the types, and what C asks of Python (pywasmrt/_shim/bridge.py). */
 typedef struct State {
+  PyTypeObject *engine_type;
   PyTypeObject *store_type;
   PyTypeObject *function_type;
   PyTypeObject *memory_type;
@@ -35,6 +36,8 @@ typedef struct State {
   PyObject *closed_error;
   PyObject *busy_error;
   PyObject *memory_access_error;
+  PyObject *interrupted;
+  PyObject *deadline_exceeded;
   PyObject *make_function_type;   /* (param codes, result codes) -> FunctionType */
   PyObject *make_memory_type;     /* (minimum, maximum, is_64, shared, page_size) -> MemoryType */
   PyObject *raise_argument_error; /* (name, FunctionType, args) never returns */
@@ -42,6 +45,15 @@ typedef struct State {
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
 } State;
+
+/* An engine, ticked by the ticker (fast_ticker.c) and deleted when the last store, module or runtime lets go of it. */
+typedef struct Engine {
+  PyObject_HEAD
+  const wrt_engine_ops *ops;
+  wrt_engine *native;   /* owned */
+  struct Engine *next;  /* among those that are ticked */
+  struct Engine **link; /* what points at this one */
+} Engine;
 
 typedef struct Store Store;
 
@@ -88,7 +100,16 @@ struct Store {
   HostRef *refs;
   HostRef *garbage;
   PyObject *parked[3]; /* the exception that is unwinding the guest */
-  PyObject *engine;    /* owned: the adapter's object that keeps the engine */
+  /* Of the call chain that runs, see fast_gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
+  bool uninterruptible;    /* the engine was made without polls: the GIL is given away around every call */
+  bool timed;              /* `timeout` or `block_deadline` is set */
+  bool stopped;            /* interrupt() was called; atomic */
+  unsigned polls;          /* since the call began */
+  PyThreadState *released; /* to take the GIL back with, while it is given away */
+  int64_t timeout;         /* for each call */
+  int64_t block_deadline;  /* for every call until it is reset */
+  int64_t deadline;        /* of the call that runs */
+  Engine *engine;      /* owned */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
   PyObject *weakrefs;
 };
@@ -110,7 +131,7 @@ typedef struct Function {
   PyObject *weakrefs;
 } Function;
 
-extern PyType_Spec store_spec, function_spec, memory_spec, caller_spec;
+extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec;
 
 /* fast_store.c */
 
@@ -133,6 +154,27 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);
 /* fast_host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 
+/* fast_ticker.c */
+extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
+extern bool ticker_asleep; /* whether the next call has to wake the ticker */
+void ticker_wake(void);
+void ticker_stop(void);
+int64_t monotonic_ns(void);
+
+/* fast_gil.c */
+
+/* The engine's poll: WRT_OK to go on, or WRT_HOST with an exception parked on the store `env`, holding the GIL. */
+int poll_python(void *env);
+/* Gives the GIL away for the rest of the call, and takes it back. */
+void gil_release(Store *store);
+void gil_retake(Store *store);
+/* Puts the exception that is set aside for the end of the call that the guest is unwound to. Always WRT_HOST. */
+int park(Store *store);
+/* Whether the call is to end: 0, or -1 with an exception set. With the GIL. */
+int check_stopped(Store *store);
+/* Sets the deadline of a call that begins: 0, or -1 with an exception set as it has passed. */
+int begin_timed(Store *store);
+
 /* The running thread, by what is quickest to read; threads that exist at the same time differ. */
 static inline uintptr_t this_thread(void) {
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__linux__)
@@ -150,13 +192,33 @@ static inline int store_enter(Store *store) {
                (store->depth == 0 && (store->stack_thread != thread || here < store->stack_floor)))) {
     if (store_enter_slowly(store, thread) < 0) return -1;
   }
-  store->owner = thread;
+  if (LIKELY(store->depth == 0)) {
+    if (UNLIKELY(store->timed) && begin_timed(store) < 0) return -1;
+    store->owner = thread;
+    store->polls = 0;
+    __atomic_store_n(&ticker_calls, ticker_calls + 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker orders the rest */
+    if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
+  }
   store->depth++;
   return 0;
 }
 
 static inline void store_leave(Store *store) {
-  if (--store->depth == 0 && UNLIKELY(store->closed || store->garbage != NULL)) store_settle(store);
+  if (UNLIKELY(--store->depth != 0)) return;
+  __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
+  store->stopped = false;
+  store->deadline = 0;
+  if (UNLIKELY(store->closed || store->garbage != NULL)) store_settle(store);
+}
+
+/* Around an engine operation that may run guest code: the GIL may be given away in between, and is held after. */
+static inline void guest_begin(Store *store) {
+  if (UNLIKELY(store->uninterruptible)) gil_release(store);
+}
+
+static inline void guest_end(Store *store) {
+  if (UNLIKELY(store->released != NULL)) gil_retake(store);
 }
 
 /* Whether the store can be looked at by this thread now, without entering: 0, or -1 with an exception set. */

@@ -66,7 +66,9 @@ struct wrt_store {
   wasmtime_context_t *context;
   wasmtime_store_t *store;
   wasm_engine_t *engine; /* borrowed: Wasmtime's store keeps it alive */
-  bool host_failed;      /* a host function has just unwound the guest */
+  bool host_failed;      /* the host has just unwound the guest */
+  int (*poll)(void *env);
+  void *poll_env;
   size_t shared_count;
   wasmtime_sharedmemory_t **shared; /* owned */
 };
@@ -360,6 +362,36 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
   wt.wasmtime_store_limiter(store->store, memory_bytes, table_elements, instances, -1, -1);
   *out = store;
   return WRT_OK;
+}
+
+/* Called in guest code at the first epoch check after a tick. */
+static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint64_t *delta, uint8_t *kind) {
+  (void)context;
+  wrt_store *store = env;
+  *delta = 1; /* until the next tick */
+  *kind = 0;  /* and go straight on */
+  if (store->poll == NULL || store->poll(store->poll_env) == WRT_OK) return NULL;
+  store->host_failed = true;
+  return wt.wasmtime_error_new("host"); /* only unwinds: the host knows the reason */
+}
+
+static void store_poll(wrt_store *store, int (*poll)(void *env), void *env) {
+  store->poll = poll;
+  store->poll_env = env;
+  wt.wasmtime_store_epoch_deadline_callback(store->store, poll_host, store, NULL);
+  wt.wasmtime_context_set_epoch_deadline(store->context, 1);
+}
+
+static void engine_tick(wrt_engine *engine) { wt.wasmtime_engine_increment_epoch(engine->engine); }
+
+static int fuel_set(wrt_store *store, uint64_t fuel, wrt_failure *failure) {
+  wasmtime_error_t *error = wt.wasmtime_context_set_fuel(store->context, fuel);
+  return error == NULL ? WRT_OK : fail_error(failure, WRT_UNSUPPORTED, error);
+}
+
+static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
+  wasmtime_error_t *error = wt.wasmtime_context_get_fuel(store->context, fuel);
+  return error == NULL ? WRT_OK : fail_error(failure, WRT_UNSUPPORTED, error);
 }
 
 static void store_delete(wrt_store *store) {
@@ -721,6 +753,10 @@ static const wrt_engine_ops ops = {
     .failure_clear = failure_clear,
     .bytes_clear = bytes_clear,
     .type_clear = type_clear,
+    .store_poll = store_poll,
+    .engine_tick = engine_tick,
+    .fuel_set = fuel_set,
+    .fuel_get = fuel_get,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }

@@ -55,7 +55,8 @@ class Engine:
         settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values())])
         out = ffi.new("wrt_engine **")
         self._do(ops.engine_new, settings, len(names), out)
-        self.handle = ffi.gc(out[0], ops.engine_delete)
+        self.handle = out[0]
+        self.owner = _fastcall.Engine(int(ffi.cast("uintptr_t", ops)), int(ffi.cast("uintptr_t", out[0])))
 
     def validate(self, data: bytes) -> None:
         """Raise `ModuleCompileError` unless `data` is a valid module."""
@@ -174,12 +175,12 @@ class NativeStore(BaseStore):
         engine = runtime.engine
         bounds = (None, None, None) if limits is None else (limits.memory_bytes, limits.table_elements, limits.instances)
         self.fast = _fastcall.Store(
-            int(ffi.cast("uintptr_t", engine.ops)),
-            int(ffi.cast("uintptr_t", engine.handle)),
-            engine.handle,
+            engine.owner,
             engine.fail,
             *(-1 if bound is None else bound for bound in bounds),
+            0,
             engine.stack_needed,
+            True,
         )
         super().__init__(runtime, limits)
 
@@ -210,7 +211,7 @@ class NativeStore(BaseStore):
     def _owns(self, extern: object) -> bool:
         if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
             # Between stores of one engine, a shared memory is the one thing that may pass.
-            return extern._store.engine is self.runtime.engine.handle and extern.type.shared
+            return extern._store.engine is self.runtime.engine.owner and extern.type.shared
         if isinstance(extern, Tag):
             return extern.store is self
         return isinstance(extern, _EXTERNS) and extern._store is self.fast

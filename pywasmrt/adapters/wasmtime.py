@@ -60,6 +60,7 @@ def create(config: RuntimeConfig) -> Any:
     settings["shared_memory"] = int("threads" in proposals)
     # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for it.
     settings["memory_may_move"] = 0
+    settings["epoch_interruption"] = 1
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
