@@ -56,6 +56,7 @@ def flags() -> tuple[list[str], list[str]]:
         compile_args += ["-Werror"]
     if SANITIZE:
         compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-O1", "-g", "-UNDEBUG"]
+        compile_args += ["-fno-wrapv"]  # the interpreter's own flags define signed overflow, which hides it
         link_args += [f"-fsanitize={SANITIZE}"]
         if "undefined" in SANITIZE:
             compile_args += ["-fno-sanitize-recover=undefined"]
@@ -118,6 +119,7 @@ class BuildNative(build_ext):
         record(os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall")), self.reason)
 
     def build_extensions(self) -> None:
+        self.force = True  # what was built before may have been built with other settings
         compile_args, link_args = flags()
         for extension in self.extensions:
             extension.extra_compile_args = compile_args

@@ -374,6 +374,6 @@ def shown_annotation(value: Any) -> str:
 
 def _refuse(name: str, part: object, what: str) -> NoReturn:
     raise TypeError(
-        f"host function {name!r}: {part} cannot have {what}; annotate with i32, i64, f32, f64, v128, funcref or externref, "
-        "with int, float, bytes, Any or nothing, or give the types with add_function"
+        f"host function {name!r}: {part} cannot have {what}; annotate with i32, i64, f32, f64, v128, funcref or"
+        " externref, with int, float, bytes, Any or nothing, or give the types with add_function"
     )

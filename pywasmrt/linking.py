@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .errors import ModuleInstantiateError
 from .host import HostModule, host_function_from_callable, resolve
+from .protocols import Exports
 from .types import (
     ExternKind,
     FunctionType,
@@ -92,13 +93,15 @@ def _namespaces(provider: object) -> _Namespace:
     if _is_host_module(provider):
         return {provider.name: provider}  # type: ignore[attr-defined]
     raise TypeError(
-        "an import provider is a HostModule, or a mapping of module name to a mapping of field to extern or callable, a "
-        f"HostModule, or an instance; not {shown(provider)}"
+        "an import provider is a HostModule, or a mapping of module name to a mapping of field to extern or callable,"
+        f" a HostModule, or an instance; not {shown(provider)}"
     )
 
 
 def _is_namespace(fields: object) -> bool:
-    return isinstance(fields, (HostModule, Mapping)) or _is_exporting(fields) or _is_host_module(fields)
+    if isinstance(fields, (HostModule, Mapping)) or _is_exporting(fields):
+        return True
+    return isinstance(fields, Exports) or _is_host_module(fields)
 
 
 def _is_exporting(value: object) -> bool:
@@ -115,18 +118,24 @@ def _field(fields: Any, name: str) -> Any:
         return fields.functions.get(name, _MISSING)
     if isinstance(fields, Mapping):
         return fields.get(name, _MISSING)
-    if _is_exporting(fields):
-        exports = fields.exports
-        return exports[name] if name in exports else _MISSING  # noqa: SIM401: exports are no mapping
+    exports = _exports(fields)
+    if exports is not None:
+        return exports[name] if name in exports else _MISSING  # noqa: SIM401 - they are no mapping
     return fields.functions.get(name, _MISSING)
 
 
 def _field_names(fields: Any) -> Iterable[str]:
     if isinstance(fields, Mapping):
         return [name for name in fields if isinstance(name, str)]
-    if _is_exporting(fields):
-        return list(fields.exports)
-    return list(fields.functions)
+    exports = _exports(fields)
+    return list(fields.functions if exports is None else exports)
+
+
+def _exports(fields: Any) -> Exports | None:
+    if isinstance(fields, Exports):
+        return fields
+    exports: Exports | None = fields.exports if _is_exporting(fields) else None
+    return exports
 
 
 def _find(spaces: Sequence[_Namespace], module: str, name: str) -> Any:

@@ -138,7 +138,8 @@ def register_runtime(name: str, factory: RuntimeFactory) -> None:
         raise UnsupportedRuntimeTypeError(f"the name of a runtime is a str, not {shown(name)}")
     if not callable(factory):
         raise UnsupportedRuntimeTypeError(
-            f"a runtime is registered by a callable that takes a RuntimeConfig and returns a Runtime, not by {shown(factory)}"
+            "a runtime is registered by a callable that takes a RuntimeConfig and returns a Runtime, not by"
+            f" {shown(factory)}"
         )
     known = _entries()
     with _lock:

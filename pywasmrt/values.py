@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from ctypes import c_float
+from math import copysign, inf
+from operator import index
 from typing import Any, NoReturn
 
 from .errors import MemoryAccessError
-from .protocols import FunctionInstance
 from .types import FunctionType, ValueType
 
 __all__ = [
     "arity_error",
     "bytes_of",
     "checked_delta",
+    "checked_size",
     "did_you_mean",
     "from_slots",
     "memory_access_error",
@@ -90,8 +91,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 raise OverflowError(
                     f"{where}: an int of {int(value).bit_length()} bits is too large for {type}"
                 ) from None
-            # ctypes rounds as f32.demote_f64 does: what is too large becomes infinite.
-            return c_float(number).value if type is _F32 else number
+            return _demoted(number) if type is _F32 else number
     elif type is _V128:
         if isinstance(value, (bytes, bytearray, memoryview)):
             data = bytes(value)
@@ -99,13 +99,28 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 return data
             raise TypeError(f"{where}: v128 takes 16 bytes, not {len(data)}")
     elif type is _FUNCREF:
-        if value is None or isinstance(value, FunctionInstance):
+        if value is None or _is_function(value):
             return value
     elif type is _EXTERNREF:
         return value
     else:
         raise TypeError(f"{where}: a reference of this type cannot cross between Python and WebAssembly")
     raise TypeError(f"{where}: {type} takes {_WANTED[type]}, not {shown(value)}")
+
+
+def _is_function(value: object) -> bool:
+    """Whether `value` has what a FunctionInstance has. By its class: to ask the object itself may ask an engine."""
+    kind = type(value)
+    return hasattr(kind, "__call__") and hasattr(kind, "call") and hasattr(kind, "type")  # noqa: B004
+
+
+def _demoted(number: float) -> float:
+    """The nearest f32, as f32.demote_f64 rounds: what is too large becomes infinite."""
+    try:
+        nearest: float = struct.unpack("<f", struct.pack("<f", number))[0]
+    except OverflowError:
+        return copysign(inf, number)
+    return nearest
 
 
 def _out_of_range(value: int, type: ValueType, where: str) -> OverflowError:
@@ -232,7 +247,7 @@ def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
         elif type is _I64:
             slots.append(value & 0xFFFF_FFFF_FFFF_FFFF)
         elif type is _F32:
-            slots.append(int.from_bytes(c_float(value), "little"))
+            slots.append(int.from_bytes(struct.pack("<f", value), "little"))
         elif type is _F64:
             slots.append(struct.unpack("<Q", struct.pack("<d", value))[0])
         elif type is _V128:
@@ -242,26 +257,43 @@ def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
     return slots
 
 
-def memory_access_error(offset: int, size: int, total: int) -> MemoryAccessError:
-    """The error of reaching for `size` bytes at `offset` in a memory of `total` bytes."""
-    if size < 0:
-        return MemoryAccessError(f"a size of {size} bytes is negative")
-    return MemoryAccessError(f"{size} bytes at offset {offset} do not lie within the memory's {total} bytes")
+def memory_access_error(verb: str, offset: int, size: int, total: int) -> MemoryAccessError:
+    """The error of reaching (`verb`: to read, to write) for `size` bytes at `offset` in a memory of `total` bytes."""
+    return MemoryAccessError(f"cannot {verb} {size} bytes at offset {offset}: the memory ends at {total}")
+
+
+def checked_size(value: object, name: str) -> int:
+    """Return the offset, size or count `value` as an int. Raises `TypeError`, or `ValueError` for a negative one."""
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
+    if number < 0:
+        raise ValueError(f"{name} must not be negative: {number}")
+    return number
 
 
 def bytes_of(data: object) -> bytes:
-    """The bytes-like `data` as `bytes`, for writing to a memory. Raises `TypeError`."""
+    """The bytes-like `data` as `bytes`, for writing to a memory. Raises `TypeError`, or `BufferError` where it has
+    gaps.
+    """
     if isinstance(data, bytes):
         return data
     try:
-        return memoryview(data).tobytes()  # type: ignore[arg-type]
+        view = memoryview(data)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"a memory is written from bytes-like data, not {shown(data)}") from None
+        raise TypeError(f"a bytes-like object is required, not {type(data).__name__!r}") from None
+    if not view.c_contiguous:
+        raise BufferError("memoryview: underlying buffer is not C-contiguous")
+    return view.tobytes()
 
 
-def checked_delta(delta: object, unit: str) -> None:
-    """Raise `TypeError` or `ValueError` unless `delta` is a number of pages or elements to grow by."""
-    if not isinstance(delta, int):
-        raise TypeError(f"growth is an int of {unit}, not {shown(delta)}")
-    if not 0 <= delta < 1 << 64:
-        raise ValueError(f"growth is 0 to 2**64 - 1 {unit}, not {delta}")
+def checked_delta(delta: object, unit: str) -> int:
+    """Return by how many pages or elements to grow. Raises as `checked_size` does, and what growth beyond a limit
+    raises if the number has more than 64 bits.
+    """
+    number = checked_size(delta, unit)
+    if number >= 1 << 64:
+        error = MemoryAccessError if unit == "pages" else IndexError
+        raise error(f"cannot grow by {number} {unit}: a limit forbids it")
+    return number

@@ -50,6 +50,7 @@ def unpack_blob(identity: str, blob: bytes) -> tuple[bytes, bytes]:
     found = parts[0].decode()
     if found != identity:
         raise ModuleCompileError(
-            f"the compiled module is for another engine or other settings: for {found}, and this is {identity}; compile it again"
+            f"the compiled module is for another engine or other settings: for {found}, and this is {identity}; "
+            "compile it again"
         )
     return parts[1], parts[2]

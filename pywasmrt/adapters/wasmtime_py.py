@@ -39,6 +39,7 @@ from .wasmtime_py_host import CallerState, Unwind, callback, displaced, trap_err
 from .wasmtime_py_objects import (
     NAME,
     ODD,
+    Box,
     Extern,
     Function,
     Global,
@@ -59,7 +60,9 @@ _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTER
 
 # v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
 # may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
-_LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits"} | ({"buffer"} if sys.version_info < (3, 12) else set())
+_LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines"} | (
+    {"buffer"} if sys.version_info < (3, 12) else set()
+)
 
 _OPTIONS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     # option: type, what is valid, how to say it. Named as in wasmtime.Config.
@@ -401,7 +404,7 @@ class WasmtimeStore(GuardedStore):
         if type is _EXTERNREF:
             import wasmtime
 
-            return wasmtime.Val.externref(value)
+            return wasmtime.Val.externref(None if value is None else Box(value))
         if type is _FUNCREF and value is not None:
             if not isinstance(value, Function) or value.store is not self:
                 raise TypeError(f"{where}: {shown(value)} belongs to another store")
@@ -414,6 +417,8 @@ class WasmtimeStore(GuardedStore):
         """Turn the package's value into ours."""
         if type is _FUNCREF and value is not None:
             return Function(self, self._life, value, None, "<funcref>")
+        if type is _EXTERNREF and value is not None:
+            return value.content
         return value
 
     def _idle(self) -> bool:

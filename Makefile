@@ -1,0 +1,113 @@
+# Each target works from a fresh clone: it makes the virtual environment that it needs. `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?= -q
+
+BIN = $(VENV)/bin
+PY = $(BIN)/python
+BUILD = build
+# What a copy of the project needs to build and to run its tests.
+SOURCES = LICENSE MANIFEST.in Makefile README.md bench csrc pyproject.toml pywasmrt setup.py tests
+NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.c csrc/*.h)
+BUILD_INFO = pywasmrt/_shim/_build_info.py
+WASMTIME_VERSIONS = 48.0.0 49.0.0 50.0.1
+
+# Copies the sources, without what an earlier build left among them, into a folder of its own.
+copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pycache__ --exclude=_build_info.py \
+	$(wildcard $(SOURCES)) | tar xf - -C $(1)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help develop dev test lint demo bench wheel abi asan coverage clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+# The build leaves this beside the native parts; where it is missing, they are.
+$(BUILD_INFO): ;
+
+$(VENV)/.native: $(NATIVE_INPUT) $(BUILD_INFO) | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.native
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+develop: $(VENV)/.native ## install the checkout for use in place, with what the tests need, into VENV (default .venv)
+
+dev: $(VENV)/.dev ## the same with the tools of the other targets
+
+test: develop ## run the tests
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: dev ## check style and types, and the C code with warnings as errors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(call copy,$(BUILD)/werror)
+	cd $(BUILD)/werror && PYWASMRT_WERROR=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
+
+wheel: dev ## build the sdist and the wheel into dist/, check what is in them, and give the wheel its manylinux tag
+	rm -rf dist $(BUILD)/wheel
+	$(PY) -m build --outdir $(BUILD)/wheel .
+	mkdir -p dist && cp $(BUILD)/wheel/*.tar.gz dist/
+	case "$$(uname -s)" in \
+	  Linux) $(BIN)/auditwheel show $(BUILD)/wheel/*.whl && \
+	    PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist --exclude '_libwasmtime.so' $(BUILD)/wheel/*.whl ;; \
+	  *) cp $(BUILD)/wheel/*.whl dist/ ;; \
+	esac
+	PYWASMRT_DIST=$(abspath dist) $(PY) -m pytest -q tests/test_packaging.py -k Distributions
+
+demo: ## build the wheel, install it into a fresh environment, run the host-function properties and show the runtimes
+	rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
+	$(PYTHON) -m venv $(BUILD)/demo/venv
+	$(BUILD)/demo/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(BUILD)/demo .
+	$(BUILD)/demo/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(ls $(CURDIR)/$(BUILD)/demo/pywasmrt-*.whl)[test]"
+	cp -r tests bench pyproject.toml $(BUILD)/demo/
+	cd $(BUILD)/demo && venv/bin/python -m pytest -v tests/test_properties*.py
+	cd $(BUILD)/demo && venv/bin/python bench/demo.py
+
+bench: dev ## compare the cost of calls with other libraries and with the floor; writes build/bench.json
+	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3 || echo "pywasm3 does not install here; left out"
+	mkdir -p $(BUILD)
+	$(PY) bench/compare.py --json $(BUILD)/bench.json
+
+abi: develop ## compare the C structs with the declarations of every accepted Wasmtime
+	mkdir -p $(BUILD)/wasmtime
+	for version in $(WASMTIME_VERSIONS); do \
+	  $(PY) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest $(BUILD)/wasmtime \
+	    wasmtime==$$version || exit 1; \
+	done
+	PYWASMRT_WASMTIME_WHEELS=$(abspath $(BUILD)/wasmtime) $(PY) -m pytest $(PYTEST_ARGS) tests/test_wasmtime_abi.py
+
+# Wasmtime turns the guest's memory faults into traps by a signal handler, so the sanitizer must leave SIGSEGV to it. The
+# interpreter is not built with the sanitizer: the library is loaded first, and what CPython keeps until exit is no leak.
+# The reports go to files, as pytest keeps what is written to stderr until a test ends.
+asan: develop ## build with the address and undefined-behaviour sanitizers and run the tests in that build
+	$(call copy,$(BUILD)/asan)
+	cd $(BUILD)/asan && PYWASMRT_SANITIZE=address,undefined $(abspath $(PY)) setup.py --quiet build_ext --inplace
+	cd $(BUILD)/asan && \
+	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1:log_path=report \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=report PYTHONMALLOC=malloc \
+	  $(abspath $(PY)) -X faulthandler -m pytest -p no:cacheprovider $(PYTEST_ARGS) || { cat report.* 2>/dev/null; exit 1; }
+
+coverage: dev ## measure the lines that the tests run, of Python and of C; fails under 90 % of either
+	$(call copy,$(BUILD)/coverage)
+	cd $(BUILD)/coverage && PYWASMRT_COVERAGE=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
+	cd $(BUILD)/coverage && $(abspath $(PY)) -m coverage run -m pytest $(PYTEST_ARGS)
+	cd $(BUILD)/coverage && status=0; \
+	  $(abspath $(PY)) -m coverage report --skip-covered || status=1; \
+	  $(abspath $(BIN))/gcovr --root . --filter csrc/ --fail-under-line 90 || status=1; \
+	  exit $$status
+
+clean: ## remove everything that the other targets made
+	rm -rf $(BUILD) dist .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache pywasmrt.egg-info
+	rm -f pywasmrt/_shim/*.so $(BUILD_INFO)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,234 @@
+"""A running instance as users see it: its exports, and finding them by name and kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FunctionNotExportedError, MemoryExportNotFoundError
+from ..types import ExternKind, FunctionType
+from ..values import did_you_mean
+from .lifetime import Life
+
+if TYPE_CHECKING:
+    from .base import BaseModule, BaseStore
+
+__all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState", "Tag"]
+
+
+class InstanceState:
+    """What the engine's side of an instance needs to know of it; holds neither the store nor the exports (no cycles).
+
+    `handle` is the adapter's, and is None until the start function has run.
+    """
+
+    __slots__ = ("__weakref__", "handle", "life", "module")
+
+    def __init__(self, module: BaseModule, life: Life) -> None:
+        self.module = module
+        self.life = life
+        self.handle: Any = None
+
+
+class Exports:
+    """The exports of an instance: `exports.name`, `exports["name"]`, iterable by name in the module's order.
+
+    An export is made at its first use and then kept, so that it is the same object each time. Those found are kept in
+    this object's own `__dict__`, which makes finding them again as quick as any attribute.
+    """
+
+    __slots__ = ("__dict__", "__state", "__store", "__weakref__")
+
+    def __init__(self, store: BaseStore, state: InstanceState) -> None:
+        self.__store = store
+        self.__state = state
+
+    def __getattr__(self, name: str) -> Any:
+        state = self.__state
+        if state.life.ended_by is not None:
+            raise state.life.error("instance")
+        by_name = state.module.exports_by_name()
+        export = by_name.get(name)
+        if export is None:
+            hint = did_you_mean(name, by_name) if isinstance(name, str) else ""
+            listed = f"{len(by_name)} others" if len(by_name) > 8 else ", ".join(by_name) or "nothing"
+            raise FunctionNotExportedError(f"the instance does not export {name!r}, but {listed}{hint}")
+        # setdefault: two threads that look at once get the same object
+        return self.__dict__.setdefault(name, self.__store._export(state, export))
+
+    def __getitem__(self, name: str) -> Any:
+        found = self.__dict__.get(name)
+        return self.__getattr__(name) if found is None else found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_Exports__"):
+            raise AttributeError(f"exports cannot be set ({name!r}); a global is set by its value")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"exports cannot be deleted ({name!r})")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__state.module.exports_by_name())
+
+    def __len__(self) -> int:
+        return len(self.__state.module.exports_by_name())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__state.module.exports_by_name()
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *self})
+
+    def __repr__(self) -> str:
+        return f"<Exports {{{'; '.join(map(str, self.__state.module.exports))}}}>"
+
+
+class _Finder:
+    """Finding exports by name and kind: what an instance and a caller have in common."""
+
+    __slots__ = ()
+
+    def _find(self, name: str, kind: ExternKind) -> Any:
+        raise NotImplementedError
+
+    def function(self, name: str) -> Any:
+        """The exported function of that name, or None."""
+        return self._find(name, ExternKind.FUNCTION)
+
+    def global_(self, name: str) -> Any:
+        """The exported global of that name, or None."""
+        return self._find(name, ExternKind.GLOBAL)
+
+    def table(self, name: str) -> Any:
+        """The exported table of that name, or None."""
+        return self._find(name, ExternKind.TABLE)
+
+
+class BaseInstance(_Finder):
+    """A module's running form. Closing it closes its store too, if that was made for it alone."""
+
+    __slots__ = ("__weakref__", "_exports", "_owns_store", "_state", "_store")
+
+    def __init__(self, store: BaseStore, state: InstanceState, owns_store: bool) -> None:
+        self._store = store
+        self._state = state
+        self._owns_store = owns_store
+        self._exports = Exports(store, state)
+
+    @property
+    def module(self) -> BaseModule:
+        """The module that was instantiated."""
+        return self._state.module
+
+    @property
+    def store(self) -> BaseStore:
+        """The store that the instance lives in."""
+        return self._store
+
+    @property
+    def exports(self) -> Exports:
+        """Everything that is exported, by name."""
+        if self._state.life.ended_by is not None:
+            raise self._state.life.error("instance")
+        return self._exports
+
+    def memory(self, name: str = "memory") -> Any:
+        """The exported memory of that name, or None."""
+        return self._find(name, ExternKind.MEMORY)
+
+    def _find(self, name: str, kind: ExternKind) -> Any:
+        state = self._state
+        if state.life.ended_by is not None:
+            raise state.life.error("instance")
+        export = state.module.exports_by_name().get(name)
+        return self._exports[name] if export is not None and export.kind is kind else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the instance, or its store or runtime, was closed."""
+        return self._state.life.ended_by is not None
+
+    def close(self) -> None:
+        """Close the instance and what it exports, and its store with it unless that was given to `instantiate`.
+        Idempotent.
+        """
+        if self._owns_store:
+            self._store.close()
+        elif self._state.life.ended_by is None:
+            self._state.life.ended_by = "instance"
+            self._store._instance_closed(self._state, list(self._exports.__dict__.values()))
+
+    def __enter__(self) -> BaseInstance:
+        if self._state.life.ended_by is not None:
+            raise self._state.life.error("instance")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        module = self._state.module
+        state = " closed" if self.closed else ""
+        return f"<Instance exports={len(module.exports)} ({module.runtime.info.name}){state}>"
+
+
+class BaseCaller(_Finder):
+    """The instance that calls a host function, for as long as the host function runs. An adapter adds `_find`."""
+
+    __slots__ = ()
+
+    def memory(self, name: str = "memory") -> Any:
+        """The exported memory of that name. Raises `MemoryExportNotFoundError`."""
+        memory = self._find(name, ExternKind.MEMORY)
+        if memory is None:
+            raise MemoryExportNotFoundError(
+                f"the calling instance exports no memory {name!r}; the guest must export it"
+            )
+        return memory
+
+
+class Tag:
+    """An exported tag of the exception-handling proposal: it can be linked, and has no other use in Python."""
+
+    __slots__ = ("handle", "life", "store", "type")
+
+    def __init__(self, store: BaseStore, life: Life, handle: Any, type: FunctionType) -> None:
+        self.store = store
+        self.life = life
+        self.handle = handle
+        self.type = type
+
+    def __repr__(self) -> str:
+        return f"<Tag {self.type}>"
+
+
+class Context:
+    """What an instance stands on: its store and, through it, the host's side. Closing it closes both."""
+
+    def __init__(self, instance: BaseInstance) -> None:
+        self._instance = instance
+
+    @property
+    def store(self) -> BaseStore:
+        """The store that the instance lives in."""
+        return self._instance.store
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._instance.store.closed
+
+    def close(self) -> None:
+        """Close the store and with it the instance. Idempotent."""
+        self._instance.store.close()
+
+    def __enter__(self) -> Context:
+        self._instance.store._check_open()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Context of {self._instance!r}>"

@@ -1,0 +1,110 @@
+"""How things end: closing marks a whole subtree at once, then frees children before parents, each once."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+from weakref import ref
+
+from ..errors import ClosedError
+
+__all__ = ["Closable", "Life"]
+
+_Self = TypeVar("_Self", bound="Closable")
+
+
+class Life:
+    """Whether something may still be used. Everything that closes together shares one; `ended_by` names what was
+    closed.
+    """
+
+    __slots__ = ("ended_by",)
+
+    def __init__(self) -> None:
+        self.ended_by: str | None = None
+
+    def error(self, what: str) -> ClosedError:
+        """The error for using `what` after its end."""
+        if self.ended_by == what:
+            return ClosedError(f"this {what} was closed")
+        return ClosedError(f"the {self.ended_by} that this {what} belongs to was closed")
+
+
+class Closable:
+    """An object with a life and children, which it ends with its own.
+
+    Closing first marks the whole subtree, then frees children before parents. What is busy (`_idle`) is freed when it
+    calls `_release` again, and its parents after it. Each `_free` runs once.
+    """
+
+    _kind: ClassVar[str]
+
+    def __init__(self, parent: Closable | None) -> None:
+        self._life = Life()
+        self._parent = parent
+        self._children: set[ref[Closable]] = set()
+        self._unfreed = [True]  # emptied by whoever frees; popping decides a race between threads
+        self._freed = False
+        if parent is not None:
+            parent._children.add(ref(self, parent._children.discard))
+            if parent._life.ended_by is not None:  # closed meanwhile, on another thread
+                self.close()
+                raise parent._life.error(parent._kind)
+
+    @property
+    def closed(self) -> bool:
+        """Whether this, or something that it belongs to, was closed."""
+        return self._life.ended_by is not None
+
+    def close(self) -> None:
+        """Close this and everything that belongs to it. Idempotent; later use raises `ClosedError`."""
+        self._mark(self._kind)
+        self._release()
+
+    def __enter__(self: _Self) -> _Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._life.ended_by is not None:
+            raise self._life.error(self._kind)
+
+    def _living(self) -> list[Closable]:
+        return [child for child in (reference() for reference in list(self._children)) if child is not None]
+
+    def _mark(self, ended_by: str) -> None:
+        """Mark this and everything below as closed. An adapter that keeps a flag of its own extends this."""
+        if self._life.ended_by is None:
+            self._life.ended_by = ended_by
+        for child in self._living():
+            child._mark(ended_by)
+
+    def _release(self) -> None:
+        """Free what is closed, children first; what a busy child needs is left until that child is freed."""
+        at: Closable | None = self
+        while at is not None and at._life.ended_by is not None and at._free_subtree():
+            at = at._parent
+
+    def _free_subtree(self) -> bool:
+        """Free this and everything below, as far as it is idle. Whether nothing is left."""
+        if self._freed:
+            return True
+        left = [child for child in self._living() if not child._free_subtree()]
+        if left or not self._idle():
+            return False
+        try:
+            self._unfreed.pop()
+        except IndexError:
+            return False  # another thread is at it, and goes on with the parent
+        self._free()
+        self._freed = True
+        return True
+
+    def _idle(self) -> bool:
+        """Hook: whether nothing runs in here. One that answers no calls `_release` when that has ended."""
+        return True
+
+    def _free(self) -> None:
+        """Hook: give back what the engine holds for this. Called once, after the children's."""

@@ -1,0 +1,181 @@
+"""How guests call Python functions through the `wasmtime` package, and what becomes of their exceptions.
+
+The package keeps what its callbacks call in a table that lives as long as the process, and an exception in a global
+slot that threads share. So callbacks hold their store weakly, and an exception is parked on its store while the guest
+is unwound by a marker; the package's slot is never relied on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from ..errors import ClosedError, Trap, UnsupportedFeatureError
+from ..linking import HostImport
+from ..types import ExternKind, Frame, TrapCode
+from ..values import results_from_host
+from .base import BaseCaller, Exports, InstanceState
+from .wasmtime_py_objects import BOUNDS, NAME, NEVER, REFERENCES
+from .wasmtime_text import trap_text
+
+if TYPE_CHECKING:
+    from .wasmtime_py import WasmtimeStore
+
+__all__ = ["CallerState", "Unwind", "callback", "displaced", "trap_error"]
+
+
+class Unwind(BaseException):
+    """Raised into the package to make it unwind the guest; what it stands for is parked on the store."""
+
+
+def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState) -> Callable[..., Any]:
+    """What the package is to call for a host function.
+
+    It must hold neither the store nor what the user gave: the package would keep both for ever (see the top of the
+    file). So the user's function is `store.hosts[at]`, found through the store, which is alive whenever this runs.
+    """
+    reference = ref(store)
+    at = len(store.hosts)
+    store.hosts.append(function.callable)
+    name = f"{function.module}.{function.name}"
+    params, results = function.type.params, function.type.results
+    wanted, low, high = BOUNDS.get(results[0], NEVER) if len(results) == 1 else NEVER
+    lifts = not REFERENCES.isdisjoint(params)
+
+    def finished(store: WasmtimeStore, result: Any) -> Any:
+        if store._life.ended_by is not None:
+            raise store._life.error("function")
+        checked = results_from_host(name, results, result)
+        where = f"host function {name}"
+        lowered = [store.lower(value, type, where) for value, type in zip(checked, results, strict=True)]
+        if not lowered:
+            return None
+        return lowered[0] if len(lowered) == 1 else lowered
+
+    def call(*args: Any) -> Any:
+        store: Any = reference()
+        try:
+            if lifts:
+                args = tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)])
+            result = store.hosts[at](*args)
+            if type(result) is wanted and low <= result <= high and store._life.ended_by is None:
+                return result
+            return finished(store, result)
+        except BaseException as error:
+            store.parked = error
+        raise Unwind
+
+    def call_with_caller(raw: Any, *args: Any) -> Any:
+        store: Any = reference()
+        caller = _Caller(store, instance, raw)
+        try:
+            if lifts:
+                args = tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)])
+            return finished(store, store.hosts[at](caller, *args))
+        except BaseException as error:
+            store.parked = error
+        finally:
+            caller.end()
+        raise Unwind
+
+    return call_with_caller if function.pass_caller else call
+
+
+class _Caller(BaseCaller):
+    __slots__ = ("_caller", "_instance", "_store")
+
+    def __init__(self, store: WasmtimeStore, instance: InstanceState, caller: Any) -> None:
+        self._store = store
+        self._instance = instance
+        self._caller = caller
+
+    def end(self) -> None:
+        self._caller = None
+
+    def _check(self) -> Any:
+        if self._caller is None:
+            raise ClosedError("this caller is gone: it lasts as long as the host function that received it runs")
+        if self._instance.life.ended_by is not None:
+            raise self._instance.life.error("caller")
+        return self._caller
+
+    @property
+    def exports(self) -> Exports:
+        """The exports of the calling instance, by name. Where one instance lends this host function to another by
+        exporting it again, the names are still those of the first."""
+        self._check()
+        return Exports(self._store, CallerState(self._instance, self))
+
+    def _find(self, name: str, kind: ExternKind) -> Any:
+        store = self._store
+        handle = self._check().get(name)
+        if handle is None or handle_kind(handle) is not kind:
+            return None
+        type = store.type_of(handle, kind, name)
+        if type is None and kind is not ExternKind.FUNCTION:
+            raise UnsupportedFeatureError(
+                f"{NAME} cannot tell the type of the calling instance's {kind} {name!r}", "simd"
+            )
+        return store.wrap(self._instance.life, handle, kind, type, name)
+
+
+class CallerState(InstanceState):
+    """The calling instance, as `Exports` sees it."""
+
+    __slots__ = ("caller",)
+
+    def __init__(self, instance: InstanceState, caller: _Caller) -> None:
+        super().__init__(instance.module, instance.life)
+        self.caller = caller
+
+
+def handle_kind(handle: Any) -> ExternKind:
+    import wasmtime
+
+    if isinstance(handle, wasmtime.Func):
+        return ExternKind.FUNCTION
+    if isinstance(handle, (wasmtime.Memory, wasmtime.SharedMemory)):
+        return ExternKind.MEMORY
+    if isinstance(handle, wasmtime.Table):
+        return ExternKind.TABLE
+    return ExternKind.GLOBAL if isinstance(handle, wasmtime.Global) else ExternKind.TAG
+
+
+def trap_error(error: Any) -> Trap:
+    code = error.trap_code
+    frames = [
+        Frame(
+            frame.func_index,
+            frame.func_name,
+            frame.module_name,
+            _offset(frame.func_offset),
+            _offset(frame.module_offset),
+        )
+        for frame in error.frames
+    ]
+    text = trap_text(error.message)
+    if code is None:
+        return Trap(text, TrapCode.UNCAUGHT_EXCEPTION if text == "thrown Wasm exception" else TrapCode.OTHER, frames)
+    try:
+        return Trap(text, TrapCode[code.name], frames)
+    except KeyError:
+        return Trap(text, TrapCode.OTHER, frames)
+
+
+def _offset(offset: int) -> int | None:
+    return None if offset == (1 << 64) - 1 else offset
+
+
+def displaced(marker: Unwind) -> BaseException:
+    import wasmtime
+
+    if isinstance(marker.__context__, wasmtime.WasmtimeError):
+        return marker.__context__
+    at = marker.__traceback__
+    while at is not None:
+        found = at.tb_frame.f_locals.get("trap_obj")
+        if isinstance(found, wasmtime.Trap):
+            return found
+        at = at.tb_next
+    return Trap("the guest trapped while a host function failed on another thread; the trap's details were lost")

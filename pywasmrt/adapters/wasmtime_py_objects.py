@@ -1,0 +1,478 @@
+"""Functions, memories, tables and globals of the `wasmtime-py` adapter."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MemoryAccessError, UnsupportedFeatureError
+from ..types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
+from ..values import (
+    arity_error,
+    bytes_of,
+    checked_delta,
+    checked_size,
+    from_slots,
+    memory_access_error,
+    shown,
+    to_slots,
+    to_wasm,
+)
+from .lifetime import Life
+
+if TYPE_CHECKING:
+    from .wasmtime_py import WasmtimeStore
+
+__all__ = [
+    "BOUNDS",
+    "NAME",
+    "NEVER",
+    "ODD",
+    "REFERENCES",
+    "Box",
+    "Extern",
+    "Function",
+    "Global",
+    "Memory",
+    "SharedMemory",
+    "Table",
+    "kind_of",
+    "unsupported",
+]
+
+NAME = "wasmtime-py"
+
+_I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
+_V128, _FUNCREF, _EXTERNREF, _REF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF, ValueType.REF
+_NUMBERS = frozenset((_I32, _I64, _F32, _F64))
+REFERENCES = frozenset((_FUNCREF, _EXTERNREF))
+ODD = frozenset((_V128, _REF))  # types that the package cannot carry
+
+# What the package takes as it is: it wraps unsigned integers and rounds to f32 itself. A NaN fails the comparison and
+# goes the slow way, as does everything that `to_wasm` has to look at.
+_Bound = tuple[Any, Any, Any]
+BOUNDS: dict[ValueType, _Bound] = {
+    _I32: (int, -0x8000_0000, 0xFFFF_FFFF),
+    _I64: (int, -0x8000_0000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF),
+    _F32: (float, -math.inf, math.inf),
+    _F64: (float, -math.inf, math.inf),
+}
+NEVER: _Bound = (BOUNDS, 0, 0)  # no value is of this class
+
+
+class Box:
+    """Holds an externref's object inside the package, which would otherwise ask the object whether it is true."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+class Extern:
+    __slots__ = ("__weakref__", "handle", "life", "store")
+
+    def __init__(self, store: WasmtimeStore, life: Life, handle: Any) -> None:
+        self.store = store
+        self.life = life
+        self.handle = handle
+
+    def __repr__(self) -> str:
+        closed = " closed" if self.life.ended_by is not None else ""
+        return f"<{type(self).__name__} {self.type} ({NAME}){closed}>"  # type: ignore[attr-defined]
+
+
+def kind_of(extern: Any) -> str:
+    return {"SharedMemory": "memory"}.get(type(extern).__name__, type(extern).__name__.lower())
+
+
+class Function(Extern):
+    """A function of a guest."""
+
+    __slots__ = ("_bounds", "_fits", "_name", "_type")
+
+    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: FunctionType | None, name: str) -> None:
+        super().__init__(store, life, handle)
+        self._name = name
+        self._type = type
+        self._bounds: tuple[_Bound, ...] = (NEVER,)  # always the slow way, which asks for the type
+        self._fits = False  # whether the package's result is ours as it is
+        if type is not None:
+            self._prepare(type)
+
+    def _prepare(self, type: FunctionType) -> None:
+        if not ODD.intersection(type.params + type.results):  # odd ones go the slow way, which refuses them
+            self._bounds = tuple([BOUNDS.get(param, NEVER) for param in type.params])
+            self._fits = len(type.results) < 2 and _NUMBERS.issuperset(type.results)
+
+    @property
+    def type(self) -> FunctionType:
+        """The function's signature."""
+        known = self._type
+        if known is None:  # came out of a table or a call
+            store = self.store
+            store._enter(self.life, "function")
+            try:
+                known = store.type_of(self.handle, ExternKind.FUNCTION, None)
+            finally:
+                store._leave()
+            if known is None:
+                raise UnsupportedFeatureError(
+                    f"{NAME} cannot tell the signature of a funcref where a module in the store has functions with "
+                    "v128 or typed references",
+                    "simd",
+                )
+            self._type = known
+            self._prepare(known)
+        return known
+
+    def __call__(self, *args: Any) -> Any:
+        """Call with Python values; one value, a tuple of them, or None comes back."""
+        bounds = self._bounds
+        if len(args) != len(bounds):
+            args = self._lowered(args)
+        else:
+            for value, (wanted, low, high) in zip(args, bounds):  # noqa: B905
+                if type(value) is not wanted or not low <= value <= high:
+                    args = self._lowered(args)
+                    break
+        # _enter and _leave, written out: this is what the package's own call is compared with.
+        store = self.store
+        lock = store._lock
+        if not lock.acquire(False):
+            raise store._refusal(self.life, "function")
+        store._depth += 1
+        try:
+            if self.life.ended_by is not None:
+                raise self.life.error("function")
+            try:
+                result = self.handle(store.handle, *args)
+            except BaseException as error:
+                failure = store.failure(error)
+            else:
+                if store._life.ended_by is not None:
+                    raise store._life.error("function")
+                return result if self._fits else self._lifted(result)
+            try:  # outside of the handler, so that the exception gets no context that it did not have
+                raise failure
+            finally:
+                del failure  # which would hold this frame, and this frame it
+        finally:
+            store._depth -= 1
+            lock.release()
+            if store._life.ended_by is not None:
+                store._release()
+
+    def __repr__(self) -> str:
+        closed = " closed" if self.life.ended_by is not None else ""
+        return f"<Function {self._name} {self._type or ''} ({NAME}){closed}>"
+
+    def _lowered(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        type = self.type
+        name = self._name
+        for each in type.params + type.results:
+            if each in ODD:
+                raise unsupported(each, f"a call: {name}{type}")
+        if len(args) != len(type.params):
+            raise arity_error(name, type, len(args))
+        if self.life.ended_by is not None:
+            raise self.life.error("function")
+        lower = self.store.lower
+        lowered = []
+        for n, (value, wanted) in enumerate(zip(args, type.params, strict=True), 1):
+            where = f"argument {n} of {name}()"
+            lowered.append(lower(to_wasm(value, wanted, where), wanted, where))
+        return tuple(lowered)
+
+    def _lifted(self, result: Any) -> Any:
+        results = self.type.results
+        lift = self.store.lift
+        if not results:
+            return None
+        if len(results) == 1:
+            return lift(result, results[0])
+        return tuple([lift(value, type) for value, type in zip(result, results, strict=True)])
+
+    def call(self, *slots: int) -> list[int]:
+        """Call with raw slots; a list of slots comes back."""
+        type = self.type
+        values = from_slots(self._name, type, slots)
+        result = self(*values)
+        if not type.results:
+            return []
+        return to_slots(type.results, (result,) if len(type.results) == 1 else result)
+
+
+def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
+    feature = "simd" if type is _V128 else "function-references"
+    named = "v128" if type is _V128 else "references other than funcref and externref"
+    return UnsupportedFeatureError(
+        f"{NAME} cannot carry {named} in {what}; the runtime 'wasmtime' can carry v128", feature
+    )
+
+
+# Memories
+
+
+class Memory(Extern):
+    """A linear memory."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: MemoryType) -> None:
+        super().__init__(store, life, handle)
+        self.type = type
+
+    @property
+    def size(self) -> int:
+        """The current size in bytes."""
+        store = self.store
+        store._enter(self.life, "memory")
+        try:
+            size: int = self.handle.data_len(store.handle)
+            return size
+        finally:
+            store._leave()
+
+    def __len__(self) -> int:
+        return self.size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
+        store = self.store
+        store._enter(self.life, "memory")
+        try:
+            return bytes(self._part("read", offset, size))
+        finally:
+            store._leave()
+
+    def write(self, offset: int, data: Any) -> None:
+        """Copy the bytes-like `data` in. Raises `MemoryAccessError`, writing nothing, if it does not fit."""
+        data = bytes_of(data)
+        store = self.store
+        store._enter(self.life, "memory")
+        try:
+            ctypes.memmove(self._part("write", offset, len(data)), data, len(data))
+        finally:
+            store._leave()
+
+    def _part(self, verb: str, offset: int, size: int) -> Any:
+        """`size` bytes at `offset` as a ctypes array upon the memory itself."""
+        handle, context = self.handle, self.store.handle
+        total = handle.data_len(context)
+        if not (type(size) is int and type(offset) is int and size > 0 and 0 <= offset <= total - size):
+            offset, size = checked_size(offset, "offset"), checked_size(size, "size")
+            if offset + size > total:
+                raise memory_access_error(verb, offset, size, total)
+            if size == 0:  # there may be no address
+                return (ctypes.c_ubyte * 0)()
+        return handle.get_buffer_ptr(context, size, offset)
+
+    def grow(self, pages: int) -> int:
+        """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
+        import wasmtime
+
+        delta = checked_delta(pages, "pages")
+        store = self.store
+        store._enter(self.life, "memory")
+        try:
+            before: int = self.handle.grow(store.handle, delta)
+            return before
+        except wasmtime.WasmtimeError:
+            size = self.handle.data_len(store.handle)
+            raise MemoryAccessError(
+                f"cannot grow the memory of {size} bytes by {delta} pages: a limit forbids it"
+            ) from None
+        finally:
+            store._leave()
+
+    if sys.version_info >= (3, 12):
+
+        def __buffer__(self, flags: int) -> memoryview:
+            store = self.store
+            store._enter(self.life, "memory")
+            try:
+                handle, total = self.handle, self.handle.data_len(store.handle)
+                address = ctypes.addressof(handle.data_ptr(store.handle).contents)
+                view = memoryview((ctypes.c_ubyte * total).from_address(address)).cast("B")
+                store.views += 1  # the store's memory stays until the view is released
+                return view
+            finally:
+                store._leave()
+
+        def __release_buffer__(self, view: memoryview) -> None:
+            view.release()
+            store = self.store
+            store.views -= 1
+            if store.closed:
+                store._release()
+
+
+class SharedMemory(Memory):
+    """A shared memory that a module made. Threads may use it at once, and it outlives its store."""
+
+    __slots__ = ()
+
+    @property
+    def size(self) -> int:
+        """The current size in bytes."""
+        self._check()
+        size: int = self.handle.data_len()
+        return size
+
+    def _check(self) -> None:
+        if self.life.ended_by is not None:
+            raise self.life.error("memory")
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Copy `size` bytes out, starting at `offset`."""
+        self._check()
+        return ctypes.string_at(self._address("read", offset, size), size)
+
+    def write(self, offset: int, data: Any) -> None:
+        """Copy the bytes-like `data` in, starting at `offset`."""
+        data = bytes_of(data)
+        self._check()
+        ctypes.memmove(self._address("write", offset, len(data)), data, len(data))
+
+    def _address(self, verb: str, offset: int, size: int) -> int:
+        offset, size = checked_size(offset, "offset"), checked_size(size, "size")
+        total = self.handle.data_len()
+        if offset + size > total:
+            raise memory_access_error(verb, offset, size, total)
+        return ctypes.addressof(self.handle.data_ptr().contents) + offset if size else 0
+
+    def grow(self, pages: int) -> int:
+        """Grow by `pages` and return the size before, in pages."""
+        import wasmtime
+
+        self._check()
+        delta = checked_delta(pages, "pages")
+        try:
+            before: int = self.handle.grow(delta)
+            return before
+        except wasmtime.WasmtimeError:
+            raise MemoryAccessError(f"cannot grow the memory by {delta} pages: a limit forbids it") from None
+
+
+# Tables and globals
+
+
+class Table(Extern):
+    """A table of references."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: TableType) -> None:
+        super().__init__(store, life, handle)
+        self.type = type
+
+    def __len__(self) -> int:
+        store = self.store
+        store._enter(self.life, "table")
+        try:
+            size: int = self.handle.size(store.handle)
+            return size
+        finally:
+            store._leave()
+
+    def __getitem__(self, index: int) -> Any:
+        store = self.store
+        store._enter(self.life, "table")
+        try:
+            found = self.handle.get(store.handle, self._checked(index))
+            return store.lift(_unwrapped(found), self.type.element)
+        finally:
+            store._leave()
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        store = self.store
+        store._enter(self.life, "table")
+        try:
+            self.handle.set(store.handle, self._checked(index), self._lowered(value))
+        finally:
+            store._leave()
+
+    def grow(self, delta: int, value: Any = None) -> int:
+        """Add `delta` elements holding `value` and return the length before. Raises `IndexError` where a limit forbids
+        it.
+        """
+        import wasmtime
+
+        by = checked_delta(delta, "elements")
+        store = self.store
+        store._enter(self.life, "table")
+        try:
+            if self.type.element is _REF:
+                raise unsupported(_REF, "a table")
+            before: int = self.handle.grow(store.handle, by, self._lowered(value))
+            return before
+        except wasmtime.WasmtimeError:
+            size = self.handle.size(store.handle)
+            raise IndexError(f"cannot grow the table of {size} elements by {by}: a limit forbids it") from None
+        finally:
+            store._leave()
+
+    def _lowered(self, value: Any) -> Any:
+        element = self.type.element
+        return self.store.lower(to_wasm(value, element, "the table's element"), element, "the table's element")
+
+    def _checked(self, index: int) -> int:
+        if self.type.element is _REF:
+            raise unsupported(_REF, "a table")
+        try:
+            at = as_index(index)
+        except TypeError:
+            raise TypeError(f"a table is indexed by int, not {shown(index)}") from None
+        size = self.handle.size(self.store.handle)
+        if not 0 <= at < size:
+            raise IndexError(f"index {at} is beyond the table of {size} elements")
+        return at
+
+
+class Global(Extern):
+    """A global variable."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: GlobalType) -> None:
+        super().__init__(store, life, handle)
+        self.type = type
+
+    @property
+    def value(self) -> Any:
+        """The current value."""
+        content = self.type.content
+        store = self.store
+        store._enter(self.life, "global")
+        try:
+            if content in ODD:
+                raise unsupported(content, "a global")
+            return store.lift(_unwrapped(self.handle.value(store.handle)), content)
+        finally:
+            store._leave()
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        content = self.type.content
+        store = self.store
+        store._enter(self.life, "global")
+        try:
+            if not self.type.mutable:
+                raise TypeError("the global is immutable")
+            if content in ODD:
+                raise unsupported(content, "a global")
+            lowered = store.lower(to_wasm(value, content, "the global's value"), content, "the global's value")
+            self.handle.set_value(store.handle, lowered)
+        finally:
+            store._leave()
+
+
+def _unwrapped(value: Any) -> Any:
+    """The package gives a `Val` instead of the value where the value is null, zero or the like."""
+    import wasmtime
+
+    return value.value if isinstance(value, wasmtime.Val) else value

@@ -1,0 +1,73 @@
+"""When two values are the same WebAssembly value."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from ..types import ValueType
+
+__all__ = ["as_guest_sees", "same_value", "same_values"]
+
+_WIDTHS = {ValueType.I32: 32, ValueType.I64: 64}
+
+
+def as_guest_sees(type: ValueType, value: Any) -> Any:
+    """`value`, as it comes back from a guest that was given it: integers signed, floats rounded to their width.
+
+    An f32 NaN keeps its being a NaN, and no more than that: Python's float does not carry its bits.
+    """
+    if type in _WIDTHS:
+        bits = _WIDTHS[type]
+        value &= (1 << bits) - 1
+        return value - (1 << bits) if value >> (bits - 1) else value
+    if type is ValueType.F32:
+        return _rounded(float(value))
+    if type is ValueType.F64:
+        return float(value)
+    if type is ValueType.V128:
+        return bytes(value)
+    return value
+
+
+def _rounded(value: float) -> float:
+    try:
+        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:  # struct refuses what IEEE 754 rounds to infinity
+        return float("-inf") if value < 0 else float("inf")
+    return rounded
+
+
+def same_value(type: ValueType, first: Any, second: Any) -> bool:
+    """Whether two Python values of the kind that calls return are the same value of `type`.
+
+    Integers and v128 by equality of value and Python type; f64 by its bits, NaN payloads and the sign of zero included;
+    f32 likewise, but all NaNs are one; externref by identity; funcref by both being null, or both functions of one
+    type.
+    """
+    if type is ValueType.F64:
+        return isinstance(first, float) and isinstance(second, float) and _bits(first) == _bits(second)
+    if type is ValueType.F32:
+        if not isinstance(first, float) or not isinstance(second, float):
+            return False
+        return (first != first and second != second) or _bits(first) == _bits(second)
+    if type is ValueType.EXTERNREF:
+        return first is second
+    if type is ValueType.FUNCREF:
+        if first is None or second is None:
+            return first is second
+        return bool(first.type == second.type)
+    wanted = bytes if type is ValueType.V128 else int
+    return isinstance(first, wanted) and isinstance(second, wanted) and first == second
+
+
+def same_values(types: Sequence[ValueType], first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Whether two sequences hold the same values of `types`, one by one."""
+    if not len(types) == len(first) == len(second):
+        return False
+    return all(map(same_value, types, first, second))
+
+
+def _bits(value: float) -> bytes:
+    return struct.pack("<d", value)

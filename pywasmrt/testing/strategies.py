@@ -1,0 +1,271 @@
+"""Hypothesis strategies for WebAssembly: types, signatures, values, host functions, and values that must be refused.
+
+They need the `hypothesis` package (the extra `test`). Values are drawn from the edges first: the signed and unsigned
+limits, NaNs with payloads, subnormal numbers, both zeros, the infinities; and they shrink towards zero.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ..types import FunctionType, ValueType
+
+__all__ = [
+    "RecordingFunction",
+    "arguments",
+    "function_types",
+    "host_functions",
+    "mutated",
+    "results",
+    "slots",
+    "value_types",
+    "values",
+    "wrong_values",
+]
+
+_I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
+_V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
+_WIDTHS = {_I32: 32, _I64: 64, _F32: 32, _F64: 64}
+
+_FEATURE_OF = {_V128: "simd", _FUNCREF: "reference-types", _EXTERNREF: "reference-types"}
+_DEFAULT_FEATURES = frozenset({"multi-value", "reference-types", "simd"})
+
+# Bits of floats at the edges: zero, the smallest and largest subnormal, the smallest normal, one, the largest finite
+# number, infinity, the default NaN, a quiet NaN with a payload, and signalling NaNs with the lowest and highest
+# payload.
+_F32_EDGES = (
+    0x0000_0000,
+    0x0000_0001,
+    0x007F_FFFF,
+    0x0080_0000,
+    0x3F80_0000,
+    0x7F7F_FFFF,
+    0x7F80_0000,
+    0x7FC0_0000,
+    0x7FC1_2345,
+    0x7F80_0001,
+    0x7FBF_FFFF,
+)
+_F64_EDGES = (
+    0x0000_0000_0000_0000,
+    0x0000_0000_0000_0001,
+    0x000F_FFFF_FFFF_FFFF,
+    0x0010_0000_0000_0000,
+    0x3FF0_0000_0000_0000,
+    0x7FEF_FFFF_FFFF_FFFF,
+    0x7FF0_0000_0000_0000,
+    0x7FF8_0000_0000_0000,
+    0x7FF8_0000_DEAD_BEEF,
+    0x7FF0_0000_0000_0001,
+    0x7FF7_FFFF_FFFF_FFFF,
+)
+
+
+def value_types(features: Collection[str] = _DEFAULT_FEATURES) -> SearchStrategy[ValueType]:
+    """The value types that can cross into Python, as far as `features` (`RuntimeInfo.features`) have them."""
+    return st.sampled_from(
+        [type for type in ValueType if type is not ValueType.REF and _FEATURE_OF.get(type) in (None, *features)]
+    )
+
+
+def function_types(
+    features: Collection[str] = _DEFAULT_FEATURES,
+    *,
+    max_params: int = 6,
+    max_results: int = 4,
+    types: SearchStrategy[ValueType] | None = None,
+) -> SearchStrategy[FunctionType]:
+    """Signatures over `types`, by default `value_types(features)`; at most one result without the feature
+    multi-value."""
+    each = value_types(features) if types is None else types
+    if "multi-value" not in features:
+        max_results = min(max_results, 1)
+    return st.builds(
+        FunctionType,
+        st.lists(each, max_size=max_params).map(tuple),
+        st.lists(each, max_size=max_results).map(tuple),
+    )
+
+
+def _integers(bits: int) -> SearchStrategy[int]:
+    lowest, middle, highest = -(1 << (bits - 1)), 1 << (bits - 1), (1 << bits) - 1
+    edges = [0, 1, -1, middle - 1, middle, lowest, lowest + 1, highest, highest - 1]
+    return st.sampled_from(edges) | st.integers(lowest, highest)
+
+
+def _float_bits(bits: int) -> SearchStrategy[int]:
+    edges = _F32_EDGES if bits == 32 else _F64_EDGES
+    signed = [*edges, *(edge | 1 << (bits - 1) for edge in edges)]
+    return st.sampled_from(signed) | st.integers(0, (1 << bits) - 1)
+
+
+def _float_from_bits(bits: int, width: int) -> float:
+    value: float = struct.unpack("<f" if width == 32 else "<d", bits.to_bytes(width // 8, "little"))[0]
+    return value
+
+
+class _Opaque:
+    """An object for an externref: it has an identity, and refuses to be asked for anything else."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("an externref was compared")
+
+    def __bool__(self) -> bool:
+        raise AssertionError("an externref was asked for its truth")
+
+    def __repr__(self) -> str:
+        return "<an object>"
+
+
+def values(type: ValueType, *, functions: Sequence[Any] = ()) -> SearchStrategy[Any]:
+    """Python values that a guest takes as `type`: every one is accepted, and none is rounded.
+
+    Integers in the signed and the unsigned range; floats (and, for f32, only those it holds exactly); 16 bytes; for
+    externref any object, unhashable ones and None too; for funcref None or one of `functions`.
+    """
+    if type in (_I32, _I64):
+        return _integers(_WIDTHS[type])
+    if type in (_F32, _F64):
+        width = _WIDTHS[type]
+        return _float_bits(width).map(lambda bits: _float_from_bits(bits, width)) | st.integers(-1000, 1000)
+    if type is _V128:
+        edges = [bytes(16), b"\xff" * 16, bytes(range(16)), b"\x00" * 15 + b"\x80"]
+        return st.sampled_from(edges) | st.binary(min_size=16, max_size=16)
+    if type is _FUNCREF:
+        return st.sampled_from([None, *functions])
+    if type is _EXTERNREF:
+        return st.one_of(
+            st.none(),
+            st.builds(_Opaque),
+            st.builds(list),
+            st.sampled_from([0, 1, "", "text", (), 1.5, True, NotImplemented, Ellipsis, int, BaseException()]),
+        )
+    raise ValueError(f"no Python value stands for a {type}")
+
+
+def slots(type: ValueType) -> SearchStrategy[list[int]]:
+    """The raw slots of one number: its bits as an unsigned integer; v128 has two, the low half first."""
+    if type in (_I32, _I64):
+        mask = (1 << _WIDTHS[type]) - 1
+        return _integers(_WIDTHS[type]).map(lambda value: [value & mask])
+    if type in (_F32, _F64):
+        return _float_bits(_WIDTHS[type]).map(lambda bits: [bits])
+    if type is _V128:
+        half = slots(_I64) | slots(_F64)
+        return st.tuples(half, half).map(lambda halves: halves[0] + halves[1])
+    raise ValueError(f"a {type} has no raw slot")
+
+
+def _each(types: Iterable[ValueType], functions: Sequence[Any]) -> SearchStrategy[tuple[Any, ...]]:
+    return st.tuples(*(values(type, functions=functions) for type in types))
+
+
+def arguments(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[tuple[Any, ...]]:
+    """Arguments for a function of that type."""
+    return _each(type.params, functions)
+
+
+def results(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[tuple[Any, ...]]:
+    """The results of a function of that type, always as a tuple."""
+    return _each(type.results, functions)
+
+
+class RecordingFunction:
+    """A host function that remembers what it was called with, and returns given values.
+
+    `calls` has the arguments of every call. `returned` has the results as a tuple; a call returns them as a host
+    function does: None, the one value, or the tuple.
+    """
+
+    def __init__(self, type: FunctionType, returned: tuple[Any, ...]) -> None:
+        self.type = type
+        self.returned = returned
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __call__(self, *args: Any) -> Any:
+        self.calls.append(args)
+        if not self.returned:
+            return None
+        return self.returned[0] if len(self.returned) == 1 else self.returned
+
+    def __repr__(self) -> str:
+        return f"RecordingFunction({self.type}, returned={self.returned!r})"
+
+
+def host_functions(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[RecordingFunction]:
+    """Host functions of that type, each of which records its calls and returns the same valid results every time."""
+    return results(type, functions=functions).map(lambda returned: RecordingFunction(type, returned))
+
+
+def _beyond(bits: int) -> SearchStrategy[int]:
+    lowest, highest = -(1 << (bits - 1)), (1 << bits) - 1
+    edges = [highest + 1, lowest - 1, 1 << 64, -(1 << 64), 1 << 200, -(1 << 200)]
+    if bits == 64:
+        edges = [edge for edge in edges if not lowest <= edge <= highest]
+    return st.sampled_from(edges) | st.integers(min_value=highest + 1) | st.integers(max_value=lowest - 1)
+
+
+_NOT_NUMBERS: list[Any] = [None, "1", b"1", (), [1], {}, object(), int, 1j, Decimal(1), Fraction(1, 2)]
+
+
+def wrong_values(type: ValueType) -> SearchStrategy[tuple[Any, type[Exception]]]:
+    """Python values that no guest takes as `type`, each with the exception class it must raise.
+
+    `TypeError` for a value of the wrong kind, `OverflowError` for an integer out of range. externref takes any object,
+    so there is none for it: `ValueError`.
+    """
+
+    def wrong(error: Callable[..., Any], candidates: SearchStrategy[Any]) -> SearchStrategy[tuple[Any, Any]]:
+        return candidates.map(lambda value: (value, error))
+
+    if type in (_I32, _I64):
+        floats = st.floats() | st.sampled_from([0.0, 1.0, float("nan")])
+        kinds = wrong(TypeError, st.sampled_from(_NOT_NUMBERS) | floats)
+        return kinds | wrong(OverflowError, _beyond(_WIDTHS[type]))
+    if type in (_F32, _F64):
+        huge = st.sampled_from([10**400, -(10**400)])
+        return wrong(TypeError, st.sampled_from(_NOT_NUMBERS)) | wrong(OverflowError, huge)
+    if type is _V128:
+        sizes = st.binary(max_size=40).filter(lambda data: len(data) != 16)
+        return wrong(TypeError, sizes | st.sampled_from([None, 0, 1.5, "x" * 16, [0] * 16, object()]))
+    if type is _FUNCREF:
+        return wrong(TypeError, st.sampled_from([0, 1.5, "f", b"", len, lambda: None, object()]))
+    raise ValueError(f"every Python object is an {type}")
+
+
+def mutated(module: bytes) -> SearchStrategy[bytes]:
+    """Damaged copies of a module, or of any other bytes: cut short, bits flipped, bytes replaced, parts doubled,
+    removed or inserted. Every one differs from the original."""
+    if not module:
+        raise ValueError("there is nothing to damage in an empty module")
+    position = st.integers(0, len(module) - 1)
+    byte = st.integers(0, 255) | st.sampled_from([0, 1, 0x0B, 0x7F, 0x80, 0xFF])
+
+    def replaced(edits: list[tuple[int, int]]) -> bytes:
+        data = bytearray(module)
+        for where, value in edits:
+            data[where] = value
+        return bytes(data)
+
+    def flipped(where: int, bit: int) -> bytes:
+        return replaced([(where, module[where] ^ 1 << bit)])
+
+    def spliced(first: int, second: int, inserted: bytes) -> bytes:
+        """Any order of the two: before it, a part is removed; after it, a part is doubled."""
+        return module[:first] + inserted + module[second:]
+
+    return st.one_of(
+        position.map(lambda size: module[:size]),
+        st.builds(flipped, position, st.integers(0, 7)),
+        st.lists(st.tuples(position, byte), min_size=1, max_size=8).map(replaced),
+        st.builds(spliced, position, position, st.binary(max_size=8)),
+    ).filter(lambda data: data != module)

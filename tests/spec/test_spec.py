@@ -1,0 +1,61 @@
+"""The official spec scripts on every available runtime: one test per script, and the counts of all together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import pywasmrt
+
+from .runs import Result, find_scripts, run_script, total
+
+SCRIPTS = find_scripts()
+RUNTIMES = [info.name for info in pywasmrt.list_runtimes() if info.available]
+WORKERS = 2
+Runs = dict[tuple[str, Path], "Future[Result]"]
+
+pytestmark = pytest.mark.skipif(
+    not SCRIPTS, reason="no spec scripts: set WASM_SPEC_DIR to a folder with the .wast files of the official suite"
+)
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """Every script that a collected test asks for, run ahead of the tests by a few workers."""
+    wanted: dict[tuple[str, Path], None] = {}
+    for item in request.session.items:
+        if isinstance(item, pytest.Function) and item.path == Path(__file__):
+            runtime_name = item.callspec.params["runtime_name"]
+            for script in [item.callspec.params["script"]] if "script" in item.callspec.params else SCRIPTS:
+                wanted[runtime_name, script] = None
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield {(name, script): pool.submit(run_script, name, script) for name, script in wanted}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize("runtime_name", RUNTIMES)
+def test_script(runs: Runs, runtime_name: str, script: Path) -> None:
+    result = runs[runtime_name, script].result()
+    assert result.crashes == []
+    assert result.failures == []
+    assert result.passed + result.skipped.total() == result.commands
+    if not result.passed and result.skipped:
+        pytest.skip(str(result))
+
+
+@pytest.mark.parametrize("runtime_name", RUNTIMES)
+def test_summary(runs: Runs, runtime_name: str, record_property: Callable[[str, object], None]) -> None:
+    """All together: nothing fails, nothing crashes, and what is skipped is a feature that the runtime does not
+    declare."""
+    whole = total(runs[runtime_name, script].result() for script in SCRIPTS)
+    record_property("spec", f"{runtime_name}: {len(SCRIPTS)} scripts: {whole}")
+    print(f"\n{runtime_name}: {len(SCRIPTS)} scripts: {whole}")
+    features = next(info.features for info in pywasmrt.list_runtimes() if info.name == runtime_name)
+    for reason in whole.skipped:
+        assert reason.startswith("the feature ")
+        assert reason.removeprefix("the feature ") not in features
+    assert whole.passed > 0

@@ -1,0 +1,157 @@
+"""The build: what cffi reads, what an install without a compiler does, what the wheel and the sdist hold.
+
+The builds run in a copy of the project, so that they leave nothing behind. `make wheel` sets PYWASMRT_DIST to the
+folder with what it built, for the last tests to look into.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pywasmrt._shim import build_ffi, library
+
+PROJECT = Path(__file__).resolve().parent.parent
+DIST = os.environ.get("PYWASMRT_DIST")
+SETTINGS = ("PYWASMRT_PURE", "PYWASMRT_WERROR", "PYWASMRT_SANITIZE", "PYWASMRT_COVERAGE")
+UNAVAILABLE = "from pywasmrt._shim import unavailable_reason; print(unavailable_reason())"
+
+
+@pytest.mark.parametrize(
+    ("text", "declared"),
+    [
+        ("#ifndef A_H\n#define A_H\nint a;\n#endif\n", "\n\nint a;\n\n"),
+        ("#include <stdint.h>\nint a;", "\nint a;"),
+        ("#define N 3 /* of them */\n", "#define N ...\n"),
+        ("#define N (-0x1fU)\n", "#define N ...\n"),
+        ("#define F(x) \\\n  ((x) + 1)\nint a;", "\n\nint a;"),
+        ("/* a comment\n#define N 1\n*/\n", "/* a comment\n#define N 1\n*/\n"),
+        ("#define E /* runs\non */\nint a;", "\n\nint a;"),
+    ],
+)
+def test_cffi_gets_the_header_without_the_lines_that_it_cannot_read(text: str, declared: str) -> None:
+    assert build_ffi.declarations(text) == declared
+
+
+def test_the_dependency_admits_exactly_the_accepted_majors_of_wasmtime() -> None:
+    project = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    first, last = library.SUPPORTED_MAJORS[0], library.SUPPORTED_MAJORS[-1]
+    assert list(range(first, last + 1)) == list(library.SUPPORTED_MAJORS)
+    assert f'"wasmtime>={first},<{last + 1}"' in project
+
+
+def test_import_loads_no_engine_and_no_native_part() -> None:
+    program = (
+        "import sys, pywasmrt; "
+        "print([m for m in ('wasmtime', 'cffi', '_cffi_backend', 'pywasmrt._shim._wrt', 'pywasmrt._shim._fastcall')"
+        " if m in sys.modules])"
+    )
+    child = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True, timeout=60)
+    assert child.stdout == "[]\n"
+
+
+class TestBuild:
+    """setup.py, in a copy of the project."""
+
+    @pytest.fixture
+    def copy(self, tmp_path: Path) -> Path:
+        if not (PROJECT / "setup.py").exists():
+            pytest.skip("needs the project's own folder")
+        copy = tmp_path / "project"
+        ignored = shutil.ignore_patterns("*.so", "__pycache__", "_build_info.py")
+        for folder in ("csrc", "pywasmrt"):
+            shutil.copytree(PROJECT / folder, copy / folder, ignore=ignored)
+        for path in (*PROJECT.glob("*.py"), *PROJECT.glob("*.toml"), *PROJECT.glob("*.md"), PROJECT / "LICENSE"):
+            shutil.copy(path, copy)
+        return copy
+
+    @staticmethod
+    def build(copy: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: value for name, value in os.environ.items() if name not in (*SETTINGS, "LD_PRELOAD")}
+        command = [sys.executable, "setup.py", "build", "--build-lib", "lib"]
+        return subprocess.run(
+            command, cwd=copy, env={**kept, **settings}, text=True, capture_output=True, check=False, timeout=300
+        )
+
+    @staticmethod
+    def run(copy: Path, program: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(copy / "lib")}
+        child = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=copy / "lib",
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        return child.stdout.strip()
+
+    def test_a_pure_build_says_that_it_was_asked_for(self, copy: Path) -> None:
+        child = self.build(copy, PYWASMRT_PURE="1", CC="no-such-compiler")
+        assert child.returncode == 0, child.stderr
+        assert self.run(copy, UNAVAILABLE) == (
+            "installed without native parts, as PYWASMRT_PURE asked; install again without it"
+        )
+        assert list((copy / "lib").rglob("*.so")) == []
+
+    def test_without_a_compiler_the_build_succeeds_and_the_reason_is_told(self, copy: Path) -> None:
+        child = self.build(copy, CC="no-such-compiler")
+        assert child.returncode == 0, child.stderr
+        reason = self.run(copy, UNAVAILABLE)
+        assert reason.startswith("building the native parts failed: ")
+        assert "no-such-compiler" in reason
+        listed = self.run(
+            copy, "import pywasmrt; print({r.name: r.reason for r in pywasmrt.list_runtimes()}['wasmtime'])"
+        )
+        assert "no-such-compiler" in listed
+
+    @pytest.mark.skipif(os.name != "posix", reason="the stand-in for a compiler is a shell script")
+    def test_the_compiler_s_last_complaint_is_kept(self, copy: Path) -> None:
+        compiler = copy / "broken-compiler"
+        compiler.write_text("#!/bin/sh\necho 'x.c:1: error: no Python.h' >&2\necho 'compilation ended' >&2\nexit 1\n")
+        compiler.chmod(0o755)
+        child = self.build(copy, CC=str(compiler))
+        assert child.returncode == 0, child.stderr
+        assert "no Python.h" in child.stderr
+        assert self.run(copy, UNAVAILABLE) == "building the native parts failed: x.c:1: error: no Python.h"
+
+    @pytest.mark.parametrize("setting", ["PYWASMRT_WERROR", "PYWASMRT_COVERAGE"])
+    def test_a_build_asked_for_in_particular_fails_without_a_compiler(self, copy: Path, setting: str) -> None:
+        child = self.build(copy, CC="no-such-compiler", **{setting: "1"})
+        assert child.returncode != 0
+        assert "no-such-compiler" in child.stderr
+
+
+@pytest.mark.skipif(DIST is None, reason="PYWASMRT_DIST names no folder; `make wheel` sets it")
+class TestDistributions:
+    """What `make wheel` built."""
+
+    def test_the_wheel_holds_both_native_parts_and_no_engine(self) -> None:
+        wheels = list(Path(DIST or "").glob("*.whl"))
+        assert wheels
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                names = archive.namelist()
+            assert [name for name in names if "wasmtime" in Path(name).name and not name.endswith(".py")] == []
+            native = sorted(Path(name).name.split(".")[0] for name in names if name.endswith((".so", ".pyd", ".dylib")))
+            assert native == ["_fastcall", "_wrt"]
+            assert "pywasmrt/py.typed" in names
+            assert "pywasmrt/_shim/_build_info.py" in names
+            assert [name for name in names if name.endswith("/LICENSE")] != []
+            assert {name.split("/")[0].split("-")[0] for name in names} == {"pywasmrt"}
+
+    def test_the_sdist_holds_what_it_takes_to_build_and_test_and_nothing_built(self) -> None:
+        [sdist] = Path(DIST or "").glob("*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+        assert {"csrc/wrt.h", "csrc/wrt_wasmtime.c", "setup.py", "tests/test_packaging.py", "Makefile"} <= names
+        assert [name for name in names if re.search(r"\.(so|o|pyc)$|_build_info|__pycache__", name)] == []
