@@ -8,7 +8,8 @@ BIN = $(VENV)/bin
 PY = $(BIN)/python
 BUILD = build
 # What a copy of the project needs to build and to run its tests.
-SOURCES = LICENSE MANIFEST.in Makefile README.md bench csrc pyproject.toml pywasmrt setup.py tests
+SOURCES = CHANGELOG.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
+	setup.py tests
 NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.c csrc/*.h)
 BUILD_INFO = pywasmrt/_shim/_build_info.py
 WASMTIME_VERSIONS = 48.0.0 49.0.0 50.0.1
@@ -88,15 +89,15 @@ abi: develop ## compare the C structs with the declarations of every accepted Wa
 
 # Wasmtime turns the guest's memory faults into traps by a signal handler, so the sanitizer must leave SIGSEGV to it. The
 # interpreter is not built with the sanitizer: the library is loaded first, and what CPython keeps until exit is no leak.
-# The reports go to files, as pytest keeps what is written to stderr until a test ends.
+# pytest captures sys.stderr alone, so that a report, which ends the process, is seen.
 asan: develop ## build with the address and undefined-behaviour sanitizers and run the tests in that build
 	$(call copy,$(BUILD)/asan)
 	cd $(BUILD)/asan && PYWASMRT_SANITIZE=address,undefined $(abspath $(PY)) setup.py --quiet build_ext --inplace
 	cd $(BUILD)/asan && \
 	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
-	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1:log_path=report \
-	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=report PYTHONMALLOC=malloc \
-	  $(abspath $(PY)) -X faulthandler -m pytest -p no:cacheprovider $(PYTEST_ARGS) || { cat report.* 2>/dev/null; exit 1; }
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc \
+	  $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider $(PYTEST_ARGS)
 
 coverage: dev ## measure the lines that the tests run, of Python and of C; fails under 90 % of either
 	$(call copy,$(BUILD)/coverage)

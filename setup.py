@@ -49,7 +49,8 @@ PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install a
 
 def flags() -> tuple[list[str], list[str]]:
     """The options of the compiler and of the linker."""
-    # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same value.
+    # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same
+    # value.
     compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
     link_args: list[str] = []
     if WERROR:

@@ -69,6 +69,7 @@ int begin_timed(Store *store) {
   if (store->timeout != 0 && (store->deadline == 0 || now + store->timeout < store->deadline))
     store->deadline = now + store->timeout;
   if (now < store->deadline) return 0;
+  store->deadline = 0; /* no call begins that it could be the deadline of */
   PyErr_SetString(store->state->deadline_exceeded, "the deadline had passed before the call began");
   return -1;
 }

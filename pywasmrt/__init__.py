@@ -18,67 +18,76 @@ The contracts are in `pywasmrt.protocols`, the records in `pywasmrt.types`, the 
 this package loads no engine.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+
 from ._version import __version__
-from .errors import (
-    BusyError,
-    ClosedError,
-    DeadlineExceeded,
-    Exit,
-    FuelExhausted,
-    FunctionNotExportedError,
-    HostFunctionNotFoundError,
-    Interrupted,
-    InvalidConfigurationError,
-    MemoryAccessError,
-    MemoryExportNotFoundError,
-    ModuleCompileError,
-    ModuleInstantiateError,
-    RuntimeNotFoundError,
-    Trap,
-    UnsupportedFeatureError,
-    UnsupportedRuntimeTypeError,
-    WasmError,
-)
-from .host import HostModule
-from .protocols import (
-    Caller,
-    CompiledModule,
-    Context,
-    Exports,
-    FunctionInstance,
-    Global,
-    Memory,
-    ModuleInstance,
-    Runtime,
-    Store,
-    Table,
-)
-from .registry import list_runtimes, new_runtime, register_runtime
-from .types import (
-    PAGE_SIZE,
-    ExportType,
-    ExternKind,
-    Frame,
-    FunctionType,
-    GlobalType,
-    HostFunction,
-    ImportType,
-    Limits,
-    LooseType,
-    MemoryType,
-    RuntimeConfig,
-    RuntimeInfo,
-    TableType,
-    TrapCode,
-    ValueType,
-    externref,
-    f32,
-    f64,
-    funcref,
-    i32,
-    i64,
-    v128,
-)
+
+TYPE_CHECKING = False  # type checkers take it for typing's, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .errors import (
+        BusyError,
+        ClosedError,
+        DeadlineExceeded,
+        Exit,
+        FuelExhausted,
+        FunctionNotExportedError,
+        HostFunctionNotFoundError,
+        Interrupted,
+        InvalidConfigurationError,
+        MemoryAccessError,
+        MemoryExportNotFoundError,
+        ModuleCompileError,
+        ModuleInstantiateError,
+        RuntimeNotFoundError,
+        Trap,
+        UnsupportedFeatureError,
+        UnsupportedRuntimeTypeError,
+        WasmError,
+    )
+    from .host import HostModule
+    from .protocols import (
+        Caller,
+        CompiledModule,
+        Context,
+        Exports,
+        FunctionInstance,
+        Global,
+        Memory,
+        ModuleInstance,
+        Runtime,
+        Store,
+        Table,
+    )
+    from .registry import list_runtimes, new_runtime, register_runtime
+    from .types import (
+        PAGE_SIZE,
+        ExportType,
+        ExternKind,
+        Frame,
+        FunctionType,
+        GlobalType,
+        HostFunction,
+        ImportType,
+        Limits,
+        LooseType,
+        MemoryType,
+        RuntimeConfig,
+        RuntimeInfo,
+        TableType,
+        TrapCode,
+        ValueType,
+        externref,
+        f32,
+        f64,
+        funcref,
+        i32,
+        i64,
+        v128,
+    )
 
 __all__ = [
     "PAGE_SIZE",
@@ -139,3 +148,84 @@ __all__ = [
     "register_runtime",
     "v128",
 ]
+
+_HOMES = {
+    "errors": (
+        "BusyError",
+        "ClosedError",
+        "DeadlineExceeded",
+        "Exit",
+        "FuelExhausted",
+        "FunctionNotExportedError",
+        "HostFunctionNotFoundError",
+        "Interrupted",
+        "InvalidConfigurationError",
+        "MemoryAccessError",
+        "MemoryExportNotFoundError",
+        "ModuleCompileError",
+        "ModuleInstantiateError",
+        "RuntimeNotFoundError",
+        "Trap",
+        "UnsupportedFeatureError",
+        "UnsupportedRuntimeTypeError",
+        "WasmError",
+    ),
+    "host": ("HostModule",),
+    "protocols": (
+        "Caller",
+        "CompiledModule",
+        "Context",
+        "Exports",
+        "FunctionInstance",
+        "Global",
+        "Memory",
+        "ModuleInstance",
+        "Runtime",
+        "Store",
+        "Table",
+    ),
+    "registry": (
+        "list_runtimes",
+        "new_runtime",
+        "register_runtime",
+    ),
+    "types": (
+        "PAGE_SIZE",
+        "ExportType",
+        "ExternKind",
+        "Frame",
+        "FunctionType",
+        "GlobalType",
+        "HostFunction",
+        "ImportType",
+        "Limits",
+        "LooseType",
+        "MemoryType",
+        "RuntimeConfig",
+        "RuntimeInfo",
+        "TableType",
+        "TrapCode",
+        "ValueType",
+        "externref",
+        "f32",
+        "f64",
+        "funcref",
+        "i32",
+        "i64",
+        "v128",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for, the first time: most of what an import costs is paid by who uses it."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,23 +1,25 @@
 """What every runtime offers: the contracts that adapters implement and users program against.
 
 The seven that users meet are `Runtime`, `CompiledModule`, `ModuleInstance`, `FunctionInstance`, `Memory`, `Context` and
-`HostModule`; the smaller ones (`Store`, `Global`, `Table`, `Exports`, `Caller`) complete them. An adapter need not inherit.
+`HostModule`; the smaller ones (`Store`, `Global`, `Table`, `Exports`, `Caller`) complete them. An adapter need not
+inherit.
 
 Rules that hold for all of them, said once:
 
-* `close` is idempotent and never fails; closing a parent closes its children; any later use raises `ClosedError`. An object
-  that is no longer referenced is freed by the collector, so closing is only needed for freeing early.
+* `close` is idempotent and never fails; closing a parent closes its children; any later use raises `ClosedError`. An
+  object that is no longer referenced is freed by the collector, so closing is only needed for freeing early.
 * A store, with everything in it, runs one call chain at a time: while one thread is inside, a use from another raises
-  `BusyError` at once. Between calls a store may pass from thread to thread. Runtimes and compiled modules are free of this.
+  `BusyError` at once. Between calls a store may pass from thread to thread. Runtimes and compiled modules are free
+  of this.
 * Integers come back signed; arguments may be signed or unsigned. `TypeError` and `OverflowError` name the position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from os import PathLike
-from typing import Any, Optional, Protocol, Union, runtime_checkable
+from typing import Any, Protocol, Union, runtime_checkable
 
 from .types import (
     ExportType,
@@ -51,7 +53,8 @@ __all__ = [
 
 Buffer = Union[bytes, bytearray, memoryview]
 ModuleSource = Union[Buffer, str, "PathLike[str]"]
-"""A module: its bytes, a `pathlib.Path` to read them from, or a `str` holding the text format (where the engine can)."""
+"""A module: its bytes, a `pathlib.Path` to read them from, or a `str` holding the text format (where the engine
+can)."""
 
 
 @runtime_checkable
@@ -65,9 +68,9 @@ class FunctionInstance(Protocol):
     def __call__(self, *args: Any) -> Any:
         """Call with Python values and return one value, a tuple of them, or None, as the signature has results.
 
-        Raises `TypeError` for a wrong number or type of arguments and `OverflowError` for an integer out of range, before the
-        guest runs; `Trap` when the guest traps; and whatever a host function raised, unchanged. After any of these the
-        instance may go on being used, unless it was closed.
+        Raises `TypeError` for a wrong number or type of arguments and `OverflowError` for an integer out of range,
+        before the guest runs; `Trap` when the guest traps; and whatever a host function raised, unchanged. After any of
+        these the instance may go on being used, unless it was closed.
 
             add = instance.function("add")
             add(1, 2)  # 3
@@ -76,8 +79,8 @@ class FunctionInstance(Protocol):
     def call(self, *slots: int) -> list[int]:
         """Call with raw slots: unsigned 64-bit integers holding the values' bits, zero-extended; the results likewise.
 
-        A v128 takes two slots, the low half first. Raises `TypeError` for a signature with references, `OverflowError` for a
-        slot beyond its type's width, and otherwise what `__call__` raises.
+        A v128 takes two slots, the low half first. Raises `TypeError` for a signature with references,
+        `OverflowError` for a slot beyond its type's width, and otherwise what `__call__` raises.
         """
 
 
@@ -86,8 +89,9 @@ class Memory(Protocol):
     """A linear memory. Offsets and sizes are in bytes, growth in pages.
 
     `memoryview(memory)` and `numpy.frombuffer(memory, ...)` give views without a copy, where `"buffer"` is among the
-    runtime's features. A view covers the memory as it was when the view was made: after `grow` take a new one to see the new
-    pages. A view stays readable for as long as it is referenced, even after `close`; it never points at freed memory.
+    runtime's features. A view covers the memory as it was when the view was made: after `grow` take a new one to see
+    the new pages. A view stays readable for as long as it is referenced, even after `close`; it never points at freed
+    memory.
     """
 
     @property
@@ -105,7 +109,8 @@ class Memory(Protocol):
         """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
 
     def write(self, offset: int, data: Any) -> None:
-        """Copy the bytes-like `data` in, starting at `offset`. Raises `MemoryAccessError`, writing nothing, if it does not fit."""
+        """Copy the bytes-like `data` in, starting at `offset`. Raises `MemoryAccessError`, writing nothing, if it
+        does not fit."""
 
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
@@ -142,7 +147,8 @@ class Table(Protocol):
     def __setitem__(self, index: int, value: Any) -> None: ...
 
     def grow(self, delta: int, value: Any = None) -> int:
-        """Add `delta` elements holding `value` and return the length before. Raises `IndexError` where a limit forbids it."""
+        """Add `delta` elements holding `value` and return the length before. Raises `IndexError` where a limit
+        forbids it."""
 
 
 @runtime_checkable
@@ -241,12 +247,14 @@ class HostModule(Protocol):
 
 
 ImportProvider = Union[HostModule, Mapping[str, Any]]
-"""A host module, or a mapping of module name to a mapping of field to extern or callable, a `HostModule`, or a `ModuleInstance`."""
+"""A host module, or a mapping of module name to a mapping of field to extern or callable, a `HostModule`, or a
+`ModuleInstance`."""
 
 
 @runtime_checkable
 class CompiledModule(AbstractContextManager["CompiledModule"], Protocol):
-    """A compiled module: immutable, shared by threads, instantiated any number of times by the runtime that compiled it."""
+    """A compiled module: immutable, shared by threads, instantiated any number of times by the runtime that compiled
+    it."""
 
     @property
     def imports(self) -> tuple[ImportType, ...]: ...
@@ -255,7 +263,8 @@ class CompiledModule(AbstractContextManager["CompiledModule"], Protocol):
     def exports(self) -> tuple[ExportType, ...]: ...
 
     def serialize(self) -> bytes:
-        """The compiled code as a blob for `Runtime.deserialize`. Raises `UnsupportedFeatureError` where the engine has none."""
+        """The compiled code as a blob for `Runtime.deserialize`. Raises `UnsupportedFeatureError` where the engine
+        has none."""
 
     @property
     def closed(self) -> bool: ...
@@ -310,8 +319,9 @@ class Runtime(AbstractContextManager["Runtime"], Protocol):
     ) -> ModuleInstance:
         """Link the module to what it imports and run its start function.
 
-        Each of `imports` is an import provider; the first that has a name serves it. Raises one `ModuleInstantiateError` that
-        lists all that is missing or of the wrong type; `Trap`, or a host function's exception, from the start function.
+        Each of `imports` is an import provider; the first that has a name serves it. Raises one
+        `ModuleInstantiateError` that lists all that is missing or of the wrong type; `Trap`, or a host function's
+        exception, from the start function.
         """
 
     def instantiate_with_host(

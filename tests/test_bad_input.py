@@ -1,7 +1,7 @@
-"""Damaged modules, wrong types, closed objects and host functions that return garbage: an error each time, never a crash.
+"""Damaged modules, wrong types, closed objects, garbage from host functions: an error each time, never a crash.
 
-The suite does some hundreds of examples. `python -m pytest tests/test_bad_input.py -m slow` does ten thousand and more, with other
-seeds each time, and stops after PYWASMRT_FUZZ_SECONDS (600 if unset) seconds.
+The suite does some hundreds of examples. `python -m pytest tests/test_bad_input.py -m slow` does ten thousand and more,
+with other seeds each time, and stops after PYWASMRT_FUZZ_SECONDS (600 if unset) seconds.
 """
 
 from __future__ import annotations
@@ -95,13 +95,11 @@ def digest(runtime: Runtime, data: bytes) -> str:
     valid = True
     try:
         runtime.validate(data)
-    except ModuleCompileError as error:
-        assert str(error)
+    except ModuleCompileError:
         valid = False
     try:
         module = runtime.compile(data)
-    except (ModuleCompileError, pywasmrt.UnsupportedFeatureError) as error:
-        assert str(error)
+    except (ModuleCompileError, pywasmrt.UnsupportedFeatureError):
         return "invalid"
     assert valid
     with module:
@@ -176,13 +174,15 @@ def test_a_damaged_blob_is_refused(runtime: Runtime, data: st.DataObject) -> Non
     if "serialize" not in runtime.info.features:
         pytest.skip("the runtime cannot serialise")
     blob = runtime.compile(guests.arithmetic().encode()).serialize()
-    damaged = data.draw(mutated(blob) | st.binary(max_size=100) | st.binary(max_size=100).map(lambda tail: blob + b"x" + tail))
+    damaged = data.draw(
+        mutated(blob) | st.binary(max_size=100) | st.binary(max_size=100).map(lambda tail: blob + b"x" + tail)
+    )
     with pytest.raises(ModuleCompileError):
         runtime.deserialize(damaged)
 
 
 @settings(max_examples=100)
-@given(text=st.text(max_size=60) | st.text("()$\"; abcdefilmnorstu0123.32\n\\", max_size=80).map("(module {})".format))
+@given(text=st.text(max_size=60) | st.text('()$"; abcdefilmnorstu0123.32\n\\', max_size=80).map("(module {})".format))
 def test_damaged_text(runtime: Runtime, text: str) -> None:
     if "wat" not in runtime.info.features:
         pytest.skip("the runtime reads no text")
@@ -228,7 +228,19 @@ def test_deep_nesting(runtime: Runtime) -> None:
 
 
 def test_names_of_any_kind(runtime: Runtime) -> None:
-    names = ["", "\0", "a\0b", "ü", "\U0001f980", "a" * 10_000, "__class__", "_Exports__state", "mémoire", "exports", "close"]
+    names = [
+        "",
+        "\0",
+        "a\0b",
+        "ü",
+        "\U0001f980",
+        "a" * 10_000,
+        "__class__",
+        "_Exports__state",
+        "mémoire",
+        "exports",
+        "close",
+    ]
     guest = Module()
     for name in names:
         guest.import_(name, name, FunctionType(), export=name)
@@ -243,7 +255,23 @@ def test_names_of_any_kind(runtime: Runtime) -> None:
 
 # --- wrong types -----------------------------------------------------------------------------------------------------
 
-WRONG: list[Any] = [None, 0, -1, 1 << 200, 1.5, "text", b"bytes", [], {}, (), object(), int, len, lambda: None, Ellipsis]
+WRONG: list[Any] = [
+    None,
+    0,
+    -1,
+    1 << 200,
+    1.5,
+    "text",
+    b"bytes",
+    [],
+    {},
+    (),
+    object(),
+    int,
+    len,
+    lambda: None,
+    Ellipsis,
+]
 
 
 def set_value(global_: Any, value: Any) -> None:
@@ -278,7 +306,9 @@ class Targets:
 OPERATIONS: dict[str, Callable[[Targets, Any], Any]] = {
     "new_runtime": lambda on, x: pywasmrt.new_runtime(x),
     "new_runtime config": lambda on, x: pywasmrt.new_runtime(on.runtime.info.name, x),
-    "register_runtime name": lambda on, x: isinstance(x, str) or pywasmrt.register_runtime(x, lambda config: on.runtime),
+    "register_runtime name": lambda on, x: (
+        isinstance(x, str) or pywasmrt.register_runtime(x, lambda config: on.runtime)
+    ),
     "register_runtime factory": lambda on, x: callable(x) or pywasmrt.register_runtime("bad input", x),
     "validate": lambda on, x: on.runtime.validate(x),
     "compile": lambda on, x: on.runtime.compile(x),
@@ -351,8 +381,8 @@ def test_wrong_types_everywhere(runtime: Runtime, name: str) -> None:
     for wrong in WRONG:
         try:
             OPERATIONS[name](targets, wrong)
-        except kinds as error:
-            assert str(error)
+        except kinds:
+            pass
         else:
             assert may_be_right(name, wrong), f"{name} takes {wrong!r}"
     assert targets.instance.exports.nested(2, 42) == 42
@@ -447,6 +477,14 @@ def test_objects_cannot_be_copied_or_pickled(runtime: Runtime) -> None:
     assert targets.function(1) == 1
 
 
+def refusal(attempt: Callable[[], Any]) -> type[BaseException] | None:
+    try:
+        attempt()
+    except Exception as error:
+        return type(error)
+    return None
+
+
 def test_closed_objects_everywhere(runtime: Runtime) -> None:
     """Given to anything that takes one of its kind, a closed object is an error."""
     targets, other = Targets(runtime), Targets(runtime)
@@ -472,27 +510,29 @@ def test_closed_objects_everywhere(runtime: Runtime) -> None:
     closing = runtime.instantiate(targets.module, targets.imports, store=targets.store)
     function = closing.function("direct")
     closing.close()
-    for name, use in {
+    for name, attempt in {
         "table set": lambda: set_item(targets.table, 0, function),
         "table init": lambda: targets.store.table(1, init=function),
         "global": lambda: targets.store.global_(FUNCREF, function),
         "import": lambda: runtime.instantiate(link, {"env": {"it": function}}, store=targets.store),
     }.items():
-        with pytest.raises(ClosedError):
-            use()
-            pytest.fail(f"{name} takes a closed function")
+        assert refusal(attempt) is ClosedError, name
     assert targets.function(3) == 3
 
 
 # --- garbage from the host -------------------------------------------------------------------------------------------
 
 GARBAGE = st.one_of(
-    st.sampled_from([*WRONG, NotImplemented, Exception("not raised"), Trap("not raised"), type, gc, range(3), 1j, {1, 2}]),
+    st.sampled_from(
+        [*WRONG, NotImplemented, Exception("not raised"), Trap("not raised"), type, gc, range(3), 1j, {1, 2}]
+    ),
     st.integers(),
     st.floats(),
     st.text(max_size=5),
     st.binary(max_size=20),
-    st.recursive(st.none() | st.integers() | st.floats(), lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner)),
+    st.recursive(
+        st.none() | st.integers() | st.floats(), lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner)
+    ),
 )
 
 
@@ -508,7 +548,8 @@ def test_host_functions_that_return_garbage(runtime: Runtime, data: st.DataObjec
         try:
             returned = instance.exports[name](*args)
         except (TypeError, OverflowError) as error:
-            assert "host function env.f returned" in str(error)
+            refused = str(error)
+            assert "host function env.f returned" in refused
         else:
             # Nothing wraps: what came through is what was given, as far as its type can hold it.
             given_values = garbage if len(results) > 1 else (garbage,) if results else ()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import types
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 import pywasmrt
 from pywasmrt import errors, protocols
@@ -10,14 +15,37 @@ from pywasmrt import types as wasm_types
 
 
 def test_all_is_sorted_and_complete() -> None:
-    public = {
-        name for name, value in vars(pywasmrt).items() if name[0] != "_" and not isinstance(value, types.ModuleType)
-    }
-    assert set(pywasmrt.__all__) == public | {"__version__"}
+    assert set(pywasmrt.__all__) == {"__version__", *pywasmrt._HOME}
+    assert set(pywasmrt.__all__) <= set(dir(pywasmrt))
     # constants, then classes, then the rest, as the linter sorts them
     assert pywasmrt.__all__ == sorted(
         pywasmrt.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
     )
+
+
+def test_type_checkers_see_every_name_where_it_is() -> None:
+    tree = ast.parse(Path(pywasmrt.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    assert seen == pywasmrt._HOME
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'pywasmrt' has no attribute 'nonsense'"):
+        getattr(pywasmrt, "nonsense")  # noqa: B009
+
+
+def test_importing_loads_neither_an_engine_nor_much_else() -> None:
+    script = (
+        "import sys, pywasmrt; print(sorted(m for m in sys.modules if m.split('.')[0] in ('pywasmrt', 'wasmtime')))"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "['pywasmrt', 'pywasmrt._version']"
 
 
 def test_every_error_and_record_is_public() -> None:

@@ -258,7 +258,7 @@ def test_a_caller_without_a_memory_says_so(runtime: Runtime) -> None:
     def f(caller: Caller) -> None:
         caller.memory()
 
-    with pytest.raises(MemoryExportNotFoundError, match="'memory'.*must export it"):
+    with pytest.raises(MemoryExportNotFoundError, match=r"'memory'.*must export it"):
         around(runtime, NOTHING, env).exports.direct()
 
 
@@ -396,7 +396,8 @@ from pywasmrt.testing import guests
 sys.setrecursionlimit(1_000_000)
 runtime = pywasmrt.new_runtime(sys.argv[1])
 guest = guests.passthrough(FunctionType((ValueType.I32,), (ValueType.I32,)))
-instance = runtime.instantiate(runtime.compile(guest.encode()), {"env": {"f": lambda n: instance.exports.direct(n + 1)}})
+module = runtime.compile(guest.encode())
+instance = runtime.instantiate(module, {"env": {"f": lambda n: instance.exports.direct(n + 1)}})
 
 def overflow():
     try:
@@ -429,7 +430,17 @@ class Unwelcome(BaseException):
 
 @pytest.mark.parametrize(
     "kind",
-    [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit, StopIteration, MemoryError, Unwelcome, Trap, ClosedError],
+    [
+        ValueError,
+        KeyboardInterrupt,
+        SystemExit,
+        GeneratorExit,
+        StopIteration,
+        MemoryError,
+        Unwelcome,
+        Trap,
+        ClosedError,
+    ],
 )
 @pytest.mark.parametrize("name", ["direct", "indirect", "nested", "host"])
 def test_an_exception_comes_out_unchanged(runtime: Runtime, kind: type[BaseException], name: str) -> None:
@@ -487,12 +498,13 @@ def test_a_call_while_an_exception_is_handled_leaves_it_alone(runtime: Runtime) 
         seen.append(sys.exc_info()[1])
 
     instance = around(runtime, NOTHING, f)
+    handled = KeyError("handled")
     try:
-        raise KeyError("handled")
-    except KeyError as error:
+        raise handled
+    except KeyError:
         instance.exports.direct()
-        assert sys.exc_info()[1] is error
-        assert seen in ([error], [None])
+        assert sys.exc_info()[1] is handled
+    assert seen in ([handled], [None])
     instance.exports.direct()
     assert sys.exc_info() == (None, None, None)
 
@@ -696,9 +708,8 @@ def test_the_stack_is_there_again_after_an_overflow(runtime: Runtime) -> None:
 
 
 def test_a_trap_outlives_its_runtime(runtime: Runtime) -> None:
-    with pywasmrt.new_runtime(runtime.info.name) as own:
-        with pytest.raises(Trap) as caught:
-            instantiate(own, guests.traps()).exports.unreachable()
+    with pywasmrt.new_runtime(runtime.info.name) as own, pytest.raises(Trap) as caught:
+        instantiate(own, guests.traps()).exports.unreachable()
     del own
     gc.collect()
     assert "unreachable" in str(caught.value)

@@ -1,7 +1,8 @@
-"""Closing, dropping and sharing: in any order, at any moment, from anywhere. An error each time, never a crash or a leak."""
+"""Closing, dropping and sharing, in any order, at any moment, from anywhere: never a crash, never a leak."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -102,12 +103,19 @@ STORE_USES: list[tuple[str, Callable[[Any], Any]]] = [
 ]
 
 
+def refusal(use: Callable[[Any], Any], it: Any) -> type[BaseException] | None:
+    """The error of a use, which must say what is the matter, or None."""
+    try:
+        use(it)
+    except (ClosedError, BusyError) as error:
+        return type(error) if "closed" in str(error) or "another thread" in str(error) else None
+    return None
+
+
 def assert_all_closed(held: dict[str, Any]) -> None:
     for part, name, use in USES:
         if part in held:
-            with pytest.raises(ClosedError, match="closed"):
-                use(held[part])
-                pytest.fail(f"{name} of {part} works after the close")
+            assert refusal(use, held[part]) is ClosedError, f"{name} of {part}"
     if "memory" in held:
         with pytest.raises((ClosedError, BufferError, TypeError, ValueError)):
             memoryview(held["memory"])
@@ -199,7 +207,9 @@ def test_what_a_closed_instance_gave_to_others_goes_on(runtime: Runtime) -> None
         runtime.instantiate(runtime.compile(user.encode()), {"lib": provider}, store=store)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["runtime", "module", "store", "instance"])), ids="-".join)
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["runtime", "module", "store", "instance"])), ids="-".join
+)
 @pytest.mark.parametrize("drop", [False, True], ids=["kept", "dropped"])
 def test_closing_in_any_order(runtime: Runtime, order: tuple[str, ...], drop: bool) -> None:
     own = pywasmrt.new_runtime(runtime.info.name)
@@ -219,7 +229,9 @@ def test_closing_in_any_order(runtime: Runtime, order: tuple[str, ...], drop: bo
         each.close()
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["runtime", "module", "store", "instance"])), ids="-".join)
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["runtime", "module", "store", "instance"])), ids="-".join
+)
 def test_dropping_in_any_order(runtime: Runtime, order: tuple[str, ...]) -> None:
     """What is still held goes on; nothing needs to be closed."""
     own = pywasmrt.new_runtime(runtime.info.name)
@@ -430,9 +442,7 @@ def test_a_second_thread_is_told_that_the_store_is_busy(runtime: Runtime) -> Non
         for part, name, use in USES:
             if part in ("instance", "exports"):
                 continue
-            with pytest.raises(BusyError, match="another thread"):
-                use(objects[part])
-                pytest.fail(f"{name} of {part} works during a call")
+            assert refusal(use, objects[part]) is BusyError, f"{name} of {part}"
         for use in (
             lambda: made[0].read(0, 1),
             lambda: made[1].value,
@@ -652,20 +662,21 @@ class Canary:
 
 
 def test_a_host_function_that_holds_its_instance_is_collected(runtime: Runtime) -> None:
-    canary = Canary()
-    reference = weakref.ref(canary)
 
-    def f(x: int) -> int:
-        assert canary
-        return int(instance.exports.direct(x - 1)) if x else 0
+    def build() -> list[weakref.ref[Any]]:
+        canary = Canary()
 
-    instance = instantiate(runtime, f)
-    assert instance.exports.direct(3) == 0
-    instance_reference = weakref.ref(instance)
-    del canary, f, instance
+        def f(x: int) -> int:
+            assert canary
+            return int(instance.exports.direct(x - 1)) if x else 0
+
+        instance = instantiate(runtime, f)
+        assert instance.exports.direct(3) == 0
+        return [weakref.ref(canary), weakref.ref(instance), weakref.ref(f)]
+
+    references = build()
     gc.collect()
-    assert instance_reference() is None
-    assert reference() is None
+    assert [reference() for reference in references] == [None, None, None]
 
 
 @pytest.mark.parametrize("part", ["function", "memory", "global", "table", "exports", "store", "module"])
@@ -693,7 +704,9 @@ def test_a_cycle_through_a_common_store_is_collected(runtime: Runtime) -> None:
         canary = Canary()
         store = runtime.new_store()
         first = instantiate(runtime, lambda x: x if canary and store else 0, store=store)
-        second = runtime.instantiate(runtime.compile(guest().encode()), {"env": {"f": first.function("direct")}}, store=store)
+        second = runtime.instantiate(
+            runtime.compile(guest().encode()), {"env": {"f": first.function("direct")}}, store=store
+        )
         assert second.exports.nested(2, 5) == 5
         return weakref.ref(canary)
 
@@ -747,9 +760,9 @@ def test_nothing_outlives_a_failed_instantiation(runtime: Runtime) -> None:
     def build() -> weakref.ref[Canary]:
         canary = Canary()
         with pytest.raises(Trap):
-            runtime.instantiate(module, {"env": {"f": lambda: None if canary else None}})
+            runtime.instantiate(module, {"env": {"f": lambda: canary and None}})
         with pytest.raises(pywasmrt.ModuleInstantiateError):
-            runtime.instantiate(module, {"env": {"g": lambda: None if canary else None}})
+            runtime.instantiate(module, {"env": {"g": lambda: canary and None}})
         return weakref.ref(canary)
 
     reference = build()
@@ -761,59 +774,46 @@ def test_exports_keep_their_store_alive(runtime: Runtime) -> None:
     for name in ("function", "memory", "global", "table", "exports"):
         part = parts(instantiate(runtime))[name]
         gc.collect()
-        assert {
-            "function": lambda: part(7),
-            "memory": lambda: part.size // 65536 + 6,
-            "global": lambda: part.value + 2,
-            "table": lambda: len(part) + 6,
-            "exports": lambda: part.direct(7),
-        }[name]() == 7
+        if name == "function":
+            assert part(7) == 7
+        elif name == "memory":
+            assert part.size == 65536
+        elif name == "global":
+            assert part.value == 5
+        elif name == "table":
+            assert len(part) == 1
+        else:
+            assert part.direct(7) == 7
 
 
 def test_reference_counts_are_what_they_were(runtime: Runtime) -> None:
-    """Calls, callbacks, exceptions and traps leave the counts of everything that passes through unchanged."""
-    kept = [object(), "text", 1 << 70, 12345.678]
-    error = ValueError("kept")
-    every = FunctionType((EXTERNREF, I32), (EXTERNREF, I32))
+    """Calls, callbacks, exceptions and traps leave the counts of what passes through unchanged."""
+    value, error = object(), ValueError("kept")
+    type = FunctionType((EXTERNREF, I32), (EXTERNREF, I32))
 
-    def f(value: Any, n: int) -> Any:
+    def f(given: Any, n: int) -> Any:
         if n == 1:
             raise error
-        return (value, None) if n == 2 else (value, n)
-
-    exports = runtime.instantiate(runtime.compile(guests.passthrough(every).encode()), {"env": {"f": f}}).exports
-    trap = runtime.instantiate(runtime.compile(guests.traps().encode())).exports.unreachable
-
-    def once() -> None:
-        for value in kept:
-            assert exports.nested(2, value, 5) == (value, 5)
-            for n in (1, 2):
-                with pytest.raises((ValueError, TypeError)):
-                    exports.direct(value, n)
-        error.__traceback__ = None
-        with pytest.raises(TypeError):
-            exports.direct(kept[0], "1")
-        with pytest.raises(OverflowError):
-            exports.direct(kept[0], 1 << 40)
-        with pytest.raises(TypeError):
-            exports.direct(kept[0])
-        with pytest.raises(Trap):
-            trap()
+        return (given, None) if n == 2 else (given, n)
 
     def counts() -> list[int]:
         gc.collect()
-        return [sys.getrefcount(each) for each in (*kept, error, f, None.__class__, Trap)]
+        return [sys.getrefcount(each) for each in (value, error, f, Trap)]
 
-    for _ in range(3):
-        once()
-    # The engine lets go of objects when it collects; the store is made to, by closing it, at the end.
-    before = counts()[4:]
-    for _ in range(50):
-        once()
-    after = counts()[4:]
-    assert all(abs(x - y) <= 3 for x, y in zip(before, after, strict=True)), (before, after)
-    before_close = [sys.getrefcount(each) for each in kept[:1]]
-    del exports
-    gc.collect()
-    assert sys.getrefcount(kept[0]) <= before_close[0]
-    assert sys.getrefcount(kept[0]) <= 4
+    def rounds(passing: Any, trap: Any) -> None:
+        for _ in range(100):
+            assert passing.nested(2, value, 5) == (value, 5)
+            for args in ((value, 1), (value, 2), (value, "1"), (value, 1 << 40), (value,)):
+                with contextlib.suppress(ValueError, TypeError, OverflowError):
+                    passing.direct(*args)
+            with contextlib.suppress(Trap):
+                trap()
+        error.__traceback__ = None
+
+    module, trapping = runtime.compile(guests.passthrough(type).encode()), runtime.compile(guests.traps().encode())
+    before = counts()
+    for _ in range(2):
+        with runtime.instantiate(module, {"env": {"f": f}}) as instance, runtime.instantiate(trapping) as other:
+            rounds(instance.exports, other.exports.unreachable)
+        del instance, other
+    assert counts() == before

@@ -131,7 +131,7 @@ def test_the_runtimes_refuse_the_same_in_the_same_way(runtimes: list[Runtime]) -
 
     uses: list[Callable[[Any], Any]] = [lambda memory, at=at: memory.read(*at) for at in BEYOND]
     uses += [lambda memory, at=at: memory.write(at[0], b"x" * (PAGE + 1)) for at in BEYOND]
-    uses += [lambda memory, pages=pages: memory.grow(pages) for pages in (-1, 2, 1 << 32, 1 << 64, 1 << 200, -(1 << 200))]
+    uses += [lambda memory, by=pages: memory.grow(by) for pages in (-1, 2, 1 << 32, 1 << 64, 1 << 200, -(1 << 200))]
     uses += [lambda memory: memory.write(0, memoryview(b"a-b-c")[::2])]
     for n, use in enumerate(uses):
         found = {refusal(use, memory) for memory in memories}
@@ -363,7 +363,7 @@ def test_views_during_a_call(runtime: Runtime, needs: Needs) -> None:
     with pytest.raises(ClosedError):
         direct(3)
     assert [len(view) for view in views] == [PAGE, 2 * PAGE, 3 * PAGE, 3 * PAGE]
-    del instance
+    assert instance.closed
     gc.collect()
     assert [view[3] for view in views] == [3, 3, 3, 3]
 
@@ -423,7 +423,7 @@ def test_a_memory_is_an_array_of_bytes(runtime: Runtime, actions: list[tuple[Any
             model.extend(bytes(pages * PAGE if fits else 0))
             continue
         offset = args[0]
-        size = {"read": lambda: args[1], "write": lambda: len(args[1])}.get(action, lambda: 1)()
+        size = args[1] if action == "read" else len(args[1]) if action == "write" else 1
         if not 0 <= offset <= offset + size <= len(model):
             if action in ("load", "store"):
                 with pytest.raises((Trap, OverflowError)):

@@ -1,7 +1,7 @@
 """What holds for every signature and every value, on every available runtime.
 
-Guests are generated around generated host functions. Values must cross unchanged in both directions, what is wrong must raise what
-the value rules say, exceptions must come back as themselves, and the runtimes must agree with each other.
+Guests are generated around generated host functions. Values must cross unchanged in both directions, what is wrong must
+raise what the value rules say, exceptions must come back as themselves, and the runtimes must agree with each other.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def test_results_come_in_their_order(runtime: Runtime, data: st.DataObject) -> N
 
 @given(data=st.data())
 def test_values_that_the_guest_makes_arrive(runtime: Runtime, data: st.DataObject) -> None:
-    types = data.draw(st.lists(value_types(runtime.info.features).filter(lambda type: type not in REFERENCES), max_size=8))
+    types = data.draw(
+        st.lists(value_types(runtime.info.features).filter(lambda type: type not in REFERENCES), max_size=8)
+    )
     bits = [data.draw(slots(type)) for type in types]
     instructions = []
     for type, each in zip(types, bits, strict=True):
@@ -216,7 +218,9 @@ def test_tables_hold_what_either_side_puts_in(runtime: Runtime, data: st.DataObj
     table = instance.table("table")
     model = [None] * size
     put = values(element, functions=functions)
-    for action in data.draw(st.lists(st.sampled_from(["host sets", "guest sets", "host grows", "guest grows"]), max_size=8)):
+    for action in data.draw(
+        st.lists(st.sampled_from(["host sets", "guest sets", "host grows", "guest grows"]), max_size=8)
+    ):
         value = data.draw(put)
         if "sets" in action:
             index = data.draw(st.integers(0, len(model) - 1))
@@ -293,7 +297,10 @@ def test_wrong_slots_are_refused(runtime: Runtime, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(types) - 1))
     width = 32 if types[at] in (I32, F32) else 64
     beyond = st.sampled_from([1 << width, -1, -(1 << (width - 1)), 1 << 200]) | st.integers(min_value=1 << width)
-    for wrong, error in ((data.draw(beyond), OverflowError), (data.draw(st.sampled_from([None, 1.5, "1", b"1"])), TypeError)):
+    for wrong, error in (
+        (data.draw(beyond), OverflowError),
+        (data.draw(st.sampled_from([None, 1.5, "1", b"1"])), TypeError),
+    ):
         with pytest.raises(error, match=rf"slot {at + 1} of straight"):
             function.call(*right[:at], wrong, *right[at + 1 :])
     with pytest.raises(TypeError, match=r"straight.call\(\) takes"):

@@ -194,7 +194,7 @@ def test_nothing_available_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     assert [info.available for info in infos] == [False, False]
     assert all("ModuleNotFoundError" in str(info.reason) for info in infos)
     with pytest.raises(
-        RuntimeNotFoundError, match="^no runtime is available; pip install wasmtime gives one\n  wasmtime: "
+        RuntimeNotFoundError, match=r"^no runtime is available; pip install wasmtime gives one\n  wasmtime: "
     ):
         pywasmrt.new_runtime()
     with pytest.raises(RuntimeNotFoundError, match=r"^the runtime 'wasmtime' is not available: ModuleNotFoundError"):

@@ -1,4 +1,5 @@
-"""The lines of a trap: told where the module carries debug information. The module here is made by hand, line table and all."""
+"""The lines of a trap: told where the module carries debug information. The module here is made by hand, line table and
+all."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import struct
 import pytest
 
 from pywasmrt import Trap
+
 SOURCE = b"guest.c"
 LINE = 42
 

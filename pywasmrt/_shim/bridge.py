@@ -7,7 +7,8 @@ from typing import NoReturn
 
 from ..errors import Trap, UnsupportedFeatureError
 from ..types import FunctionType, MemoryType, TrapCode, ValueType
-from ..values import from_slots, raise_argument_error as _raise_argument_error, raise_result_error
+from ..values import from_slots, raise_result_error
+from ..values import raise_argument_error as _raise_argument_error
 
 __all__ = [
     "VALUE_TYPES",
@@ -46,7 +47,7 @@ def raise_argument_error(name: str, type: FunctionType, args: tuple[object, ...]
     """Raise what is wrong with a typed call's arguments, or with the function's signature."""
     if ValueType.REF in type.params + type.results:
         raise UnsupportedFeatureError(
-            f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to other instances",
+            f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to instances",
             "function-references",
         )
     _raise_argument_error(name, type, args)
@@ -61,7 +62,7 @@ def raise_slots_error(name: str, type: FunctionType, slots: tuple[int, ...]) -> 
 def raise_no_stack(left: int, needed: int) -> NoReturn:
     """Raise the trap of a call that this thread has too little stack for, before the guest runs. Sizes in bytes."""
     raise Trap(
-        f"call stack exhausted: the thread has {left >> 10} KiB of stack left and a call may use {needed >> 10} KiB; give the "
-        "thread more by threading.stack_size(), or the guest less by the option max_wasm_stack",
+        f"call stack exhausted: the thread has {left >> 10} KiB of stack left and a call may use {needed >> 10} KiB; "
+        "give the thread more by threading.stack_size(), or the guest less by the option max_wasm_stack",
         TrapCode.STACK_OVERFLOW,
     )

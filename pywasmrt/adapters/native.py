@@ -1,7 +1,9 @@
 """The runtime over an engine table of `csrc/wrt.h`: everything that engines reached through C have in common.
 
-Engines and modules are reached by cffi, which lets other Python threads run meanwhile; they may be used from any thread. A
-store, and so all guest code, is reached through `_fastcall`, which keeps the rule of one call chain at a time. Neither can
+Engines and modules are reached by cffi, which lets other Python threads run meanwhile; they may be used from any
+thread. A
+store, and so all guest code, is reached through `_fastcall`, which keeps the rule of one call chain at a time.
+Neither can
 be freed while the other needs it: a handle here is owned by a cffi object, and the store in C holds on to the engine's.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from .._shim import _fastcall
 from .._shim._wrt import ffi, lib
@@ -52,7 +54,7 @@ class Engine:
         self.stack_needed = stack_needed
         self._explain = explain
         names = [ffi.new("char[]", name.encode()) for name in options]
-        settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values())])
+        settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values(), strict=True)])
         out = ffi.new("wrt_engine **")
         self._do(ops.engine_new, settings, len(names), out)
         self.handle = out[0]
@@ -173,11 +175,13 @@ class NativeStore(BaseStore):
 
     def __init__(self, runtime: NativeRuntime, limits: Limits | None) -> None:
         engine = runtime.engine
-        bounds = (None, None, None) if limits is None else (limits.memory_bytes, limits.table_elements, limits.instances)
+        bounds = limits or Limits()
         self.fast = _fastcall.Store(
             engine.owner,
             engine.fail,
-            *(-1 if bound is None else bound for bound in bounds),
+            -1 if bounds.memory_bytes is None else bounds.memory_bytes,
+            -1 if bounds.table_elements is None else bounds.table_elements,
+            -1 if bounds.instances is None else bounds.instances,
             0,
             engine.stack_needed,
             True,
@@ -227,6 +231,7 @@ class NativeStore(BaseStore):
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         handle = self.fast.export(instance.handle, export.name)
+        assert handle is not None, "the module's interface names it"
         return wrap(self.fast, instance.life, handle, export, self)
 
     def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
@@ -313,7 +318,8 @@ class NativeTable(_Extern):
         return self._store.table_get(self._handle, self._index(index))
 
     def __setitem__(self, index: int, value: Any) -> None:
-        self._store.table_set(self._handle, self._index(index), to_wasm(value, self.type.element, "the table's element"))
+        at = self._index(index)
+        self._store.table_set(self._handle, at, to_wasm(value, self.type.element, "the table's element"))
 
     def grow(self, delta: int, value: Any = None) -> int:
         """Add `delta` elements holding `value` and return the length before."""
@@ -337,7 +343,7 @@ class NativeTable(_Extern):
         return f"<Table {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
 
 
-class NativeCaller(_fastcall.Caller, BaseCaller):  # type: ignore[misc]
+class NativeCaller(_fastcall.Caller, BaseCaller):
     """The instance that calls a host function. What it finds is looked up in the engine, by name."""
 
     __slots__ = ()
@@ -346,7 +352,7 @@ class NativeCaller(_fastcall.Caller, BaseCaller):  # type: ignore[misc]
     def exports(self) -> Exports:
         """Everything that is exported, by name."""
         self._check()
-        return Exports(self, self._context)  # type: ignore[arg-type]
+        return Exports(cast("BaseStore", self), self._context)  # which looks no further than `_export`
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         return self._find(export.name, export.kind)
@@ -373,9 +379,9 @@ def wrap(store: Any, life: Life, handle: bytes, export: ExportType, owner: Any) 
     if export.kind is ExternKind.MEMORY:
         return _fastcall.Memory(store, handle)
     if export.kind is ExternKind.TABLE:
-        return NativeTable(store, life, handle, export.type)  # type: ignore[arg-type]
+        return NativeTable(store, life, handle, export.type)
     if export.kind is ExternKind.GLOBAL:
-        return NativeGlobal(store, life, handle, export.type)  # type: ignore[arg-type]
+        return NativeGlobal(store, life, handle, export.type)
     assert isinstance(export.type, FunctionType)
     return Tag(owner, life, handle, export.type)
 

@@ -1,9 +1,10 @@
-"""Wasmtime through its C API: the default runtime. What it needs beyond `native`: settings, features, and reading its texts."""
+"""Wasmtime through its C API: the default runtime. What it needs beyond `native`: settings, features, and reading
+its texts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
@@ -58,14 +59,15 @@ def create(config: RuntimeConfig) -> Any:
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
     settings = {switch: int(proposal in proposals) for proposal, switch in _SWITCHES.items()}
     settings["shared_memory"] = int("threads" in proposals)
-    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for it.
+    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
+    # it.
     settings["memory_may_move"] = 0
     settings["epoch_interruption"] = 1
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
-    from .native import Engine, NativeRuntime
     from .._shim._wrt import ffi, lib
+    from .native import Engine, NativeRuntime
 
     problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
     if problem != ffi.NULL:
@@ -81,7 +83,8 @@ _environment = Lock()
 
 @contextmanager
 def _backtrace_details() -> Iterator[None]:
-    """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment variable."""
+    """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment
+    variable."""
     name = "WASMTIME_BACKTRACE_DETAILS"
     with _environment:
         if name in os.environ:  # the user's own choice
@@ -94,7 +97,7 @@ def _backtrace_details() -> Iterator[None]:
             del os.environ[name]
 
 
-_OPTIONS: dict[str, tuple[type, Any, str]] = {
+_OPTIONS: dict[str, tuple[type, Container[Any], str]] = {
     # option: its type, what it may be (a mapping gives the engine's number), and how to say that
     "strategy": (str, {"auto": 0, "cranelift": 1}, "'auto' or 'cranelift'"),
     "cranelift_opt_level": (str, {"none": 0, "speed": 1, "speed_and_size": 2}, "'none', 'speed' or 'speed_and_size'"),
@@ -109,15 +112,19 @@ _OPTIONS: dict[str, tuple[type, Any, str]] = {
 
 
 def _settings_of(config: RuntimeConfig) -> dict[str, int]:
-    settings = {}
+    settings: dict[str, int] = {}
     for name, value in config.options.items():
         if name not in _OPTIONS:
             raise InvalidConfigurationError(f"{NAME} has no option {name!r}; it has {', '.join(sorted(_OPTIONS))}")
         kind, allowed, wanted = _OPTIONS[name]
-        if type(value) is not kind or value not in allowed:
+        if not _is_exactly(value, kind) or value not in allowed:
             raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
-        settings[name] = int(allowed[value]) if isinstance(allowed, dict) else int(value)
+        settings[name] = allowed[value] if isinstance(allowed, dict) else int(value)
     return settings
+
+
+def _is_exactly(value: object, kind: type) -> bool:
+    return value.__class__ is kind  # a bool is no int here
 
 
 def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:

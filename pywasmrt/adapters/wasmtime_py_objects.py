@@ -92,20 +92,24 @@ def kind_of(extern: Any) -> str:
 class Function(Extern):
     """A function of a guest."""
 
-    __slots__ = ("_bounds", "_fits", "_name", "_type")
+    __slots__ = ("_bounds", "_fits", "_makers", "_name", "_type")
 
     def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: FunctionType | None, name: str) -> None:
         super().__init__(store, life, handle)
         self._name = name
         self._type = type
         self._bounds: tuple[_Bound, ...] = (NEVER,)  # always the slow way, which asks for the type
+        self._makers: tuple[Any, ...] = ()
         self._fits = False  # whether the package's result is ours as it is
         if type is not None:
             self._prepare(type)
 
     def _prepare(self, type: FunctionType) -> None:
         if not ODD.intersection(type.params + type.results):  # odd ones go the slow way, which refuses them
+            from wasmtime import Val
+
             self._bounds = tuple([BOUNDS.get(param, NEVER) for param in type.params])
+            self._makers = tuple([getattr(Val, param.value) for param in type.params])
             self._fits = len(type.results) < 2 and _NUMBERS.issuperset(type.results)
 
     @property
@@ -139,6 +143,9 @@ class Function(Extern):
                 if type(value) is not wanted or not low <= value <= high:
                     args = self._lowered(args)
                     break
+            else:
+                # The package takes longer to find out what to make of a plain value than we to say so.
+                args = tuple([make(value) for make, value in zip(self._makers, args)])  # noqa: B905
         # _enter and _leave, written out: this is what the package's own call is compared with.
         store = self.store
         lock = store._lock
@@ -242,12 +249,22 @@ class Memory(Extern):
 
     def read(self, offset: int, size: int) -> bytes:
         """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
+        # _enter and _leave, written out as in Function.__call__.
         store = self.store
-        store._enter(self.life, "memory")
+        lock = store._lock
+        if not lock.acquire(False):
+            raise store._refusal(self.life, "memory")
+        store._depth += 1
         try:
-            return bytes(self._part("read", offset, size))
+            if self.life.ended_by is not None:
+                raise self.life.error("memory")
+            address = self._address("read", offset, size)
+            return ctypes.string_at(address, size) if size else b""
         finally:
-            store._leave()
+            store._depth -= 1
+            lock.release()
+            if store._life.ended_by is not None:
+                store._release()
 
     def write(self, offset: int, data: Any) -> None:
         """Copy the bytes-like `data` in. Raises `MemoryAccessError`, writing nothing, if it does not fit."""
@@ -255,12 +272,12 @@ class Memory(Extern):
         store = self.store
         store._enter(self.life, "memory")
         try:
-            ctypes.memmove(self._part("write", offset, len(data)), data, len(data))
+            ctypes.memmove(self._address("write", offset, len(data)), data, len(data))
         finally:
             store._leave()
 
-    def _part(self, verb: str, offset: int, size: int) -> Any:
-        """`size` bytes at `offset` as a ctypes array upon the memory itself."""
+    def _address(self, verb: str, offset: int, size: int) -> int:
+        """The address of the `size` bytes at `offset`; 0 where there is nothing to point at."""
         handle, context = self.handle, self.store.handle
         total = handle.data_len(context)
         if not (type(size) is int and type(offset) is int and size > 0 and 0 <= offset <= total - size):
@@ -268,8 +285,8 @@ class Memory(Extern):
             if offset + size > total:
                 raise memory_access_error(verb, offset, size, total)
             if size == 0:  # there may be no address
-                return (ctypes.c_ubyte * 0)()
-        return handle.get_buffer_ptr(context, size, offset)
+                return 0
+        return ctypes.addressof(handle.data_ptr(context).contents) + offset
 
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""

@@ -44,12 +44,12 @@ def frame_lines(text: str, frames: list[Frame]) -> list[Frame]:
     """`frames` with the source lines that the engine's backtrace in `text` tells, where the module has debug
     information.
     """
-    places: dict[int, tuple[str, int, int | None]] = {}
-    frame = -1
+    complete = list(frames)
+    at = -1
     for line in text.partition("Caused by:")[0].splitlines():
         if found := _FRAME.match(line):
-            frame = int(found[1])
-        elif (found := _PLACE.match(line)) and frame not in places:
-            places[frame] = (found[1], int(found[2]), int(found[3]) or None)
-    known = [dict(zip(("file", "line", "column"), places.get(n, ()))) for n in range(len(frames))]
-    return [replace(frame, **place) for frame, place in zip(frames, known)]
+            at = int(found[1])
+        elif (found := _PLACE.match(line)) and 0 <= at < len(frames) and complete[at].file is None:
+            # Where a function was inlined there are several places; the first is the innermost.
+            complete[at] = replace(complete[at], file=found[1], line=int(found[2]), column=int(found[3]) or None)
+    return complete

@@ -1,5 +1,4 @@
-"""A kit for testing what runs WebAssembly: guest modules made for the purpose, and Hypothesis strategies for their
-values.
+"""A kit for testing what runs WebAssembly: guest modules made for it, and Hypothesis strategies for their values.
 
 * `guests` builds modules around host functions, memories, tables, globals and traps; `Module` is the builder under it.
 * `strategies` (needs the `hypothesis` package) draws types, signatures, values, host functions and damaged modules.

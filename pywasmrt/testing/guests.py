@@ -1,5 +1,4 @@
-"""Guest modules for tests: each function builds one, made to carry values where a host function or an engine could lose
-them.
+"""Guest modules for tests, one a function, made to carry values where a host function or an engine could lose them.
 
 All are valid, and terminate for every input. What a guest exports is listed in its docstring; `Module.encode` gives the
 bytes and `Module.wat` the text. The feature each needs beyond WebAssembly 2.0 is named.

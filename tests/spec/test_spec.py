@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +29,9 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
     wanted: dict[tuple[str, Path], None] = {}
     for item in request.session.items:
         if isinstance(item, pytest.Function) and item.path == Path(__file__):
-            runtime_name = item.callspec.params["runtime_name"]
-            for script in [item.callspec.params["script"]] if "script" in item.callspec.params else SCRIPTS:
-                wanted[runtime_name, script] = None
+            params: dict[str, Any] = dict(item.callspec.params)
+            for script in [params["script"]] if "script" in params else SCRIPTS:
+                wanted[params["runtime_name"], script] = None
     with ThreadPoolExecutor(WORKERS) as pool:
         yield {(name, script): pool.submit(run_script, name, script) for name, script in wanted}
         pool.shutdown(cancel_futures=True)

@@ -6,6 +6,8 @@ the number of a host reference, or `SOME` where only its not being null is known
 
 from __future__ import annotations
 
+from typing import Any
+
 from .convert import Command
 from .literals import FLOAT_SHAPES
 
@@ -20,7 +22,8 @@ _ANY_REFERENCES = {"anyref", "eqref", "i31ref", "structref", "arrayref"}
 
 def argument(constant: Command) -> Value:
     """The value of a constant."""
-    kind, value = constant["type"], constant.get("value")
+    kind: str = constant["type"]
+    value: Any = constant.get("value")
     if kind == "v128":
         width = _WIDTHS[constant["lane"]]
         return kind, sum(lane << n * width for n, lane in enumerate(value))
@@ -38,7 +41,8 @@ def has_nan(value: Value) -> bool:
 def matches(pattern: Command, value: Value) -> bool:
     """Whether a result is what a script expects."""
     kind, bits = value
-    wanted, expected = pattern["type"], pattern.get("value")
+    wanted: str = pattern["type"]
+    expected: object = pattern.get("value")
     if wanted == "either":
         return any(matches(each, value) for each in pattern["values"])
     if wanted == "float":

@@ -1,0 +1,122 @@
+/* floor.c: the least that each measured thing can cost, as an extension module that bench/floor.py builds into build/.
+ *
+ * Nothing of pywasmrt's call path is used here, so that a fault there cannot lower the floor with itself.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <dlfcn.h>
+#include <string.h>
+#include <time.h>
+
+#include "wrt.h"
+#include "wrt_wasmtime_api.h"
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+/* The cheapest thing that Python can call with two ints to get one: what no binding can go below. */
+static PyObject *noop(PyObject *module, PyObject *const *args, Py_ssize_t count) {
+  (void)module;
+  if (count != 2) {
+    PyErr_SetString(PyExc_TypeError, "noop() takes two ints");
+    return NULL;
+  }
+  long a = PyLong_AsLong(args[0]), b = PyLong_AsLong(args[1]);
+  if ((a == -1 || b == -1) && PyErr_Occurred()) return NULL;
+  return PyLong_FromLong(a + b);
+}
+
+/* engine_loop(ops, store, function, n, library) -> ns per call of a function (i32, i32) -> i32, from C alone.
+ *
+ * `ops` and `store` are addresses, `function` a wrt_extern as bytes. With `library`, the path of Wasmtime's shared library,
+ * its own function is called, with nothing in between; with None it is called through the engine table. */
+static PyObject *engine_loop(PyObject *module, PyObject *args) {
+  (void)module;
+  unsigned long long ops_address, store_address;
+  const char *handle, *library;
+  Py_ssize_t handle_size, n;
+  if (!PyArg_ParseTuple(args, "KKy#nz", &ops_address, &store_address, &handle, &handle_size, &n, &library)) return NULL;
+  const wrt_engine_ops *ops = (const wrt_engine_ops *)(uintptr_t)ops_address;
+  wrt_store *store = (wrt_store *)(uintptr_t)store_address;
+  wrt_extern function;
+  if (handle_size != sizeof function || ops->slot_words != 2) {
+    PyErr_SetString(PyExc_ValueError, "engine_loop() wants a handle of Wasmtime's");
+    return NULL;
+  }
+  memcpy(&function, handle, sizeof function);
+
+  wasmtime_error_t *(*call)(wasmtime_context_t *, const wasmtime_func *, wasmtime_val_raw *, size_t, wasm_trap_t **) = NULL;
+  if (library != NULL) {
+    void *opened = dlopen(library, RTLD_NOW);
+    void *found = opened == NULL ? NULL : dlsym(opened, "wasmtime_func_call_unchecked");
+    if (found == NULL) {
+      PyErr_SetString(PyExc_OSError, "wasmtime_func_call_unchecked is not to be had");
+      return NULL;
+    }
+    memcpy(&call, &found, sizeof call);
+  }
+  wasmtime_context_t *context = *(wasmtime_context_t **)store; /* the first member of wrt_wasmtime.c's store */
+  wasmtime_extern engines_own; /* what wrt_wasmtime.c keeps in a wrt_extern */
+  memcpy(&engines_own, &function, sizeof engines_own);
+
+  wrt_slot slots[4];
+  wrt_failure failure;
+  wasm_trap_t *trap = NULL;
+  uint32_t sum = 0;
+  bool failed = false;
+  double start = now();
+  for (Py_ssize_t i = 0; i < n; i++) {
+    slots[0].u64 = 1;
+    slots[2].u64 = (uint32_t)i;
+    if (call != NULL)
+      failed |= call(context, &engines_own.of.func, (wasmtime_val_raw *)slots, 4, &trap) != NULL || trap != NULL;
+    else
+      failed |= ops->call(store, &function, slots, 4, &failure) != WRT_OK;
+    sum += slots[0].u32;
+  }
+  double taken = now() - start;
+  uint32_t expected = 0;
+  for (Py_ssize_t i = 0; i < n; i++) expected += (uint32_t)i + 1;
+  if (failed || sum != expected) {
+    PyErr_SetString(PyExc_RuntimeError, "the guest's add() does not add");
+    return NULL;
+  }
+  return PyFloat_FromDouble(taken / (double)n);
+}
+
+/* callback_loop(callable, n) -> ns per call of a Python function that takes and returns one int, from C: one int is made
+ * for each call and the result is read. */
+static PyObject *callback_loop(PyObject *module, PyObject *args) {
+  (void)module;
+  PyObject *callable;
+  Py_ssize_t n;
+  if (!PyArg_ParseTuple(args, "On", &callable, &n)) return NULL;
+  long value = 0;
+  double start = now();
+  for (Py_ssize_t i = 0; i < n; i++) {
+    PyObject *room[2] = {NULL, PyLong_FromLong(value)};
+    if (room[1] == NULL) return NULL;
+    PyObject *result = PyObject_Vectorcall(callable, room + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(room[1]);
+    if (result == NULL) return NULL;
+    value = PyLong_AsLong(result);
+    Py_DECREF(result);
+    if (value == -1 && PyErr_Occurred()) return NULL;
+  }
+  return PyFloat_FromDouble((now() - start) / (double)n);
+}
+
+static PyMethodDef methods[] = {
+    {"noop", (PyCFunction)(void (*)(void))noop, METH_FASTCALL, NULL},
+    {"engine_loop", engine_loop, METH_VARARGS, NULL},
+    {"callback_loop", callback_loop, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_floor", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__floor(void) { return PyModule_Create(&definition); }

@@ -1,0 +1,96 @@
+"""The floor: what the measured things would cost at the least. Builds `floor.c` into `build/bench`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE / "floor.c"
+HEADERS = HERE.parent / "csrc"
+TARGET = HERE.parent / "build" / "bench" / f"_floor{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+_BUILD = """
+import sys
+from setuptools import Extension, setup
+source, include, target, temporary = sys.argv[1:]
+setup(
+    name="floor",
+    ext_modules=[Extension("_floor", [source], include_dirs=[include], libraries=["dl"], extra_compile_args=["-O3"])],
+    script_args=["--quiet", "build_ext", "--build-lib", target, "--build-temp", temporary],
+)
+"""
+
+
+def build() -> Path:
+    """Build the extension if it is older than its sources; return where it lies. Needs setuptools and a compiler."""
+    sources = [SOURCE, *HEADERS.glob("wrt*.h")]
+    if TARGET.exists() and all(path.stat().st_mtime <= TARGET.stat().st_mtime for path in sources):
+        return TARGET
+    folder = TARGET.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = [os.path.relpath(path, folder) for path in (SOURCE, HEADERS)]
+    command = [sys.executable, "-c", _BUILD, *arguments, ".", "temporary"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return TARGET
+
+
+def load() -> ModuleType:
+    """The extension: `noop`, `engine_loop`, `callback_loop`."""
+    spec = importlib.util.spec_from_file_location("_floor", build())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class EngineLoop:
+    """A C loop over the engine's call of the `add` that `data`, a module without imports, exports.
+
+    It makes an engine of its own with the settings that pywasmrt uses, and everything in it through the engine table.
+    """
+
+    def __init__(self, floor: ModuleType, data: bytes) -> None:
+        from pywasmrt import RuntimeConfig
+        from pywasmrt._shim import _wrt, library
+        from pywasmrt.adapters import wasmtime
+
+        ffi = _wrt.ffi
+        self._floor = floor
+        self._library = os.fspath(library.find().path)
+        self._runtime: Any = wasmtime.create(RuntimeConfig("wasmtime"))
+        engine = self._runtime.engine
+        self._ops = engine.ops
+        failure = ffi.new("wrt_failure *")
+
+        def done(result: int) -> None:
+            if result != 0:
+                raise RuntimeError(ffi.string(failure.message).decode())
+
+        store = ffi.new("wrt_store **")
+        done(self._ops.store_new(engine.handle, -1, -1, -1, store, failure))
+        self._store = ffi.gc(store[0], self._ops.store_delete)
+        instance = ffi.new("wrt_instance *")
+        done(self._ops.instantiate(self._store, engine.compile(data), ffi.NULL, 0, instance, failure))
+        function = ffi.new("wrt_extern *")
+        if not self._ops.instance_export(self._store, instance, b"add", 3, function):
+            raise RuntimeError("the module exports no function named 'add'")
+        self._addresses = tuple(int(ffi.cast("uintptr_t", each)) for each in (self._ops, self._store))
+        self._function = bytes(ffi.buffer(function))
+
+    def run(self, n: int) -> float:
+        """Nanoseconds for each of `n` calls of the engine's own function."""
+        taken: float = self._floor.engine_loop(*self._addresses, self._function, n, self._library)
+        return taken
+
+    def run_through_table(self, n: int) -> float:
+        """The same through the engine table."""
+        taken: float = self._floor.engine_loop(*self._addresses, self._function, n, None)
+        return taken

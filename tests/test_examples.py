@@ -1,0 +1,52 @@
+"""The scripts under `examples/` run, and print what they are there to show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pywasmrt
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PACKAGE_ROOT = Path(pywasmrt.__file__).resolve().parent.parent
+
+SHOWN = {
+    "embed.py": ["exports: memory, add, divide, sum", "add(40, 2) = 42", "divide(17, 5) = (3, 2)", "sum = 4950"],
+    "host_functions.py": ["guest: two of them", "two(7) = 500", "the host function's own exception: KeyError(9)"],
+    "sandbox.py": [
+        "one page more: 1",
+        "a thousand more: -1",
+        "beyond the memory: trap, memory_out_of_bounds",
+        "endless recursion: trap, stack_overflow",
+        "giving up: trap, unreachable",
+        "still usable: 0",
+        "a module that wants too much: refused",
+        "env.open: function (i32) -> (i32) is not provided",
+    ],
+}
+
+pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not beside the tests")
+
+
+def run(name: str) -> str:
+    path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == SHOWN.keys()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_an_example_prints_what_it_is_there_to_show(name: str) -> None:
+    printed = run(name)
+    for line in SHOWN[name]:
+        assert line in printed
