@@ -239,6 +239,25 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   return (PyObject *)self;
 }
 
+/* call_async(*args): the coroutine of pywasmrt/_shim/asynchronous.py */
+static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  PyObject *module = PyImport_ImportModule("pywasmrt._shim.asynchronous");
+  PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "call_async");
+  Py_XDECREF(module);
+  PyObject **all = PyMem_Malloc((size_t)(count + 1) * sizeof *all);
+  PyObject *coroutine = NULL;
+  if (all == NULL) {
+    PyErr_NoMemory();
+  } else if (function != NULL) {
+    all[0] = object; /* borrowed, as are the arguments: the coroutine takes its own references */
+    for (Py_ssize_t i = 0; i < count; i++) all[i + 1] = args[i];
+    coroutine = PyObject_Vectorcall(function, all, (size_t)count + 1, NULL);
+  }
+  PyMem_Free(all);
+  Py_XDECREF(function);
+  return coroutine;
+}
+
 static PyObject *Function_close(PyObject *object, PyObject *unused) {
   (void)unused;
   ((Function *)object)->vectorcall = Function_closed;
@@ -305,6 +324,8 @@ static void Function_dealloc(PyObject *object) {
 static PyMethodDef function_methods[] = {
     {"call", (PyCFunction)(void (*)(void))Function_call, METH_FASTCALL,
      "call($self, /, *slots)\n--\n\nCall with raw slots: unsigned 64-bit integers in, a list of them out."},
+    {"call_async", (PyCFunction)(void (*)(void))Function_call_async, METH_FASTCALL,
+     "call_async($self, /, *args)\n--\n\nAwait the call, made on a worker thread; cancelling stops the guest."},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -183,11 +183,31 @@ class Store(Protocol):
     def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Global:
         """Make a global variable holding `value`."""
 
+    def interrupt(self) -> bool:
+        """Stop the call that runs in the store, which raises `Interrupted`. Returns whether one was running.
+
+        From any thread. A host function is let finish; the guest is stopped at its next branch back or call.
+        """
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`.
+
+        Blocks nest, and the earliest deadline counts. Raises `UnsupportedFeatureError` without the feature
+        "interruption".
+        """
+
+    @property
+    def fuel(self) -> int:
+        """What the guests of the store may still use. Raises `UnsupportedFeatureError` without the feature "fuel"."""
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None: ...
+
     @property
     def closed(self) -> bool: ...
 
     def close(self) -> None:
-        """Close every instance in the store. From within a call of its own, the call ends in `ClosedError`."""
+        """Close every instance in the store. A call that runs in it ends in `ClosedError`."""
 
 
 class _HasExports(Protocol):
@@ -216,6 +236,19 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
 
     def memory(self, name: str = "memory") -> Memory | None:
         """The exported memory of that name, or None."""
+
+    def interrupt(self) -> bool:
+        """As `Store.interrupt`, of the instance's store."""
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """As `Store.deadline`, of the instance's store."""
+
+    @property
+    def fuel(self) -> int:
+        """As `Store.fuel`, of the instance's store."""
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None: ...
 
     @property
     def closed(self) -> bool: ...

@@ -12,7 +12,9 @@ collector.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from ..binary import Interface, interface_only, read_interface
@@ -160,6 +162,42 @@ class BaseStore(Closable):
             raise TypeError(f"{where}: {shown(value)} belongs to another store")
         return value
 
+    # Stopping what runs
+
+    def interrupt(self) -> bool:
+        """Stop the call that runs in the store; from any thread. Returns whether one was running."""
+        self._check_open()
+        return self._interrupt()
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`."""
+        self._check_open()
+        until = time.monotonic_ns() + nanoseconds(seconds, "a deadline")
+        before = self._swap_deadline(until)
+        if before and before < until:
+            self._swap_deadline(before)
+        try:
+            yield
+        finally:
+            if not self.closed:
+                self._swap_deadline(before)
+
+    @property
+    def fuel(self) -> int:
+        """What the guests of the store may still use."""
+        self._check_open()
+        return self._fuel()
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None:
+        self._check_open()
+        if not isinstance(fuel, int):
+            raise TypeError(f"fuel is an int, not {shown(fuel)}")
+        if not 0 <= fuel < 1 << 64:
+            raise ValueError(f"fuel is 0 to 2**64 - 1, not {fuel}")
+        self._set_fuel(fuel)
+
     # Instances
 
     def _link(self, module: BaseModule, imports: Sequence[object], owned: bool) -> BaseInstance:
@@ -212,6 +250,22 @@ class BaseStore(Closable):
         raise UnsupportedFeatureError(
             f"{self.runtime.info.name} cannot make globals outside of a module", "host-global"
         )
+
+    def _interrupt(self) -> bool:
+        """Hook: stop the call that runs."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot stop a guest here", "interruption")
+
+    def _swap_deadline(self, until: int) -> int:
+        """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none, and return what it was."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot stop a guest here", "interruption")
+
+    def _fuel(self) -> int:
+        """Hook: the fuel that is left."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} does not count fuel here", "fuel")
+
+    def _set_fuel(self, fuel: int) -> None:
+        """Hook: set the fuel that is left."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} does not count fuel here", "fuel")
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
         """Hook: make the engine's function that calls `function.callable`, for `instance` to import."""
@@ -333,7 +387,7 @@ class BaseRuntime(Closable):
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
         self._check_open()
-        _check_store_limits(limits)
+        _check_store_limits(limits, self._info)
         return self._new_store(limits)
 
     def instantiate(
@@ -430,15 +484,27 @@ class BaseRuntime(Closable):
         raise NotImplementedError
 
 
-def _check_store_limits(limits: Limits | None) -> None:
+def _check_store_limits(limits: Limits | None, info: RuntimeInfo) -> None:
     if limits is None:
         return
     if not isinstance(limits, Limits):
         raise TypeError(f"limits is a Limits, not {shown(limits)}")
-    for name in ("memory_bytes", "table_elements", "instances"):
+    for name in ("memory_bytes", "table_elements", "instances", "fuel"):
         value = getattr(limits, name)
         if value is not None and (not isinstance(value, int) or not 0 <= value < 1 << 63):
             raise InvalidConfigurationError(f"Limits.{name} is a number of 0 to 2**63 - 1, or None; not {shown(value)}")
+    for value, name, feature in ((limits.timeout, "timeout", "interruption"), (limits.fuel, "fuel", "fuel")):
+        if value is not None and feature not in info.features:
+            raise UnsupportedFeatureError(f"{info.name} has no {feature} here, which Limits.{name} needs", feature)
+    if limits.timeout is not None:
+        nanoseconds(limits.timeout, "Limits.timeout")
+
+
+def nanoseconds(seconds: object, what: str) -> int:
+    """A time in seconds as a whole number of nanoseconds."""
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
+        raise InvalidConfigurationError(f"{what} is a number of seconds above 0, not {shown(seconds)}")
+    return max(1, int(seconds * 1e9))
 
 
 if TYPE_CHECKING:

@@ -45,6 +45,8 @@ API_FEATURES = frozenset(
         "serialize",  # compiled modules as blobs
         "trap-frames",  # a trap tells the guest's frames
         "trap-lines",  # and their source lines, where the module has debug information
+        "interruption",  # deadlines, interrupts and Ctrl-C stop a guest; a long call lets other threads run
+        "fuel",  # what a guest may use is counted
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
     }

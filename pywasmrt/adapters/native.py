@@ -17,7 +17,14 @@ from typing import Any, NoReturn, cast
 from .._shim import _fastcall
 from .._shim._wrt import ffi, lib
 from .._shim.bridge import VALUE_TYPES, type_codes
-from ..errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError, WasmError
+from ..errors import (
+    FuelExhausted,
+    ModuleCompileError,
+    ModuleInstantiateError,
+    Trap,
+    UnsupportedFeatureError,
+    WasmError,
+)
 from ..linking import HostImport
 from ..types import (
     ExportType,
@@ -32,7 +39,17 @@ from ..types import (
     TrapCode,
 )
 from ..values import checked_delta, shown, to_wasm
-from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
+from .base import (
+    BaseCaller,
+    BaseModule,
+    BaseRuntime,
+    BaseStore,
+    Exports,
+    InstanceState,
+    Life,
+    Tag,
+    nanoseconds,
+)
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -120,6 +137,8 @@ class Engine:
             for index, func_offset, module_offset, name, module in frames
         ]
         text, found = self._explain(message or "the engine gave no reason", found)
+        if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:
+            raise FuelExhausted("the guest used up its fuel; instance.fuel sets how much it may use from here")
         if result == lib.WRT_TRAP:
             raise Trap(text, _TRAPS[trap], found)
         if result == lib.WRT_INVALID:
@@ -182,10 +201,12 @@ class NativeStore(BaseStore):
             -1 if bounds.memory_bytes is None else bounds.memory_bytes,
             -1 if bounds.table_elements is None else bounds.table_elements,
             -1 if bounds.instances is None else bounds.instances,
-            0,
+            0 if bounds.timeout is None else nanoseconds(bounds.timeout, "Limits.timeout"),
             engine.stack_needed,
-            True,
+            "interruption" in runtime.info.features,
         )
+        if "fuel" in runtime.info.features:
+            self.fast.set_fuel((1 << 64) - 1 if bounds.fuel is None else bounds.fuel)
         super().__init__(runtime, limits)
 
     def _mark(self, ended_by: str) -> None:
@@ -194,6 +215,29 @@ class NativeStore(BaseStore):
 
     def _free(self) -> None:
         self.fast.close()
+
+    # Stopping what runs
+
+    def _interrupt(self) -> bool:
+        self._need("interruption", "the runtime was made with interruptible=False")
+        return self.fast.interrupt()
+
+    def _swap_deadline(self, until: int) -> int:
+        self._need("interruption", "the runtime was made with interruptible=False")
+        return self.fast.swap_deadline(until)
+
+    def _fuel(self) -> int:
+        self._need("fuel", "make the runtime with the option that counts it")
+        return self.fast.fuel()
+
+    def _set_fuel(self, fuel: int) -> None:
+        self._need("fuel", "make the runtime with the option that counts it")
+        self.fast.set_fuel(fuel)
+
+    def _need(self, feature: str, hint: str) -> None:
+        info = self.runtime.info
+        if feature not in info.features:
+            raise UnsupportedFeatureError(f"{info.name} has no {feature} here: {hint}", feature)
 
     # Externs
 

@@ -51,6 +51,11 @@ def describe() -> RuntimeInfo:
     return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | API_FEATURES)
 
 
+def _api_features(settings: dict[str, int]) -> frozenset[str]:
+    lacking = {"interruption"} if not settings["epoch_interruption"] else set()
+    return API_FEATURES - lacking if settings.get("consume_fuel") else API_FEATURES - lacking - {"fuel"}
+
+
 def create(config: RuntimeConfig) -> Any:
     """Make a runtime. Raises `InvalidConfigurationError`, or `RuntimeNotFoundError` with what is missing here."""
     info = describe()
@@ -62,7 +67,7 @@ def create(config: RuntimeConfig) -> Any:
     # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
     # it.
     settings["memory_may_move"] = 0
-    settings["epoch_interruption"] = 1
+    settings["epoch_interruption"] = int(config.interruptible)
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
@@ -75,7 +80,7 @@ def create(config: RuntimeConfig) -> Any:
     with _backtrace_details():
         engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
-    return NativeRuntime(engine, replace(info, features=proposals | API_FEATURES), identity)
+    return NativeRuntime(engine, replace(info, features=proposals | _api_features(settings)), identity)
 
 
 _environment = Lock()
@@ -101,6 +106,7 @@ _OPTIONS: dict[str, tuple[type, Container[Any], str]] = {
     # option: its type, what it may be (a mapping gives the engine's number), and how to say that
     "strategy": (str, {"auto": 0, "cranelift": 1}, "'auto' or 'cranelift'"),
     "cranelift_opt_level": (str, {"none": 0, "speed": 1, "speed_and_size": 2}, "'none', 'speed' or 'speed_and_size'"),
+    "consume_fuel": (bool, (False, True), "a bool"),  # counting costs the guest time
     "cranelift_nan_canonicalization": (bool, (False, True), "a bool"),
     "cranelift_debug_verifier": (bool, (False, True), "a bool"),
     "parallel_compilation": (bool, (False, True), "a bool"),
