@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?= -q
+PYTEST_ARGS ?= -q -m "not slow"
 
 BIN = $(VENV)/bin
 PY = $(BIN)/python
@@ -20,7 +20,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test lint demo bench wheel abi asan coverage clean
+.PHONY: help develop dev test nightly lint demo bench wheel abi asan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,8 +43,11 @@ develop: $(VENV)/.native ## install the checkout for use in place, with what the
 
 dev: $(VENV)/.dev ## the same with the tools of the other targets
 
-test: develop ## run the tests
+test: develop ## run the tests, except the slow ones
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+nightly: develop ## run the slow tests: millions of calls, thousands of mutated modules
+	$(PY) -m pytest -q -m slow
 
 lint: dev ## check style and types, and the C code with warnings as errors
 	$(BIN)/ruff check .

@@ -108,11 +108,15 @@ static PyObject *Function_refuse(PyObject *object, PyObject *const *args, size_t
   return refuse_arguments((Function *)object, args, PyVectorcall_NARGS(flags), false);
 }
 
-/* In place of the call once the instance was closed, in a store that goes on. */
+int function_refuse_closed(Function *function) {
+  PyErr_SetString(function->store->state->closed_error, "the instance that this function belongs to was closed");
+  return -1;
+}
+
+/* In place of the call once the instance was closed. */
 static PyObject *Function_closed(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
   (void)args, (void)flags, (void)keywords;
-  PyErr_SetString(((Function *)object)->store->state->closed_error,
-                  "the instance that this function belongs to was closed");
+  function_refuse_closed((Function *)object);
   return NULL;
 }
 
@@ -184,7 +188,7 @@ static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t coun
 
 static PyObject *Function_call(PyObject *object, PyObject *const *args, Py_ssize_t count) {
   Function *self = (Function *)object;
-  if (UNLIKELY(self->vectorcall == Function_closed)) return Function_closed(object, args, 0, NULL);
+  if (UNLIKELY(self->closed)) return Function_closed(object, args, 0, NULL);
   if (UNLIKELY(self->has_refs || (size_t)count != raw_count(self->types, self->param_count)))
     return refuse_arguments(self, args, count, true);
   wrt_slot few[STACK_WORDS], *slots = few;
@@ -218,7 +222,7 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   self->step = store->ops->slot_words;
   self->words = longer * self->step;
   self->engine_call = store->ops->call;
-  self->has_refs = false;
+  self->has_refs = self->closed = false;
   self->name = self->type = self->weakrefs = NULL;
   self->types = PyMem_Malloc(count + 1);
   PyObject_GC_Track(self);
@@ -260,7 +264,9 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
 
 static PyObject *Function_close(PyObject *object, PyObject *unused) {
   (void)unused;
-  ((Function *)object)->vectorcall = Function_closed;
+  Function *self = (Function *)object;
+  self->closed = true;
+  self->vectorcall = Function_closed;
   Py_RETURN_NONE;
 }
 
@@ -276,12 +282,13 @@ static PyObject *Function_get_store(PyObject *object, void *unused) {
 
 static PyObject *Function_get_handle(PyObject *object, void *unused) {
   (void)unused;
+  if (((Function *)object)->closed) return Function_closed(object, NULL, 0, NULL);
   return PyBytes_FromStringAndSize((const char *)&((Function *)object)->handle, sizeof(wrt_extern));
 }
 
 static PyObject *Function_repr(PyObject *object) {
   Function *self = (Function *)object;
-  bool closed = self->store->closed || self->vectorcall == Function_closed;
+  bool closed = self->closed || self->store->closed;
   return PyUnicode_FromFormat("<Function %U %S%s>", self->name, self->type, closed ? " (closed)" : "");
 }
 
@@ -295,9 +302,9 @@ static PyObject *Function_compare(PyObject *left, PyObject *right, int op) {
 
 static Py_hash_t Function_hash(PyObject *object) {
   Function *self = (Function *)object;
-  Py_hash_t hash = 0;
-  for (size_t i = 0; i < 4; i++) hash = hash * 1000003 + (Py_hash_t)self->handle.opaque[i];
-  return hash == -1 ? -2 : hash;
+  uint64_t hash = 0;
+  for (size_t i = 0; i < 4; i++) hash = hash * 1000003 + self->handle.opaque[i];
+  return (Py_hash_t)(hash >> 1); /* never -1, which would mean an error */
 }
 
 static int Function_traverse(PyObject *object, visitproc visit, void *arg) {

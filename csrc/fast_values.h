@@ -128,6 +128,7 @@ static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *
       }
       if (!PyObject_TypeCheck(value, store->state->function_type)) return -1;
       Function *function = (Function *)value;
+      if (function->closed) return function_refuse_closed(function);
       if (function->store != store) {
         PyErr_Format(PyExc_TypeError, "%R belongs to another store; functions pass between instances of one store only",
                      value);

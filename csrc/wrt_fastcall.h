@@ -125,7 +125,8 @@ typedef struct Function {
   size_t step;    /* the engine's slot_words */
   uint8_t *types; /* owned: params, then results */
   int (*engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *); /* the engine's `call` */
-  bool has_refs;   /* funcref or externref in the signature */
+  bool has_refs;  /* funcref or externref in the signature */
+  bool closed;    /* the instance was closed, in a store that goes on */
   PyObject *name;  /* owned: a str for messages */
   PyObject *type;  /* owned: the FunctionType */
   PyObject *weakrefs;
@@ -147,6 +148,9 @@ void release_garbage(Store *store);
 bool read_handle(PyObject *object, void *handle, size_t size);
 
 /* fast_function.c */
+
+/* Sets the error of using a function whose instance was closed. Always -1. */
+int function_refuse_closed(Function *function);
 
 /* Makes a Function of a handle; its signature is asked of the engine. */
 PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);

@@ -1,5 +1,4 @@
-"""The testing kit's own parts: the encoder against a reader of the text format, the strategies against their
-contracts."""
+"""The testing kit's parts: the encoder against a reader of the text format, the strategies against their contracts."""
 
 from __future__ import annotations
 

@@ -140,8 +140,7 @@ def _through_tables(guest: Module, type: FunctionType) -> None:
 
 
 def rearranged(params: Sequence[ValueType], order: Sequence[int]) -> Module:
-    """A guest whose `rearrange` takes `params` and returns those at the positions `order`, which may repeat or leave
-    out any."""
+    """A guest whose `rearrange` takes `params` and returns those at the positions `order`."""
     guest = Module()
     type = FunctionType(tuple(params), tuple(params[n] for n in order))
     guest.function(type, [("local.get", n) for n in order], export="rearrange")
@@ -149,8 +148,10 @@ def rearranged(params: Sequence[ValueType], order: Sequence[int]) -> Module:
 
 
 def globals_(types: Sequence[ValueType], *, mutable: bool = True) -> Module:
-    """A guest with a global for each of `types`, all zero or null: `g0`, `g1`, …, each read by `get0`, … and, where
-    they are mutable, set by `set0`, …"""
+    """A guest with a global for each of `types`: `g0`, `g1`, …, all zero or null.
+
+    Each is read by `get0()`, `get1()`, … and, where they are mutable, set by `set0(value)`, …
+    """
     guest = Module()
     for n, each in enumerate(types):
         guest.global_(GlobalType(each, mutable), _zero(each), export=f"g{n}")
@@ -161,8 +162,7 @@ def globals_(types: Sequence[ValueType], *, mutable: bool = True) -> Module:
 
 
 def constants(values: Sequence[tuple[ValueType, Instruction]]) -> Module:
-    """A guest that makes the values itself: `c0`, `c1`, … return what the constant instructions push, `all` returns
-    them all."""
+    """A guest that makes values itself: `c0`, `c1`, … return what the constant instructions push, `all` all of them."""
     guest = Module()
     for n, (each, instruction) in enumerate(values):
         guest.function(FunctionType((), (each,)), [instruction], export=f"c{n}")
@@ -172,8 +172,7 @@ def constants(values: Sequence[tuple[ValueType, Instruction]]) -> Module:
 
 
 def table(type: TableType) -> Module:
-    """A guest with one exported table `table`, and `get(index)`, `set(index, value)`, `grow(value, delta)`,
-    `size()`."""
+    """A guest with a table `table`, and `get(index)`, `set(index, value)`, `grow(value, delta)` and `size()`."""
     guest = Module()
     element = type.element
     guest.table(type, export="table")
@@ -205,8 +204,7 @@ def memories(*types: MemoryType) -> Module:
 
 
 def arithmetic() -> Module:
-    """A guest with a few plain functions: `add`, `sub` (i32), `add64`, `add_f32`, `add_f64` and `nothing`, without
-    parameters."""
+    """A guest of plain functions: `add`, `sub` (i32), `add64`, `add_f32`, `add_f64`, and `nothing()`."""
     guest = Module()
     for name, type, word in (
         ("add", _I32, "i32.add"),
@@ -274,8 +272,10 @@ TRAP_BODIES: dict[TrapCode, tuple[Instruction, ...]] = {
 
 
 def traps() -> Module:
-    """A guest with a function for each trap in `TRAP_BODIES`, exported under the trap code's value, and one for each
-    called `via_` and the value, which calls it through one more frame. Functions have names."""
+    """A guest with a function for each trap in `TRAP_BODIES`, named and exported under the trap code's value.
+
+    Another for each, called `via_` and the value, calls it through one more frame.
+    """
     guest = Module()
     guest.memory(MemoryType(1, 1), export="memory")
     guest.table(TableType(_FUNCREF, 2, 2), export="table")

@@ -82,8 +82,7 @@ def function_types(
     max_results: int = 4,
     types: SearchStrategy[ValueType] | None = None,
 ) -> SearchStrategy[FunctionType]:
-    """Signatures over `types`, by default `value_types(features)`; at most one result without the feature
-    multi-value."""
+    """Signatures over `types`, by default `value_types(features)`; with one result at most without multi-value."""
     each = value_types(features) if types is None else types
     if "multi-value" not in features:
         max_results = min(max_results, 1)
@@ -243,8 +242,10 @@ def wrong_values(type: ValueType) -> SearchStrategy[tuple[Any, type[Exception]]]
 
 
 def mutated(module: bytes) -> SearchStrategy[bytes]:
-    """Damaged copies of a module, or of any other bytes: cut short, bits flipped, bytes replaced, parts doubled,
-    removed or inserted. Every one differs from the original."""
+    """Damaged copies of a module, or of any other bytes; every one differs from the original.
+
+    They are cut short, or have bits flipped, bytes replaced, or parts doubled, removed or inserted.
+    """
     if not module:
         raise ValueError("there is nothing to damage in an empty module")
     position = st.integers(0, len(module) - 1)
