@@ -21,7 +21,7 @@ from .types import (
     ValueType,
 )
 
-__all__ = ["Interface", "interface_only", "read_interface"]
+__all__ = ["Interface", "check_limits", "interface_only", "read_interface"]
 
 _HEADER = b"\0asm\1\0\0\0"
 _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG = 1, 2, 3, 4, 5, 6, 7, 13
@@ -59,10 +59,26 @@ def read_interface(data: bytes) -> Interface:
     """Read the imports and exports of a validated module. Raises `ModuleCompileError` where `data` is malformed."""
     try:
         return _Reader(data).interface()
-    except IndexError:
-        raise ModuleCompileError(f"malformed module: it ends too early, after {len(data)} bytes") from None
-    except UnicodeDecodeError as error:
-        raise ModuleCompileError(f"malformed module: a name is not UTF-8: {error}") from None
+    except (IndexError, UnicodeDecodeError) as error:
+        raise _malformed(data, error) from None
+
+
+def check_limits(data: bytes) -> None:
+    """Raise `ModuleCompileError` if a validated module writes a memory's limits in more bytes than 32 bits take.
+
+    Without 64-bit memories that is malformed (core specification 2.0, section 5.3.8), which Wasmtime's validator,
+    unlike its compiler, lets pass.
+    """
+    try:
+        _Reader(data).check_limits()
+    except (IndexError, UnicodeDecodeError) as error:
+        raise _malformed(data, error) from None
+
+
+def _malformed(data: bytes, error: Exception) -> ModuleCompileError:
+    if isinstance(error, IndexError):
+        return ModuleCompileError(f"malformed module: it ends too early, after {len(data)} bytes")
+    return ModuleCompileError(f"malformed module: a name is not UTF-8: {error}")
 
 
 def interface_only(data: bytes) -> bytes:
@@ -129,10 +145,11 @@ def _sections(data: bytes) -> list[tuple[int, int, int, int]]:
 class _Reader:
     """One reading of one module. Index spaces are filled with the imports first, then on demand for exports."""
 
-    __slots__ = ("at", "data", "types", "where")
+    __slots__ = ("at", "data", "narrow", "types", "where")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.narrow = False  # whether limits have 32 bits only
         self.where: dict[int, tuple[int, int]] = {}
         self.types: list[FunctionType | None] = []  # None: not a function type
         self.at = 0
@@ -248,8 +265,21 @@ class _Reader:
         return type
 
     def _limits(self, flags: int) -> tuple[int, int | None]:
+        start = self.at
         minimum = self._number()
-        return minimum, self._number() if flags & 1 else None
+        between = self.at
+        maximum = self._number() if flags & 1 else None
+        if self.narrow and (between - start > 5 or self.at - between > 5):
+            raise ModuleCompileError(f"malformed module: integer representation too long at byte {start}")
+        return minimum, maximum
+
+    def check_limits(self) -> None:
+        self.narrow = True
+        self.interface()
+        if _MEMORY in self.where:
+            self.at = self.where[_MEMORY][0]
+            for _ in range(self._number()):
+                self._memory_type()
 
     def _memory_type(self) -> MemoryType:
         flags = self.data[self.at]

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from ..binary import Interface, interface_only, read_interface
+from ..binary import Interface, check_limits, interface_only, read_interface
 from ..errors import (
     BusyError,
     InvalidConfigurationError,
@@ -366,7 +366,10 @@ class BaseRuntime(Closable):
     def validate(self, source: Any) -> None:
         """Check a module. Raises `ModuleCompileError` with the reason it is invalid."""
         self._check_open()
-        self._validate(self._binary(source))
+        data = self._binary(source)
+        self._validate(data)
+        if "memory64" not in self._info.features:
+            check_limits(data)
 
     def compile(self, source: Any) -> BaseModule:
         """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""

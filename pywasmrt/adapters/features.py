@@ -11,7 +11,15 @@ from collections.abc import Iterable
 from ..errors import InvalidConfigurationError
 from ..values import shown
 
-__all__ = ["API_FEATURES", "PROPOSALS", "WASMTIME_DEFAULT", "WASMTIME_FIXED", "WASMTIME_PROPOSALS", "allowed_proposals"]
+__all__ = [
+    "API_FEATURES",
+    "PROPOSALS",
+    "WASMTIME_DEFAULT",
+    "WASMTIME_FIXED",
+    "WASMTIME_PROPOSALS",
+    "WASMTIME_SWITCHES",
+    "allowed_proposals",
+]
 
 PROPOSALS = frozenset(
     {
@@ -59,6 +67,24 @@ WASMTIME_DEFAULT = PROPOSALS - {"custom-page-sizes"}
 WASMTIME_FIXED = frozenset(
     {"sign-extension", "saturating-float-to-int", "mutable-globals", "extended-const", "reference-types"}
 )
+
+# The engine's own names for the proposals that it can turn off.
+WASMTIME_SWITCHES = {
+    "multi-value": "wasm_multi_value",
+    "bulk-memory": "wasm_bulk_memory",
+    "reference-types": "wasm_reference_types",
+    "simd": "wasm_simd",
+    "relaxed-simd": "wasm_relaxed_simd",
+    "tail-call": "wasm_tail_call",
+    "multi-memory": "wasm_multi_memory",
+    "memory64": "wasm_memory64",
+    "threads": "wasm_threads",
+    "exceptions": "wasm_exceptions",
+    "function-references": "wasm_function_references",
+    "gc": "wasm_gc",
+    "custom-page-sizes": "wasm_custom_page_sizes",
+    "wide-arithmetic": "wasm_wide_arithmetic",
+}
 
 _NEEDS = {"relaxed-simd": "simd"}
 

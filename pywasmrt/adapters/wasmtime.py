@@ -15,29 +15,19 @@ from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
 from ..types import Frame, RuntimeConfig, RuntimeInfo
 from ..values import shown
-from .features import API_FEATURES, WASMTIME_DEFAULT, WASMTIME_FIXED, WASMTIME_PROPOSALS, allowed_proposals
+from .features import (
+    API_FEATURES,
+    WASMTIME_DEFAULT,
+    WASMTIME_FIXED,
+    WASMTIME_PROPOSALS,
+    WASMTIME_SWITCHES,
+    allowed_proposals,
+)
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
 
 __all__ = ["NAME", "create", "describe"]
 
 NAME = "wasmtime"
-
-_SWITCHES = {
-    "multi-value": "wasm_multi_value",
-    "bulk-memory": "wasm_bulk_memory",
-    "reference-types": "wasm_reference_types",
-    "simd": "wasm_simd",
-    "relaxed-simd": "wasm_relaxed_simd",
-    "tail-call": "wasm_tail_call",
-    "multi-memory": "wasm_multi_memory",
-    "memory64": "wasm_memory64",
-    "threads": "wasm_threads",
-    "exceptions": "wasm_exceptions",
-    "function-references": "wasm_function_references",
-    "gc": "wasm_gc",
-    "custom-page-sizes": "wasm_custom_page_sizes",
-    "wide-arithmetic": "wasm_wide_arithmetic",
-}
 
 _DEFAULT_STACK = 512 << 10
 _STACK_MARGIN = 128 << 10  # for the host's own frames around the guest's
@@ -62,7 +52,7 @@ def create(config: RuntimeConfig) -> Any:
     if not info.available:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    settings = {switch: int(proposal in proposals) for proposal, switch in _SWITCHES.items()}
+    settings = {switch: int(proposal in proposals) for proposal, switch in WASMTIME_SWITCHES.items()}
     settings["shared_memory"] = int("threads" in proposals)
     # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
     # it.

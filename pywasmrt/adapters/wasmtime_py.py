@@ -34,7 +34,14 @@ from ..types import (
 )
 from ..values import shown
 from .base import BaseModule, BaseRuntime, GuardedStore, InstanceState, Life, Tag
-from .features import API_FEATURES, WASMTIME_DEFAULT, WASMTIME_FIXED, WASMTIME_PROPOSALS, allowed_proposals
+from .features import (
+    API_FEATURES,
+    WASMTIME_DEFAULT,
+    WASMTIME_FIXED,
+    WASMTIME_PROPOSALS,
+    WASMTIME_SWITCHES,
+    allowed_proposals,
+)
 from .wasmtime_py_host import CallerState, Unwind, callback, displaced, trap_error
 from .wasmtime_py_objects import (
     NAME,
@@ -80,22 +87,6 @@ _OPTIONS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "max_wasm_stack": (int, lambda size: 1 << 14 <= size <= 1 << 22, "an int from 16384 to 4194304"),
 }
 
-_SWITCHES = {
-    "multi-value": "wasm_multi_value",
-    "bulk-memory": "wasm_bulk_memory",
-    "simd": "wasm_simd",
-    "relaxed-simd": "wasm_relaxed_simd",
-    "tail-call": "wasm_tail_call",
-    "multi-memory": "wasm_multi_memory",
-    "memory64": "wasm_memory64",
-    "threads": "wasm_threads",
-    "exceptions": "wasm_exceptions",
-    "function-references": "wasm_function_references",
-    "gc": "wasm_gc",
-    "custom-page-sizes": "wasm_custom_page_sizes",
-    "wide-arithmetic": "wasm_wide_arithmetic",
-}
-
 
 def describe() -> RuntimeInfo:
     """What there is to say of this runtime, without loading the engine."""
@@ -132,7 +123,7 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         settings = wasmtime.Config()
-        for proposal, switch in _SWITCHES.items():
+        for proposal, switch in WASMTIME_SWITCHES.items():
             setattr(settings, switch, proposal in proposals)
         settings.shared_memory = "threads" in proposals
         settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows

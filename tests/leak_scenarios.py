@@ -1,0 +1,309 @@
+"""The scenarios of `test_leaks`: `python leak_scenarios.py RUNTIME SCENARIO ROUNDS SECONDS`.
+
+Does the scenario's work that often, or for about so long if that is less. Prints as JSON how often it was, and what was
+in use at the end of each of a few equal parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pywasmrt
+from pywasmrt import Caller, FunctionType, GlobalType, HostModule, Limits, MemoryType, TableType, Trap, ValueType
+from pywasmrt.testing import Module, guests
+
+I32, EXTERNREF, FUNCREF = ValueType.I32, ValueType.EXTERNREF, ValueType.FUNCREF
+PARTS = 6
+NOTHING = FunctionType()
+# For each number that can cross: its type, a value and the value's slots.
+NUMBERS = [
+    (ValueType.I32, 1 << 30, [1 << 30]),
+    (ValueType.I64, 1 << 40, [1 << 40]),
+    (ValueType.F32, 0.5, [0x3F000000]),
+    (ValueType.F64, 2.5, [0x4004000000000000]),
+    (ValueType.V128, bytes(range(16)), [1, 2]),
+]
+Work = tuple[Callable[[], object], int]
+"""One turn, and how many of what the scenario counts it does."""
+
+
+class Scenarios:
+    """Each method sets one up. Where the engine frees when it sees fit, turns end with a close, which frees all."""
+
+    def __init__(self, runtime: pywasmrt.Runtime) -> None:
+        self.runtime = runtime
+        self.features = runtime.info.features
+        numbers = [each for each in NUMBERS if each[0] is not ValueType.V128 or "simd" in self.features]
+        self.types = tuple(type for type, _, _ in numbers)
+        self.values = tuple(value for _, value, _ in numbers)
+        self.slots = [slot for _, _, slots in numbers for slot in slots]
+        self.numbers = FunctionType(self.types, self.types)
+
+    def instantiate(self, guest: Module, *imports: Any) -> Any:
+        return self.runtime.instantiate(self.runtime.compile(guest.encode()), *imports)
+
+    def passing(self, type: FunctionType, function: Callable[..., Any]) -> Any:
+        return self.instantiate(guests.passthrough(type), host(function)).exports
+
+    def full_guest(self) -> pywasmrt.CompiledModule:
+        guest = guests.passthrough(self.numbers)
+        guest.memory(MemoryType(1, 2), export="memory")
+        guest.global_(GlobalType(EXTERNREF, True), ("ref.null", EXTERNREF), export="g")
+        return self.runtime.compile(guest.encode())
+
+    def calls(self) -> Work:
+        add = self.instantiate(guests.arithmetic()).exports.add
+        every = self.instantiate(guests.identities(self.types)).exports.straight
+
+        def turn() -> None:
+            add(1 << 29, 1 << 20)
+            add.call(1 << 29, 1 << 20)
+            every(*self.values)
+            every.call(*self.slots)
+
+        return turn, 4
+
+    def wrong_calls(self) -> Work:
+        add = self.instantiate(guests.arithmetic()).exports.add
+
+        def turn() -> None:
+            for args in ((1,), (1, "2"), (1, 1 << 40)):
+                with contextlib.suppress(TypeError, OverflowError):
+                    add(*args)
+
+        return turn, 3
+
+    def callbacks(self) -> Work:
+        exports = self.passing(self.numbers, lambda *args: args)
+        direct, indirect = exports.direct, exports.indirect
+
+        def turn() -> None:
+            direct(*self.values)
+            indirect(*self.values)
+
+        return turn, 2
+
+    def callers(self) -> Work:
+        def f(caller: Caller) -> None:
+            caller.memory().write(0, b"x")
+            caller.global_("g").value = 5  # type: ignore[union-attr]
+
+        guest = guests.passthrough(NOTHING)
+        guest.memory(MemoryType(1), export="memory")
+        guest.global_(GlobalType(I32, True), ("i32.const", 1), export="g")
+        env = HostModule("env")
+        env.add_function("f", [], [], f)
+        return self.instantiate(guest, env).exports.direct, 1
+
+    def re_entry(self) -> Work:
+        def f(n: int) -> Any:
+            return n and direct(n - 1)
+
+        direct = self.passing(FunctionType((I32,), (I32,)), f).direct
+        return lambda: direct(3), 4
+
+    def exceptions(self) -> Work:
+        def f() -> None:
+            raise ValueError("x" * 100)
+
+        return self.raising(self.passing(NOTHING, f).nested), 1
+
+    def wrong_results(self) -> Work:
+        return self.raising(self.passing(FunctionType((), (I32,)), lambda: "x").nested), 1
+
+    def raising(self, nested: Any) -> Callable[[], object]:
+        def turn() -> None:
+            with contextlib.suppress(ValueError, TypeError):
+                nested(3)
+
+        return turn
+
+    def traps(self) -> Work:
+        trap = self.instantiate(guests.traps()).exports.via_unreachable
+
+        def turn() -> None:
+            try:
+                trap()
+            except Trap as error:
+                str(error)
+
+        return turn, 1
+
+    def references(self) -> Work:
+        type = FunctionType((EXTERNREF, FUNCREF), (EXTERNREF, FUNCREF))
+        passing = self.runtime.compile(guests.passthrough(type).encode())
+        with_table = self.runtime.compile(guests.table(TableType(EXTERNREF, 1)).encode())
+
+        def turn() -> None:
+            instance = self.runtime.instantiate(passing, host(lambda a, b: (a, b)))
+            with instance, self.runtime.instantiate(with_table) as other:
+                direct, table = instance.exports.direct, other.exports.table
+                for _ in range(100):
+                    direct([1], direct)
+                    table[0] = [2]
+                    table[0]
+
+        return turn, 300
+
+    def memory(self) -> Work:
+        memory = self.instantiate(guests.memories(MemoryType(1))).memory()
+        data = bytes(1000)
+
+        def turn() -> None:
+            memory.write(7, data)
+            memory.read(7, 1000)
+            if "buffer" in self.features:
+                memoryview(memory).release()
+            with contextlib.suppress(IndexError):
+                memory.read(1 << 20, 1)
+
+        return turn, 4
+
+    def globals(self) -> Work:
+        module = self.runtime.compile(guests.globals_([I32, EXTERNREF]).encode())
+
+        def turn() -> None:
+            with self.runtime.instantiate(module) as instance:
+                number, reference = instance.exports.g0, instance.exports.g1
+                for _ in range(100):
+                    number.value = number.value + 1 & 0xFFFF
+                    reference.value = [1]
+                    assert reference.value == [1]
+
+        return turn, 300
+
+    def lookups(self) -> Work:
+        instance = self.instantiate(guests.arithmetic())
+
+        def turn() -> None:
+            instance.function("add")
+            instance.function("nothing there")
+            instance.exports["sub"]
+            getattr(instance.exports, "missing", None)
+
+        return turn, 4
+
+    def instances(self) -> Work:
+        module = self.full_guest()
+
+        def turn() -> None:
+            with self.runtime.instantiate(module, host(lambda *args: args)) as instance:
+                instance.exports.direct(*self.values)
+                instance.exports.memory.write(0, b"x")
+                instance.exports.g.value = [instance]
+
+        return turn, 1
+
+    def dropped_instances(self) -> Work:
+        module = self.full_guest()
+
+        def turn() -> None:
+            instance = self.runtime.instantiate(module, host(lambda *args: args))
+            instance.exports.nested(3, *self.values)
+            instance.exports.memory.write(0, b"x")
+
+        return turn, 1
+
+    def cycles(self) -> Work:
+        module = self.full_guest()
+
+        def make() -> None:
+            instance = self.runtime.instantiate(module, host(lambda *args: instance and args))
+            instance.exports.direct(*self.values)
+
+        def turn() -> None:
+            make()
+            gc.collect()
+
+        return turn, 1
+
+    def failed_instances(self) -> Work:
+        module = self.runtime.compile(guests.starting([("call", 0), ("unreachable",)], imports=NOTHING).encode())
+
+        def turn() -> None:
+            for imports in (host(lambda: None), host(lambda: 1 // 0), {}):
+                with contextlib.suppress(Trap, ZeroDivisionError, pywasmrt.ModuleInstantiateError):
+                    self.runtime.instantiate(module, imports)
+
+        return turn, 3
+
+    def stores(self) -> Work:
+        def turn() -> None:
+            store = self.runtime.new_store(Limits(memory_bytes=1 << 20))
+            store.memory(1, 2)
+            store.table(3, element=EXTERNREF, init=[1])
+            store.global_(I32, 5)
+            store.close()
+
+        return turn, 1
+
+    def modules(self) -> Work:
+        data = guests.arithmetic().encode()
+
+        def turn() -> None:
+            with self.runtime.compile(data) as module:
+                str(module.exports)
+            with contextlib.suppress(pywasmrt.ModuleCompileError):
+                self.runtime.compile(data[:-1])
+
+        return turn, 2
+
+    def blobs(self) -> Work:
+        blob = self.runtime.compile(guests.arithmetic().encode()).serialize()
+
+        def turn() -> None:
+            with self.runtime.deserialize(blob) as module:
+                module.serialize()
+
+        return turn, 1
+
+    def runtimes(self) -> Work:
+        data, name = guests.arithmetic().encode(), self.runtime.info.name
+
+        def turn() -> None:
+            with pywasmrt.new_runtime(name) as own:
+                own.instantiate(own.compile(data)).exports.add(1, 2)
+
+        return turn, 1
+
+
+def host(function: Callable[..., Any]) -> dict[str, Any]:
+    return {"env": {"f": function}}
+
+
+def in_use() -> dict[str, int]:
+    gc.collect()
+    return {
+        "bytes": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        "objects": len(gc.get_objects()),
+        "blocks": sys.getallocatedblocks(),
+        "references to None": sys.getrefcount(None),
+    }
+
+
+def main(name: str, scenario: str, rounds: str, seconds: str) -> None:
+    turn, count = getattr(Scenarios(pywasmrt.new_runtime(name)), scenario)()
+    began = time.perf_counter()
+    for _ in range(5):
+        turn()
+    each = (time.perf_counter() - began) / 5
+    # A slow runtime does fewer rounds, so that all take about the same time.
+    turns = max(5, min(int(rounds) // count // PARTS, int(float(seconds) / PARTS / each)))
+    states = []
+    for _ in range(PARTS):
+        for _ in range(turns):
+            turn()
+        states.append(in_use())
+    print(json.dumps([PARTS * turns * count, states]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
