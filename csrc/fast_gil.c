@@ -2,16 +2,29 @@
 #include "wrt_fastcall.h"
 
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 /* Polls between two looks for signals, on the main thread of a call that has given the GIL away. */
 enum { POLLS_PER_SIGNAL_CHECK = 10 };
 
-void gil_release(Store *store) { store->released = PyEval_SaveThread(); }
+_Thread_local HostFrame *host_frames __attribute__((tls_model("initial-exec")));
+
+/* ---- the GIL ---- */
+
+void gil_release(Store *store) {
+  store->released = PyThreadState_Get(); /* before the GIL goes: whoever has it then must find this */
+  PyEval_SaveThread();
+}
 
 void gil_retake(Store *store) {
-  PyThreadState *thread = store->released;
-  store->released = NULL; /* first: whoever gets the GIL next must not find it */
-  PyEval_RestoreThread(thread);
+  PyEval_RestoreThread(store->released);
+  store->released = NULL;
+}
+
+void exit_guard_leave(ExitGuard *guard) {
+  while (guard->armed) pause();
 }
 
 int park(Store *store) {
@@ -19,57 +32,91 @@ int park(Store *store) {
   return WRT_HOST;
 }
 
-int check_stopped(Store *store) {
-  if (store->closed) {
-    PyErr_SetString(store->state->closed_error, "the store was closed during this call");
-    return -1;
-  }
-  if (__atomic_exchange_n(&store->stopped, false, __ATOMIC_RELAXED)) {
-    PyErr_SetString(store->state->interrupted, "the call was stopped by interrupt()");
-    return -1;
-  }
-  if (store->deadline != 0 && monotonic_ns() >= store->deadline) {
-    PyErr_SetString(store->state->deadline_exceeded, "the call reached its deadline");
-    return -1;
-  }
-  return 0;
-}
+/* ---- the end of a call before its own ---- */
 
 static bool is_stopped(Store *store) {
   return __atomic_load_n(&store->closed, __ATOMIC_RELAXED) || __atomic_load_n(&store->stopped, __ATOMIC_RELAXED) ||
          (store->deadline != 0 && monotonic_ns() >= store->deadline);
 }
 
+static int raise_stopped(Store *store) {
+  if (store->closed)
+    PyErr_SetString(store->state->closed_error, "the store was closed during this call");
+  else if (store->stopped)
+    PyErr_SetString(store->state->interrupted, "the call was stopped by interrupt()");
+  else
+    PyErr_SetString(store->state->deadline_exceeded, "the call reached its deadline");
+  return -1;
+}
+
+/* The store of this thread that has to end, or NULL: `store`, or one whose host function called into it. */
+static Store *find_stopped(Store *store) {
+  if (is_stopped(store)) return store;
+  for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
+    if (is_stopped(frame->store)) return frame->store;
+  return NULL;
+}
+
+int check_stopped(Store *store) { return is_stopped(store) ? raise_stopped(store) : 0; }
+
+int64_t running_until(Store *store) {
+  int64_t until = store->deadline;
+  for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
+    if (until == 0 || (frame->store->deadline != 0 && frame->store->deadline < until)) until = frame->store->deadline;
+  return until;
+}
+
 static bool on_main_thread(void) {
 #ifdef __linux__
-  return getpid() == gettid();
+  return getpid() == (pid_t)syscall(SYS_gettid);
 #else
   return _PyOS_IsMainThread();
 #endif
 }
 
 int poll_python(void *env) {
-  Store *store = env;
-  bool stopped = is_stopped(store);
+  Store *store = env, *stopped = find_stopped(store);
   unsigned polls = ++store->polls;
-  if (store->released == NULL) {
-    if (polls == 1 && !stopped) return WRT_OK; /* perhaps just begun */
-  } else {
-    if (!stopped && !(polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread())) return WRT_OK;
-    gil_retake(store);
+  int result = WRT_OK;
+  EXIT_GUARD(guard);
+  bool begun = polls > 1 || stopped != NULL; /* else the tick came just after the call */
+  bool look = stopped != NULL || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
+  if (store->released != NULL && look) gil_retake(store);
+  if (store->released == NULL && begun) {
+    if (stopped != NULL) {
+      raise_stopped(stopped);
+      result = park(store);
+    } else if (PyErr_CheckSignals() < 0) {
+      result = park(store);
+    } else {
+      gil_release(store);
+    }
   }
-  if (check_stopped(store) < 0 || PyErr_CheckSignals() < 0) return park(store);
-  gil_release(store);
-  return WRT_OK;
+  guard.armed = false;
+  return result;
+}
+
+/* ---- deadlines ---- */
+
+static int64_t earlier(int64_t one, int64_t other) {
+  if (one == 0 || other == 0) return one + other;
+  return one < other ? one : other;
 }
 
 int begin_timed(Store *store) {
   int64_t now = monotonic_ns();
-  store->deadline = store->block_deadline;
-  if (store->timeout != 0 && (store->deadline == 0 || now + store->timeout < store->deadline))
-    store->deadline = now + store->timeout;
+  store->call_deadline = store->timeout == 0 ? 0 : now + store->timeout;
+  store->deadline = earlier(store->call_deadline, store->block_deadline);
   if (now < store->deadline) return 0;
   store->deadline = 0; /* no call begins that it could be the deadline of */
   PyErr_SetString(store->state->deadline_exceeded, "the deadline had passed before the call began");
   return -1;
+}
+
+int64_t swap_deadline(Store *store, int64_t until) {
+  int64_t before = store->block_deadline;
+  store->block_deadline = until;
+  store->timed = until != 0 || store->timeout != 0;
+  if (store->depth != 0) store->deadline = earlier(store->call_deadline, until);
+  return before;
 }

@@ -190,16 +190,21 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
 
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   HostCallable *self = env;
+  EXIT_GUARD(guard);
   guest_end(self->store);
+  HostFrame frame = {self->store, host_frames};
+  host_frames = &frame;
   PyObject *few[2 + 8], **args = few;
-  if (UNLIKELY(self->param_count > 8) &&
-      (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL) {
+  int result = -1;
+  if (UNLIKELY(self->param_count > 8) && (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL)
     PyErr_NoMemory();
-    return park(self->store);
-  }
-  int result = call_with(self, caller, args + 1, slots);
+  else
+    result = call_with(self, caller, args + 1, slots);
   if (args != few) PyMem_Free(args);
+  host_frames = frame.outer;
+  guard.armed = false;
   if (UNLIKELY(result < 0)) return park(self->store);
+  if (UNLIKELY(ticker_asleep)) ticker_wake(); /* the host function forked, and this is the child */
   guest_begin(self->store);
   return WRT_OK;
 }

@@ -536,13 +536,15 @@ static PyObject *Store_interrupt(PyObject *object, PyObject *unused) {
 /* swap_deadline(ns of the monotonic clock, or 0) -> what it was: for every call from now on, and the one that runs */
 static PyObject *Store_swap_deadline(PyObject *object, PyObject *number) {
   Store *self = (Store *)object;
-  int64_t before = self->block_deadline, after = PyLong_AsLongLong(number);
-  if (after == -1 && PyErr_Occurred()) return NULL;
-  if (store_check(self) < 0) return NULL;
-  self->block_deadline = after;
-  self->timed = after != 0 || self->timeout != 0;
-  if (self->depth != 0 && after != 0 && (self->deadline == 0 || after < self->deadline)) self->deadline = after;
-  return PyLong_FromLongLong(before);
+  int64_t until = PyLong_AsLongLong(number);
+  if ((until == -1 && PyErr_Occurred()) || store_check(self) < 0) return NULL;
+  return PyLong_FromLongLong(swap_deadline(self, until));
+}
+
+/* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0 */
+static PyObject *Store_until(PyObject *object, PyObject *unused) {
+  (void)unused;
+  return PyLong_FromLongLong(running_until((Store *)object));
 }
 
 /* fuel() -> int */
@@ -588,8 +590,10 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(each->context);
     Py_VISIT(each->held);
   }
-  for (HostRef *ref = self->refs; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
-  for (HostRef *ref = self->garbage; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
+  if (self->released == NULL) { /* else the engine may change the lists just now; what is not visited is kept */
+    for (HostRef *ref = self->refs; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
+    for (HostRef *ref = self->garbage; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
+  }
   for (int i = 0; i < 3; i++) Py_VISIT(self->parked[i]);
   return 0;
 }
@@ -624,6 +628,7 @@ static PyMethodDef store_methods[] = {
     {"close", Store_close, METH_NOARGS, NULL},
     {"interrupt", Store_interrupt, METH_NOARGS, NULL},
     {"swap_deadline", Store_swap_deadline, METH_O, NULL},
+    {"until", Store_until, METH_NOARGS, NULL},
     {"fuel", Store_fuel, METH_NOARGS, NULL},
     {"set_fuel", Store_set_fuel, METH_O, NULL},
     {"host_function", Store_host_function, METH_VARARGS, NULL},

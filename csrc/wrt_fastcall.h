@@ -108,7 +108,8 @@ struct Store {
   PyThreadState *released; /* to take the GIL back with, while it is given away */
   int64_t timeout;         /* for each call */
   int64_t block_deadline;  /* for every call until it is reset */
-  int64_t deadline;        /* of the call that runs */
+  int64_t call_deadline;   /* of the call that runs, by `timeout` */
+  int64_t deadline;        /* of the call that runs, the earlier of both */
   Engine *engine;      /* owned */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
   PyObject *weakrefs;
@@ -167,6 +168,24 @@ int64_t monotonic_ns(void);
 
 /* fast_gil.c */
 
+/* A host function that runs on this thread, so that a guest that it calls in another store ends with its own. */
+typedef struct HostFrame {
+  Store *store;
+  struct HostFrame *outer;
+} HostFrame;
+
+/* The innermost. The model is that of variables which are there from the start of the program, as another is a call to find. */
+extern _Thread_local HostFrame *host_frames __attribute__((tls_model("initial-exec")));
+
+/* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding it. An engine's frames cannot be
+ * unwound so: the thread that has some sleeps instead, and is gone with the process. EXIT_GUARD(name) stands below such frames;
+ * whoever has it says name.armed = false before returning. Without exits it costs nothing. */
+typedef struct ExitGuard {
+  bool armed;
+} ExitGuard;
+#define EXIT_GUARD(name) __attribute__((cleanup(exit_guard_leave))) ExitGuard name = {true}
+void exit_guard_leave(ExitGuard *guard);
+
 /* The engine's poll: WRT_OK to go on, or WRT_HOST with an exception parked on the store `env`, holding the GIL. */
 int poll_python(void *env);
 /* Gives the GIL away for the rest of the call, and takes it back. */
@@ -176,8 +195,12 @@ void gil_retake(Store *store);
 int park(Store *store);
 /* Whether the call is to end: 0, or -1 with an exception set. With the GIL. */
 int check_stopped(Store *store);
+/* When the call that runs on this thread has to end, host functions further out included; 0 for never. */
+int64_t running_until(Store *store);
 /* Sets the deadline of a call that begins: 0, or -1 with an exception set as it has passed. */
 int begin_timed(Store *store);
+/* Sets `block_deadline`, for the call that runs too, and returns what it was. */
+int64_t swap_deadline(Store *store, int64_t until);
 
 /* The running thread, by what is quickest to read; threads that exist at the same time differ. */
 static inline uintptr_t this_thread(void) {
@@ -212,7 +235,7 @@ static inline void store_leave(Store *store) {
   if (UNLIKELY(--store->depth != 0)) return;
   __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
   store->stopped = false;
-  store->deadline = 0;
+  store->deadline = store->call_deadline = 0;
   if (UNLIKELY(store->closed || store->garbage != NULL)) store_settle(store);
 }
 

@@ -192,13 +192,17 @@ class Store(Protocol):
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
         """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`.
 
-        Blocks nest, and the earliest deadline counts. Raises `UnsupportedFeatureError` without the feature
-        "interruption".
+        Blocks nest, and the earliest deadline counts. A host function is let finish, and its guest is stopped then.
+        Raises `UnsupportedFeatureError` without the feature "deadline".
         """
 
     @property
-    def fuel(self) -> int:
-        """What the guests of the store may still use. Raises `UnsupportedFeatureError` without the feature "fuel"."""
+    def fuel(self) -> int | None:
+        """What the guests of the store may still use, in the engine's units; None where it is not counted.
+
+        It is counted by a runtime made with `options={"consume_fuel": True}`, which then has the feature "fuel";
+        elsewhere setting it raises `UnsupportedFeatureError`. A guest that has none left ends with `FuelExhausted`.
+        """
 
     @fuel.setter
     def fuel(self, fuel: int) -> None: ...
@@ -244,7 +248,7 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
         """As `Store.deadline`, of the instance's store."""
 
     @property
-    def fuel(self) -> int:
+    def fuel(self) -> int | None:
         """As `Store.fuel`, of the instance's store."""
 
     @fuel.setter

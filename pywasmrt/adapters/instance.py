@@ -154,8 +154,8 @@ class BaseInstance(_Finder):
         return self._store.deadline(seconds)
 
     @property
-    def fuel(self) -> int:
-        """What the guests of the instance's store may still use."""
+    def fuel(self) -> int | None:
+        """What the guests of the instance's store may still use, or None where it is not counted."""
         return self._store.fuel
 
     @fuel.setter

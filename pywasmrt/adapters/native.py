@@ -38,7 +38,7 @@ from ..types import (
     TableType,
     TrapCode,
 )
-from ..values import checked_delta, shown, to_wasm
+from ..values import checked_delta, nanoseconds, shown, to_wasm
 from .base import (
     BaseCaller,
     BaseModule,
@@ -48,7 +48,6 @@ from .base import (
     InstanceState,
     Life,
     Tag,
-    nanoseconds,
 )
 
 __all__ = ["Engine", "NativeRuntime"]
@@ -138,7 +137,7 @@ class Engine:
         ]
         text, found = self._explain(message or "the engine gave no reason", found)
         if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:
-            raise FuelExhausted("the guest used up its fuel; instance.fuel sets how much it may use from here")
+            raise FuelExhausted
         if result == lib.WRT_TRAP:
             raise Trap(text, _TRAPS[trap], found)
         if result == lib.WRT_INVALID:
@@ -210,8 +209,8 @@ class NativeStore(BaseStore):
         super().__init__(runtime, limits)
 
     def _mark(self, ended_by: str) -> None:
-        super()._mark(ended_by)
         self.fast.mark()
+        super()._mark(ended_by)
 
     def _free(self) -> None:
         self.fast.close()
@@ -219,25 +218,20 @@ class NativeStore(BaseStore):
     # Stopping what runs
 
     def _interrupt(self) -> bool:
-        self._need("interruption", "the runtime was made with interruptible=False")
         return self.fast.interrupt()
 
     def _swap_deadline(self, until: int) -> int:
-        self._need("interruption", "the runtime was made with interruptible=False")
         return self.fast.swap_deadline(until)
 
+    def until(self) -> int:
+        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never."""
+        return self.fast.until()
+
     def _fuel(self) -> int:
-        self._need("fuel", "make the runtime with the option that counts it")
         return self.fast.fuel()
 
     def _set_fuel(self, fuel: int) -> None:
-        self._need("fuel", "make the runtime with the option that counts it")
         self.fast.set_fuel(fuel)
-
-    def _need(self, feature: str, hint: str) -> None:
-        info = self.runtime.info
-        if feature not in info.features:
-            raise UnsupportedFeatureError(f"{info.name} has no {feature} here: {hint}", feature)
 
     # Externs
 

@@ -38,12 +38,12 @@ def describe() -> RuntimeInfo:
     reason = _shim.unavailable_reason() or library.wasmtime_library_reason()
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
-    return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | API_FEATURES)
+    return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | _api_features(True, False))
 
 
-def _api_features(settings: dict[str, int]) -> frozenset[str]:
-    lacking = {"interruption"} if not settings["epoch_interruption"] else set()
-    return API_FEATURES - lacking if settings.get("consume_fuel") else API_FEATURES - lacking - {"fuel"}
+def _api_features(interruptible: bool, fuel: bool) -> frozenset[str]:
+    lacking = (set() if interruptible else {"interruption", "deadline"}) | (set() if fuel else {"fuel"})
+    return API_FEATURES - lacking
 
 
 def create(config: RuntimeConfig) -> Any:
@@ -70,7 +70,8 @@ def create(config: RuntimeConfig) -> Any:
     with _backtrace_details():
         engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
-    return NativeRuntime(engine, replace(info, features=proposals | _api_features(settings)), identity)
+    features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
+    return NativeRuntime(engine, replace(info, features=features), identity)
 
 
 _environment = Lock()

@@ -179,6 +179,8 @@ class Function(Extern):
         try:
             if self.life.ended_by is not None:
                 raise self.life.error("function")
+            if store.clock.set and store._depth == 1:
+                store.clock.start()
             try:
                 result = self.handle(store.handle, *args)
             except BaseException as error:
@@ -193,6 +195,8 @@ class Function(Extern):
                 del failure  # which would hold this frame, and this frame it
         finally:
             store._depth -= 1
+            if not store._depth:
+                store.clock.stop()
             lock.release()
             if store._life.ended_by is not None:
                 store._release()
