@@ -55,7 +55,9 @@ static PyObject *handle_bytes(const wrt_extern *handle) {
 
 /* ---- entering ---- */
 
-/* Lowest address of this thread's stack; 0 where the system does not tell, which lets every call pass. */
+_Thread_local uintptr_t stack_bottom = UINTPTR_MAX;
+
+/* Finds `stack_bottom`, once for each thread: on the main thread the C library reads a file for it. */
 static uintptr_t find_stack_bottom(void) {
 #ifdef __linux__
   pthread_attr_t attributes;
@@ -72,15 +74,6 @@ static uintptr_t find_stack_bottom(void) {
 #endif
 }
 
-/* The same, found once for each thread: on the main thread the C library reads a file to find out. */
-static uintptr_t stack_bottom(void) {
-  static _Thread_local uintptr_t bottom;
-  static _Thread_local bool found;
-  if (!found) bottom = find_stack_bottom();
-  found = true;
-  return bottom;
-}
-
 int store_enter_slowly(Store *store, uintptr_t thread) {
   if (store->closed) {
     PyErr_SetString(store->state->closed_error, "the store is closed, and with it everything in it");
@@ -92,11 +85,10 @@ int store_enter_slowly(Store *store, uintptr_t thread) {
                     "the store is running a call on another thread; give each thread a store of its own");
     return -1;
   }
-  uintptr_t here = (uintptr_t)__builtin_frame_address(0), bottom = stack_bottom();
-  store->stack_thread = thread;
-  store->stack_floor = bottom == 0 ? 0 : bottom + store->stack_needed;
-  if (here >= store->stack_floor) return 0;
-  PyObject *never = PyObject_CallFunction(store->state->raise_no_stack, "nn", (Py_ssize_t)(here - bottom),
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  if (stack_bottom == UINTPTR_MAX) stack_bottom = find_stack_bottom();
+  if (here - store->stack_needed >= stack_bottom) return 0;
+  PyObject *never = PyObject_CallFunction(store->state->raise_no_stack, "nn", (Py_ssize_t)(here - stack_bottom),
                                           (Py_ssize_t)store->stack_needed);
   Py_XDECREF(never);
   return -1;
@@ -110,7 +102,9 @@ void release_garbage(Store *store) {
   while (store->garbage != NULL) {
     HostRef *ref = store->garbage;
     PyObject *object = ref->object;
-    host_ref_unlink(ref);
+    store->garbage = ref->next_dead;
+    *ref->link = ref->next;
+    if (ref->next != NULL) ref->next->link = ref->link;
     PyMem_Free(ref);
     Py_DECREF(object); /* may run Python code, which finds the lists in order */
   }
@@ -130,11 +124,10 @@ static void free_native(Store *store) {
     Py_DECREF(callables->type);
     Py_XDECREF(callables->caller_class);
     Py_DECREF(callables->context);
-    Py_XDECREF(callables->held);
     PyMem_Free(callables);
     callables = next;
   }
-  while (store->refs != NULL) host_ref_finalize(store->refs); /* an engine that forgot one */
+  for (HostRef *ref = store->refs; ref != NULL; ref = ref->next) host_ref_finalize(ref); /* should the engine forget one */
   Py_CLEAR(store->engine);
 }
 
@@ -538,10 +531,8 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(each->callable);
     Py_VISIT(each->caller_class);
     Py_VISIT(each->context);
-    Py_VISIT(each->held);
   }
   for (HostRef *ref = self->refs; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
-  for (HostRef *ref = self->garbage; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
   for (int i = 0; i < 3; i++) Py_VISIT(self->parked[i]);
   return 0;
 }
@@ -558,6 +549,7 @@ static void Store_dealloc(PyObject *object) {
   Store *self = (Store *)object;
   PyTypeObject *type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
+  Py_TRASHCAN_BEGIN(self, Store_dealloc) /* an externref may be the last to hold another store, and so on */
   if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
   self->closed = true;
   PyObject *error_type, *value, *traceback;
@@ -569,6 +561,7 @@ static void Store_dealloc(PyObject *object) {
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
   Py_DECREF(type);
+  Py_TRASHCAN_END
 }
 
 static PyMethodDef store_methods[] = {

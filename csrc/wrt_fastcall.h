@@ -45,13 +45,16 @@ typedef struct State {
 
 typedef struct Store Store;
 
-/* A Python object that the guests of a store hold. In `refs` while the engine has it, then in `garbage` until it is released:
- * releasing runs Python code, which must not happen inside the engine. */
+/* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
+ * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
+ * go while guest code runs, so that alone changes nothing that the garbage collector, on any thread, may be looking at. */
 typedef struct HostRef {
   struct HostRef *next;
-  struct HostRef **link; /* what points at this one */
-  Store *store;          /* borrowed: the store outlives its references */
-  PyObject *object;      /* owned */
+  struct HostRef **link;     /* what points at this one */
+  struct HostRef *next_dead; /* in `garbage` */
+  bool dead;
+  Store *store;     /* borrowed: the store outlives its references */
+  PyObject *object; /* owned */
 } HostRef;
 
 /* A Python callable that the guests of a store import. Owned by the store; `env` of the engine's host function. */
@@ -63,7 +66,6 @@ typedef struct HostCallable {
   PyObject *type;             /* owned: the FunctionType */
   PyTypeObject *caller_class; /* owned: what to hand over as first argument, or NULL */
   PyObject *context;          /* owned: what the adapter wants to find in a Caller */
-  PyObject *held;             /* owned: the last return value, where references are among the results, or NULL */
   size_t param_count;
   size_t result_count;
   bool has_refs;
@@ -80,8 +82,6 @@ struct Store {
   unsigned depth;        /* how many calls into the engine are on the owner's stack */
   bool closed;           /* to the user; the engine's store may outlive this for a while */
   unsigned views;        /* exported buffers of its memories */
-  uintptr_t stack_thread; /* the thread that `stack_floor` is of */
-  uintptr_t stack_floor; /* lowest stack address from which a call may start */
   size_t stack_needed;   /* bytes of stack that a call may use */
   unsigned ref_count;    /* references made since the last collection */
   HostCallable *callables;
@@ -146,12 +146,19 @@ static inline uintptr_t this_thread(void) {
 #endif
 }
 
+/* Lowest address of the running thread's stack, 0 where the system does not tell; beyond every address until it is known.
+ * It is the thread's own, as another thread may later have the same place and name, and less stack. */
+#ifdef __GLIBC__
+__attribute__((tls_model("initial-exec"))) /* one load; elsewhere a library opened at run time may not ask for it */
+#endif
+extern _Thread_local uintptr_t stack_bottom;
+
 /* Enters the store for a call into the engine: 0, or -1 with an exception set. Every entry is left again. */
 static inline int store_enter(Store *store) {
   uintptr_t thread = this_thread();
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   if (UNLIKELY(store->closed || (store->depth != 0 && store->owner != thread) ||
-               (store->depth == 0 && (store->stack_thread != thread || here < store->stack_floor)))) {
+               (store->depth == 0 && here - store->stack_needed < stack_bottom))) {
     if (store_enter_slowly(store, thread) < 0) return -1;
   }
   store->owner = thread;

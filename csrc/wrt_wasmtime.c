@@ -474,7 +474,7 @@ static void function_from_slot(wrt_store *store, const wrt_slot *slot, wrt_exter
 static int ref_new(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure) {
   wasmtime_externref ref;
   if (!wt.wasmtime_externref_new(store->context, data, finalizer, &ref))
-    return fail(failure, WRT_LIMIT, "the store has no room for another reference");
+    return fail(failure, WRT_ERROR, "the store has no room for another reference to a Python object");
   memcpy(out, &ref, sizeof ref);
   return WRT_OK;
 }
@@ -600,7 +600,8 @@ static int call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, s
                 wrt_failure *failure) {
   wasm_trap_t *trap = NULL;
   wasmtime_error_t *error = wt.wasmtime_func_call_unchecked(store->context, &unwrap(function)->of.func,
-                                                            (wasmtime_val_raw *)slots, slot_count, &trap);
+                                                            (wasmtime_val_raw *)slots,
+                                                            slot_count * sizeof *slots / sizeof(wasmtime_val_raw), &trap);
   if (__builtin_expect(error == NULL && trap == NULL, 1)) return WRT_OK;
   return fail_guest(store, failure, WRT_ERROR, error, trap);
 }

@@ -223,7 +223,7 @@ class NativeStore(BaseStore):
         if isinstance(extern, (NativeGlobal, NativeTable)):
             extern._check()
         elif isinstance(extern, _fastcall.Memory):
-            len(extern)  # raises where it is closed or busy
+            return _HeldHandle(extern)
         elif isinstance(extern, Tag):
             return extern.handle  # type: ignore[no-any-return]
         return extern._handle  # type: ignore[no-any-return]
@@ -257,6 +257,18 @@ class NativeStore(BaseStore):
         native = module.handle  # held here, so that closing the module meanwhile does not free it
         handle: bytes = self.fast.instantiate(int(ffi.cast("uintptr_t", native)), handles)
         return handle
+
+
+class _HeldHandle(bytes):
+    """The handle of a memory, which may be of another store: that is not freed for as long as this exists."""
+
+    view: memoryview
+
+    def __new__(cls, memory: Any) -> _HeldHandle:
+        view = memoryview(memory)  # raises where it is closed or busy
+        self = super().__new__(cls, memory._handle)
+        self.view = view
+        return self
 
 
 class _Extern:
