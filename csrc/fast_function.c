@@ -225,7 +225,6 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   self->has_refs = self->closed = false;
   self->name = self->type = self->weakrefs = NULL;
   self->types = PyMem_Malloc(count + 1);
-  PyObject_GC_Track(self);
   if (self->types == NULL) {
     PyErr_NoMemory();
   } else {
@@ -239,7 +238,11 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
                                        type.types + type.param_count, (Py_ssize_t)type.result_count);
   }
   store->ops->type_clear(&type);
-  if (self->types == NULL || self->name == NULL || self->type == NULL) Py_CLEAR(self);
+  if (self->types == NULL || self->name == NULL || self->type == NULL) {
+    Py_DECREF(self);
+    return NULL;
+  }
+  PyObject_GC_Track(self); /* only now is it fit to be seen, through gc.get_objects() */
   return (PyObject *)self;
 }
 

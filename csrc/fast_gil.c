@@ -9,7 +9,7 @@
 /* Polls between two looks for signals, on the main thread of a call that has given the GIL away. */
 enum { POLLS_PER_SIGNAL_CHECK = 10 };
 
-_Thread_local HostFrame *host_frames __attribute__((tls_model("initial-exec")));
+PER_THREAD HostFrame *host_frames;
 
 /* ---- the GIL ---- */
 

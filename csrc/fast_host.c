@@ -37,8 +37,11 @@ static PyObject *Caller_lookup(PyObject *object, PyObject *name) {
   Caller *self = (Caller *)object;
   if (caller_check(self) < 0) return NULL;
   Py_ssize_t size;
-  const char *text = PyUnicode_AsUTF8AndSize(name, &size);
-  if (text == NULL) return NULL;
+  const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &size) : NULL;
+  if (text == NULL) { /* nothing has such a name */
+    PyErr_Clear();
+    Py_RETURN_NONE;
+  }
   wrt_extern handle = {{0}};
   if (!self->store->ops->caller_export(self->store->native, self->native, text, (size_t)size, &handle))
     Py_RETURN_NONE;
@@ -183,9 +186,13 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     Py_DECREF(value);
     return result;
   }
-  Py_CLEAR(self->held);
-  self->held = value; /* released at the next call, when no slot holds a raw reference */
-  return encode_results(self, value, slots);
+  if (PyList_CheckExact(value)) Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it */
+  HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
+  Py_XDECREF(value);                                                 /* could run Python code */
+  if (kept == NULL) return -1;
+  int result = encode_results(self, value, slots);
+  host_ref_finalize(kept);
+  return result;
 }
 
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {

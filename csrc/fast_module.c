@@ -67,6 +67,18 @@ static void module_free(void *module) {
   Py_CLEAR(state->caller_type);
 }
 
+static PyObject *module_this_thread(PyObject *module, PyObject *unused) {
+  (void)module;
+  (void)unused;
+  return PyLong_FromUnsignedLongLong(this_thread());
+}
+
+static PyMethodDef module_methods[] = {
+    {"this_thread", module_this_thread, METH_NOARGS,
+     "this_thread($module, /)\n--\n\nThe running thread, as Store.interrupt knows it."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
     {0, NULL},
@@ -77,6 +89,7 @@ static PyModuleDef module = {
     .m_name = "pywasmrt._shim._fastcall",
     .m_doc = "Calls into and out of guests, over an engine table.",
     .m_size = sizeof(State),
+    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_free = module_free,

@@ -14,11 +14,18 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <time.h>
 #ifdef __linux__
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
+
+#ifdef __APPLE__ /* where conditions know the other clock only */
+#define WAITING_CLOCK CLOCK_REALTIME
+#else
+#define WAITING_CLOCK CLOCK_MONOTONIC
 #endif
 
 enum { TICK_NS = 5 * 1000 * 1000, TICKS_UNTIL_SLEEP = 20 };
@@ -36,15 +43,17 @@ static struct {
   Engine *engines;
 } ticker = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-int64_t monotonic_ns(void) {
+static int64_t clock_ns(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int64_t monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
 /* Waits for a change, or for a tick's time; the lock is held before and after. */
 static void wait_for_change(int64_t ns) {
-  int64_t until = monotonic_ns() + ns;
+  int64_t until = clock_ns(WAITING_CLOCK) + ns;
   struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
   pthread_cond_timedwait(&ticker.changed, &ticker.lock, &at);
 }
@@ -71,6 +80,9 @@ static void sleep_without_calls(void) {
 
 static void *tick(void *unused) {
   int idle = 0;
+#ifdef __linux__
+  pthread_setname_np(pthread_self(), "pywasmrt-ticker");
+#endif
   pthread_mutex_lock(&ticker.lock);
   while (!ticker.quit) {
     idle = __atomic_load_n(&ticker_calls, __ATOMIC_RELAXED) == 0 ? idle + 1 : 0;
@@ -106,11 +118,17 @@ static void start(void) {
   }
   pthread_condattr_t attributes;
   pthread_condattr_init(&attributes);
-  pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+#ifndef __APPLE__
+  pthread_condattr_setclock(&attributes, WAITING_CLOCK);
+#endif
   pthread_cond_init(&ticker.changed, &attributes);
   pthread_condattr_destroy(&attributes);
   ticker.quit = false;
+  sigset_t all, before; /* signals are the program's, which may block them later and wait for them */
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   ticker.started = pthread_create(&ticker.thread, NULL, tick, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void ticker_wake(void) {

@@ -26,6 +26,13 @@ enum { STACK_WORDS = 32 };
 /* References made by guests between two collections in the engine. */
 enum { REFS_PER_COLLECTION = 10000 };
 
+/* A variable of which each thread has its own. In one load, where a library that is opened at run time may ask for that. */
+#ifdef __GLIBC__
+#define PER_THREAD __attribute__((tls_model("initial-exec"))) _Thread_local
+#else
+#define PER_THREAD _Thread_local
+#endif
+
 /* The module's state: the types, and what C asks of Python (pywasmrt/_shim/bridge.py). */
 typedef struct State {
   PyTypeObject *engine_type;
@@ -57,13 +64,16 @@ typedef struct Engine {
 
 typedef struct Store Store;
 
-/* A Python object that the guests of a store hold. In `refs` while the engine has it, then in `garbage` until it is released:
- * releasing runs Python code, which must not happen inside the engine. */
+/* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
+ * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
+ * go while guest code runs, so that alone changes nothing that the garbage collector, on any thread, may be looking at. */
 typedef struct HostRef {
   struct HostRef *next;
-  struct HostRef **link; /* what points at this one */
-  Store *store;          /* borrowed: the store outlives its references */
-  PyObject *object;      /* owned */
+  struct HostRef **link;     /* what points at this one */
+  struct HostRef *next_dead; /* in `garbage` */
+  bool dead;
+  Store *store;     /* borrowed: the store outlives its references */
+  PyObject *object; /* owned */
 } HostRef;
 
 /* A Python callable that the guests of a store import. Owned by the store; `env` of the engine's host function. */
@@ -75,7 +85,6 @@ typedef struct HostCallable {
   PyObject *type;             /* owned: the FunctionType */
   PyTypeObject *caller_class; /* owned: what to hand over as first argument, or NULL */
   PyObject *context;          /* owned: what the adapter wants to find in a Caller */
-  PyObject *held;             /* owned: the last return value, where references are among the results, or NULL */
   size_t param_count;
   size_t result_count;
   bool has_refs;
@@ -92,8 +101,6 @@ struct Store {
   unsigned depth;        /* how many calls into the engine are on the owner's stack */
   bool closed;           /* to the user; the engine's store may outlive this for a while */
   unsigned views;        /* exported buffers of its memories */
-  uintptr_t stack_thread; /* the thread that `stack_floor` is of */
-  uintptr_t stack_floor; /* lowest stack address from which a call may start */
   size_t stack_needed;   /* bytes of stack that a call may use */
   unsigned ref_count;    /* references made since the last collection */
   HostCallable *callables;
@@ -101,7 +108,8 @@ struct Store {
   HostRef *garbage;
   PyObject *parked[3]; /* the exception that is unwinding the guest */
   /* Of the call chain that runs, see fast_gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
-  bool uninterruptible;    /* the engine was made without polls: the GIL is given away around every call */
+  bool eager;              /* the GIL is given away around every call, as guests do not poll, or wait for other threads */
+  bool interruptible;      /* guests poll */
   bool timed;              /* `timeout` or `block_deadline` is set */
   bool stopped;            /* interrupt() was called; atomic */
   unsigned polls;          /* since the call began */
@@ -174,8 +182,8 @@ typedef struct HostFrame {
   struct HostFrame *outer;
 } HostFrame;
 
-/* The innermost. The model is that of variables which are there from the start of the program, as another is a call to find. */
-extern _Thread_local HostFrame *host_frames __attribute__((tls_model("initial-exec")));
+/* The innermost. */
+extern PER_THREAD HostFrame *host_frames;
 
 /* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding it. An engine's frames cannot be
  * unwound so: the thread that has some sleeps instead, and is gone with the process. EXIT_GUARD(name) stands below such frames;
@@ -211,12 +219,16 @@ static inline uintptr_t this_thread(void) {
 #endif
 }
 
+/* Lowest address of the running thread's stack, 0 where the system does not tell; beyond every address until it is known.
+ * It is the thread's own, as another thread may later have the same place and name, and less stack. */
+extern PER_THREAD uintptr_t stack_bottom;
+
 /* Enters the store for a call into the engine: 0, or -1 with an exception set. Every entry is left again. */
 static inline int store_enter(Store *store) {
   uintptr_t thread = this_thread();
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   if (UNLIKELY(store->closed || (store->depth != 0 && store->owner != thread) ||
-               (store->depth == 0 && (store->stack_thread != thread || here < store->stack_floor)))) {
+               (store->depth == 0 && here - store->stack_needed < stack_bottom))) {
     if (store_enter_slowly(store, thread) < 0) return -1;
   }
   if (LIKELY(store->depth == 0)) {
@@ -241,7 +253,7 @@ static inline void store_leave(Store *store) {
 
 /* Around an engine operation that may run guest code: the GIL may be given away in between, and is held after. */
 static inline void guest_begin(Store *store) {
-  if (UNLIKELY(store->uninterruptible)) gil_release(store);
+  if (UNLIKELY(store->eager)) gil_release(store);
 }
 
 static inline void guest_end(Store *store) {

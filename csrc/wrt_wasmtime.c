@@ -366,13 +366,15 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
 
 /* Called in guest code at the first epoch check after a tick. */
 static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint64_t *delta, uint8_t *kind) {
-  (void)context;
   wrt_store *store = env;
+  /* Until this returns, a guest that the host calls from here finds no callback, and would trap at its own check. */
+  wt.wasmtime_context_set_epoch_deadline(context, UINT64_C(1) << 40);
   *delta = 1; /* until the next tick */
   *kind = 0;  /* and go straight on */
   if (store->poll == NULL || store->poll(store->poll_env) == WRT_OK) return NULL;
   store->host_failed = true;
-  return wt.wasmtime_error_new("host"); /* only unwinds: the host knows the reason */
+  wt.wasmtime_context_set_epoch_deadline(context, 1); /* for the next call */
+  return wt.wasmtime_error_new("host");               /* only unwinds: the host knows the reason */
 }
 
 static void store_poll(wrt_store *store, int (*poll)(void *env), void *env) {
@@ -506,7 +508,7 @@ static void function_from_slot(wrt_store *store, const wrt_slot *slot, wrt_exter
 static int ref_new(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure) {
   wasmtime_externref ref;
   if (!wt.wasmtime_externref_new(store->context, data, finalizer, &ref))
-    return fail(failure, WRT_LIMIT, "the store has no room for another reference");
+    return fail(failure, WRT_ERROR, "the store has no room for another reference to a Python object");
   memcpy(out, &ref, sizeof ref);
   return WRT_OK;
 }
@@ -632,7 +634,8 @@ static int call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, s
                 wrt_failure *failure) {
   wasm_trap_t *trap = NULL;
   wasmtime_error_t *error = wt.wasmtime_func_call_unchecked(store->context, &unwrap(function)->of.func,
-                                                            (wasmtime_val_raw *)slots, slot_count, &trap);
+                                                            (wasmtime_val_raw *)slots,
+                                                            slot_count * sizeof *slots / sizeof(wasmtime_val_raw), &trap);
   if (__builtin_expect(error == NULL && trap == NULL, 1)) return WRT_OK;
   return fail_guest(store, failure, WRT_ERROR, error, trap);
 }

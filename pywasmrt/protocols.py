@@ -83,6 +83,13 @@ class FunctionInstance(Protocol):
         `OverflowError` for a slot beyond its type's width, and otherwise what `__call__` raises.
         """
 
+    async def call_async(self, *args: Any) -> Any:
+        """Call as `__call__` does, on a worker thread of the running event loop, which stays responsive.
+
+        Cancelling the task stops the guest, where "interruption" is among the runtime's features; elsewhere the task
+        ends at once, and the guest's store is busy until the guest returns.
+        """
+
 
 @runtime_checkable
 class Memory(Protocol):

@@ -94,8 +94,11 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 ) from None
             return _demoted(number) if type is _F32 else number
     elif type is _V128:
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            data = bytes(value)
+        try:
+            data = memoryview(value).tobytes()  # type: ignore[arg-type]
+        except TypeError:
+            pass
+        else:
             if len(data) == 16:
                 return data
             raise TypeError(f"{where}: v128 takes 16 bytes, not {len(data)}")

@@ -113,7 +113,7 @@ class BaseModule(Closable):
         raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot serialise compiled modules", "serialize")
 
     def __repr__(self) -> str:
-        imports, exports, _ = self.interface()
+        imports, exports = self.imports, self.exports
         state = " closed" if self.closed else ""
         return f"<Module imports={len(imports)} exports={len(exports)} ({self.runtime.info.name}){state}>"
 

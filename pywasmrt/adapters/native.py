@@ -74,7 +74,11 @@ class Engine:
         out = ffi.new("wrt_engine **")
         self._do(ops.engine_new, settings, len(names), out)
         self.handle = out[0]
-        self.owner = _fastcall.Engine(int(ffi.cast("uintptr_t", ops)), int(ffi.cast("uintptr_t", out[0])))
+        try:
+            self.owner = _fastcall.Engine(int(ffi.cast("uintptr_t", ops)), int(ffi.cast("uintptr_t", out[0])))
+        except BaseException:
+            ops.engine_delete(out[0])
+            raise
 
     def validate(self, data: bytes) -> None:
         """Raise `ModuleCompileError` unless `data` is a valid module."""
@@ -262,7 +266,7 @@ class NativeStore(BaseStore):
         if isinstance(extern, (NativeGlobal, NativeTable)):
             extern._check()
         elif isinstance(extern, _fastcall.Memory):
-            len(extern)  # raises where it is closed or busy
+            return _HeldHandle(extern)
         elif isinstance(extern, Tag):
             return extern.handle  # type: ignore[no-any-return]
         return extern._handle  # type: ignore[no-any-return]
@@ -294,8 +298,22 @@ class NativeStore(BaseStore):
 
     def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> bytes:
         native = module.handle  # held here, so that closing the module meanwhile does not free it
+        if module.interface().shares:  # a guest that waits for another thread does not poll
+            self.fast.release_at_once()
         handle: bytes = self.fast.instantiate(int(ffi.cast("uintptr_t", native)), handles)
         return handle
+
+
+class _HeldHandle(bytes):
+    """The handle of a memory, which may be of another store: that is not freed for as long as this exists."""
+
+    view: memoryview
+
+    def __new__(cls, memory: Any) -> _HeldHandle:
+        view = memoryview(memory)  # raises where it is closed or busy
+        self = super().__new__(cls, memory._handle)
+        self.view = view
+        return self
 
 
 class _Extern:

@@ -240,6 +240,12 @@ class Function(Extern):
             return []
         return to_slots(type.results, (result,) if len(type.results) == 1 else result)
 
+    async def call_async(self, *args: Any) -> Any:
+        """Await the call, made on a worker thread; cancelling does not stop the guest."""
+        from asyncio import to_thread
+
+        return await to_thread(self, *args)
+
 
 def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
     feature = "simd" if type is _V128 else "function-references"
