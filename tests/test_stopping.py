@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
 from pywasmrt import (
@@ -18,37 +18,11 @@ from pywasmrt import (
     Interrupted,
     InvalidConfigurationError,
     Limits,
-    ModuleInstance,
     Runtime,
     RuntimeConfig,
     UnsupportedFeatureError,
 )
 from pywasmrt.testing import guests
-
-Needs = Callable[..., None]
-
-SOON = 0.03  # seconds: a deadline that a guest without an end meets
-LONG = 60.0  # one that no test meets
-
-
-def loops(runtime: Runtime, function: Callable[[], None] = lambda: None, **kwargs: Any) -> Any:
-    return runtime.instantiate(runtime.compile(guests.loops().encode()), {"env": {"f": function}}, **kwargs)
-
-
-@contextmanager
-def after(seconds: float, action: Callable[[], object]) -> Iterator[None]:
-    """Do `action` on another thread in that time, which the block is to spend in a guest."""
-    timer = threading.Timer(seconds, action)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.join()
-
-
-def works(instance: ModuleInstance) -> bool:
-    return instance.exports.count(1000) == 1000
-
 
 # Deadlines
 
