@@ -179,6 +179,8 @@ class Function(Extern):
         try:
             if self.life.ended_by is not None:
                 raise self.life.error("function")
+            if store.clock.set and store._depth == 1:
+                store.clock.start()
             try:
                 result = self.handle(store.handle, *args)
             except BaseException as error:
@@ -193,6 +195,8 @@ class Function(Extern):
                 del failure  # which would hold this frame, and this frame it
         finally:
             store._depth -= 1
+            if not store._depth:
+                store.clock.stop()
             lock.release()
             if store._life.ended_by is not None:
                 store._release()
@@ -235,6 +239,12 @@ class Function(Extern):
         if not type.results:
             return []
         return to_slots(type.results, (result,) if len(type.results) == 1 else result)
+
+    async def call_async(self, *args: Any) -> Any:
+        """Await the call, made on a worker thread; cancelling does not stop the guest."""
+        from asyncio import to_thread
+
+        return await to_thread(self, *args)
 
 
 def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
