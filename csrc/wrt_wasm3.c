@@ -6,8 +6,9 @@
  * its own, with one module in it; it counts the module. A store owns its instances, its host functions, and one stack, on which
  * all of its instances run: so a call from one instance into another is a jump.
  *
- * What may end a call before its time is a single word in the header of each memory, wrt_limit: the lowest address that the
- * native stack may reach, or all ones while an interrupt is wanted. Calls and loops compare with it (see wasm3_changes.py).
+ * Guests poll by two words in the header of each memory: where the engine's ticks are counted, and how many of them the memory
+ * has seen. Calls and turns of loops compare them, and calls the native stack too (see wasm3_changes.py). So a tick, from any
+ * thread, is an addition, and no thread looks into the stores of another.
  */
 #include "wrt.h"
 
@@ -44,6 +45,8 @@ enum {
 /* ---- our objects ---- */
 
 struct wrt_engine {
+  atomic_uint holders; /* whoever made it, and the stores */
+  size_t ticks;        /* read and written atomically */
   size_t stack_slots;
 };
 
@@ -92,12 +95,17 @@ typedef struct host_global {
 } host_global;
 
 struct wrt_store {
-  uint64_t *top;   /* where on the stack the next call begins */
+  uint64_t *top;   /* where on the stack the next call begins: at `bottom`, unless a host function runs */
+  uint64_t *bottom;
   uint64_t *limit; /* where a call must end */
   void *stack;     /* owned: the stack between two guards */
   size_t stack_size;
   size_t stack_slots;
-  uintptr_t floor; /* of the native stack, as the headers of the memories have it */
+  wrt_engine *engine; /* held */
+  uintptr_t floor;    /* of the native stack, as the headers of the memories have it */
+  int (*poll)(void *env);
+  void *poll_env;
+  const void *stopped; /* why a guest must end that polled or ran out of stack, until it has */
   bool host_failed;
   uint64_t memory_limit;
   uint64_t table_limit;
@@ -107,8 +115,6 @@ struct wrt_store {
   host_global *globals;
   wrt_extern lent[LENT_EXTERNS]; /* behind the slots that were handed out last */
   unsigned lent_count;
-  pthread_mutex_t interrupting; /* guards the next, the list of instances and the limits in their headers */
-  bool interrupted;
 };
 
 struct wrt_caller {
@@ -129,7 +135,6 @@ static inline instance *instance_of(const M3MemoryHeader *header) { return heade
 /* ---- failures ---- */
 
 static const char host_unwound[] = "the host unwound the guest";
-static const char interrupted[] = "interrupted";
 
 static char *copy_text(const char *text) {
   size_t size = strlen(text) + 1;
@@ -156,7 +161,6 @@ static int fail_trap(wrt_failure *failure, wrt_trap trap) {
       [WRT_TRAP_INTEGER_DIVISION_BY_ZERO] = "integer divide by zero",
       [WRT_TRAP_BAD_CONVERSION_TO_INTEGER] = "invalid conversion to integer",
       [WRT_TRAP_UNREACHABLE] = "wasm `unreachable` instruction executed",
-      [WRT_TRAP_INTERRUPT] = "interrupt",
       [WRT_TRAP_NULL_REFERENCE] = "null reference",
       [WRT_TRAP_OTHER] = "the guest trapped",
   };
@@ -184,7 +188,6 @@ static int fail_guest(wrt_store *store, wrt_failure *failure, const void *reason
       {m3Err_trapNullReference, WRT_TRAP_NULL_REFERENCE},
       {m3Err_trapNullFunctionRef, WRT_TRAP_NULL_REFERENCE},
 #endif
-      {interrupted, WRT_TRAP_INTERRUPT},
   };
   if (reason == host_unwound && store->host_failed) {
     store->host_failed = false;
@@ -209,7 +212,7 @@ static void type_clear(wrt_extern_type *type) {
   type->types = NULL;
 }
 
-/* ---- the native stack, and interrupts ---- */
+/* ---- the native stack, and polling ---- */
 
 /* The lowest address of this thread's stack that guests and the compiler may reach. */
 static uintptr_t find_floor(void) {
@@ -229,33 +232,36 @@ const uint8_t *wrt_wasm3_skip(const uint8_t *at, const uint8_t *end) { return pa
 
 int wrt_wasm3_no_stack(void) { return (uintptr_t)__builtin_frame_address(0) < thread_floor(); }
 
-static void put_limits(wrt_store *store) {
-  uintptr_t limit = store->interrupted ? UINTPTR_MAX : store->floor;
-  for (instance *each = store->instances; each != NULL; each = each->next)
-    __atomic_store_n(&wasm3_header(&each->guest)->wrt_limit, limit, __ATOMIC_RELAXED);
-}
-
 static __attribute__((noinline)) void set_floor(wrt_store *store, uintptr_t floor) {
-  pthread_mutex_lock(&store->interrupting);
   store->floor = floor;
-  put_limits(store);
-  pthread_mutex_unlock(&store->interrupting);
+  for (instance *each = store->instances; each != NULL; each = each->next) wasm3_header(&each->guest)->wrt_floor = floor;
 }
 
-static void set_interrupted(wrt_store *store, bool wanted) {
-  pthread_mutex_lock(&store->interrupting);
-  store->interrupted = wanted;
-  put_limits(store);
-  pthread_mutex_unlock(&store->interrupting);
+static inline size_t ticks_of(const wrt_engine *engine) { return __atomic_load_n(&engine->ticks, __ATOMIC_RELAXED); }
+
+static void store_poll(wrt_store *store, int (*poll)(void *env), void *env) {
+  store->poll = poll;
+  store->poll_env = env;
 }
 
-static void interrupt(wrt_store *store) { set_interrupted(store, true); }
+static void engine_tick(wrt_engine *engine) { __atomic_fetch_add(&engine->ticks, 1, __ATOMIC_RELAXED); }
+
+/* The engine ticked since this memory's guest looked last: whether it may go on. */
+int wrt_wasm3_poll(M3MemoryHeader *header) {
+  wrt_store *store = instance_of(header)->store;
+  header->wrt_seen = ticks_of(store->engine);
+  if (store->poll == NULL || store->poll(store->poll_env) == WRT_OK) return true;
+  store->host_failed = true;
+  store->stopped = host_unwound;
+  return false;
+}
 
 /* A call or a loop found that it must not go on: why. */
 const void *wrt_wasm3_stop(M3MemoryHeader *header) {
-  if (__atomic_load_n(&header->wrt_limit, __ATOMIC_RELAXED) != UINTPTR_MAX) return m3Err_trapStackOverflow;
-  set_interrupted(instance_of(header)->store, false);
-  return interrupted;
+  wrt_store *store = instance_of(header)->store;
+  const void *reason = store->stopped;
+  store->stopped = NULL;
+  return reason == NULL ? m3Err_trapStackOverflow : reason;
 }
 
 /* ---- host functions ---- */
@@ -314,12 +320,16 @@ static int engine_new(const wrt_option *options, size_t count, wrt_engine **out,
   }
   wrt_engine *engine = malloc(sizeof *engine);
   if (engine == NULL) return fail_memory(failure);
+  atomic_init(&engine->holders, 1);
+  engine->ticks = 0;
   engine->stack_slots = (size_t)stack / sizeof(m3slot_t);
   *out = engine;
   return WRT_OK;
 }
 
-static void engine_delete(wrt_engine *engine) { free(engine); }
+static void engine_delete(wrt_engine *engine) {
+  if (atomic_fetch_sub(&engine->holders, 1) == 1) free(engine);
+}
 
 /* Reads the sections only: wasm3 does not validate. */
 static int validate(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_failure *failure) {
@@ -445,9 +455,10 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
     free(store);
     return fail_memory(failure);
   }
-  pthread_mutex_init(&store->interrupting, NULL);
+  atomic_fetch_add(&engine->holders, 1);
+  store->engine = engine;
   store->stack_slots = engine->stack_slots;
-  store->top = (uint64_t *)(void *)(base + STACK_OFFSET);
+  store->bottom = store->top = (uint64_t *)(void *)(base + STACK_OFFSET);
   store->limit = store->top + engine->stack_slots * sizeof(m3slot_t) / sizeof *store->top;
   store->floor = thread_floor();
   store->memory_limit = limit_of(memory_bytes);
@@ -476,7 +487,7 @@ static void store_delete(wrt_store *store) {
     free(each);
   }
   munmap(store->stack, store->stack_size);
-  pthread_mutex_destroy(&store->interrupting);
+  engine_delete(store->engine);
   free(store);
 }
 
@@ -613,6 +624,8 @@ static int call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, s
   if (__builtin_expect(store->floor != floor, 0)) set_floor(store, floor);
   if (__builtin_expect(args + params > store->limit, 0)) return fail_trap(failure, WRT_TRAP_STACK_OVERFLOW);
   for (size_t i = 0; i < params; i++) args[i] = slots[i].u64;
+  /* A call from within a host function leaves a tick to be seen by the calls around it. */
+  if (sp == store->bottom) wasm3_header(&owner_of(function)->guest)->wrt_seen = ticks_of(store->engine);
   const void *reason = wasm3_run(&owner_of(function)->guest, callee, sp);
   if (__builtin_expect(reason != NULL, 0)) return fail_guest(store, failure, reason);
   for (size_t i = 0; i < results; i++)
@@ -700,11 +713,12 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   self->store = store;
   wasm3_attach(&self->guest, (uint8_t *)store->stack + STACK_GUARD + STACK_OFFSET, store->stack_slots);
   store->instances_left--;
-  pthread_mutex_lock(&store->interrupting);
+  M3MemoryHeader *header = wasm3_header(&self->guest);
+  header->wrt_floor = store->floor;
+  header->wrt_ticks = &store->engine->ticks;
+  header->wrt_seen = ticks_of(store->engine);
   self->next = store->instances;
   store->instances = self;
-  put_limits(store);
-  pthread_mutex_unlock(&store->interrupting);
   if (module->scan.has_start) {
     wrt_extern start = pack(GUEST_FUNCTION, self, (uintptr_t)wasm3_function(&self->guest, module->scan.start));
     result = call(store, &start, NULL, 0, failure);
@@ -909,6 +923,18 @@ static void *ref_data(wrt_store *store, const wrt_slot *slot) {
 
 static void collect(wrt_store *store) { (void)store; }
 
+/* ---- fuel: wasm3 counts none ---- */
+
+static int fuel_set(wrt_store *store, uint64_t fuel, wrt_failure *failure) {
+  (void)store, (void)fuel;
+  return not_supported(failure, "fuel: wasm3 does not count what a guest uses");
+}
+
+static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
+  (void)store, (void)fuel;
+  return not_supported(failure, "fuel: wasm3 does not count what a guest uses");
+}
+
 /* ---- the table ---- */
 
 static const wrt_engine_ops ops = {
@@ -952,7 +978,10 @@ static const wrt_engine_ops ops = {
     .failure_clear = failure_clear,
     .bytes_clear = bytes_clear,
     .type_clear = type_clear,
-    .interrupt = interrupt,
+    .store_poll = store_poll,
+    .engine_tick = engine_tick,
+    .fuel_set = fuel_set,
+    .fuel_get = fuel_get,
 };
 
 const wrt_engine_ops *wrt_wasm3_ops(void) { return &ops; }

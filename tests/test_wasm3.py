@@ -200,37 +200,3 @@ def test_damaged_modules_do_not_crash_it(wasm3: Runtime) -> None:
                 with contextlib.suppress(pywasmrt.WasmError, TypeError, OverflowError):
                     function(*(1 for _ in function.type.params))
         instance.close()
-
-
-def test_an_interrupt_ends_a_loop() -> None:
-    """Through the engine table itself, as nothing above it interrupts yet."""
-    from pywasmrt._shim._wrt import ffi, lib
-
-    ops = lib.wrt_wasm3_ops()
-    guest = Module()
-    guest.function(NONE, [("loop", NONE), ("br", 0), ("end",)], export="spin")
-    guest.function(NONE, [], export="nothing")
-    data = guest.encode()
-    engine, module, store = ffi.new("wrt_engine **"), ffi.new("wrt_module **"), ffi.new("wrt_store **")
-    instance, function, failure = ffi.new("wrt_instance *"), ffi.new("wrt_extern *"), ffi.new("wrt_failure *")
-    assert ops.engine_new(ffi.NULL, 0, engine, failure) == lib.WRT_OK
-    assert ops.compile(engine[0], data, len(data), module, failure) == lib.WRT_OK
-    assert ops.store_new(engine[0], -1, -1, -1, store, failure) == lib.WRT_OK
-    assert ops.instantiate(store[0], module[0], ffi.NULL, 0, instance, failure) == lib.WRT_OK
-
-    def call(name: bytes) -> int:
-        assert ops.instance_export(store[0], instance, name, len(name), function)
-        result: int = ops.call(store[0], function, ffi.NULL, 0, failure)
-        return result
-
-    for _ in range(3):
-        timer = threading.Timer(0.02, lambda: ops.interrupt(store[0]))  # cffi lets other threads run during the call
-        timer.start()
-        assert call(b"spin") == lib.WRT_TRAP
-        assert failure.trap == lib.WRT_TRAP_INTERRUPT
-        ops.failure_clear(failure)
-        timer.join()
-        assert call(b"nothing") == lib.WRT_OK
-    ops.store_delete(store[0])
-    ops.module_delete(module[0])
-    ops.engine_delete(engine[0])

@@ -43,24 +43,27 @@ SUBSTITUTIONS = (
     Substitution(
         "m3_core.h",
         r"(    size_t +length;\n)\}\nM3MemoryHeader;",
-        r"\1    uintptr_t       wrt_limit;\n}\nM3MemoryHeader;\n\n"
-        # The lowest address that the native stack may reach; all ones while an interrupt is wanted.
-        "#define wrt_wasm3_goes_on(MEM) \\\n"
-        "    __builtin_expect ((uintptr_t) __builtin_frame_address (0) >= "
-        "__atomic_load_n (& (MEM)->wrt_limit, __ATOMIC_RELAXED), 1)\n"
-        "#define wrt_wasm3_interrupted(MEM) \\\n"
-        "    __builtin_expect (__atomic_load_n (& (MEM)->wrt_limit, __ATOMIC_RELAXED) == UINTPTR_MAX, 0)\n"
+        r"\1"
+        "    uintptr_t       wrt_floor;\n"
+        "    const size_t *  wrt_ticks;\n"
+        "    size_t          wrt_seen;\n"
+        "}\nM3MemoryHeader;\n\n"
+        "int wrt_wasm3_poll (M3MemoryHeader * i_memory);\n"
         "const void * wrt_wasm3_stop (M3MemoryHeader * i_memory);\n"
         "void * wrt_wasm3_memory (struct M3Runtime * i_runtime, size_t i_size);\n"
         "int wrt_wasm3_no_stack (void);\n"
-        "const uint8_t * wrt_wasm3_skip (const uint8_t * i_at, const uint8_t * i_end);\n",
-        "the word that loops and calls compare the native stack with, and what they call",
+        "const uint8_t * wrt_wasm3_skip (const uint8_t * i_at, const uint8_t * i_end);\n"
+        "#define wrt_wasm3_not_ticked(MEM) (__builtin_expect "
+        "(__atomic_load_n ((MEM)->wrt_ticks, __ATOMIC_RELAXED) == (MEM)->wrt_seen, 1) || wrt_wasm3_poll (MEM))\n"
+        "#define wrt_wasm3_goes_on(MEM) (__builtin_expect "
+        "((uintptr_t) __builtin_frame_address (0) >= (MEM)->wrt_floor, 1) && wrt_wasm3_not_ticked (MEM))\n",
+        "the lowest address that the native stack may reach, and the ticks by which guests poll their host",
     ),
     Substitution(
         "m3_exec.h",
         r"if \(((?:M3_)?LIKELY) \(\(void \*\) \(_sp \+ function->maxStackSlots\) < _mem->maxStack\)\)",
         r"if (\1 ((void *) (_sp + function->maxStackSlots) < _mem->maxStack and wrt_wasm3_goes_on (_mem)))",
-        "a call that has no native stack left, or that is to be interrupted, ends",
+        "a call polls, and ends where no native stack is left",
     ),
     Substitution(
         "m3_exec.h",
@@ -78,9 +81,9 @@ SUBSTITUTIONS = (
     Substitution(
         "m3_exec.h",
         r"\n    \}\n    while \(r == _pc\);",
-        "\n    }\n    while (r == _pc and not wrt_wasm3_interrupted (_mem));"
+        "\n    }\n    while (r == _pc and wrt_wasm3_not_ticked (_mem));"
         "\n\n    if (r == _pc) newTrap (wrt_wasm3_stop (_mem));",
-        "every turn of a loop can be interrupted",
+        "every turn of a loop polls",
     ),
     Substitution(
         "m3_env.c",

@@ -36,7 +36,7 @@ def describe() -> RuntimeInfo:
         return RuntimeInfo(NAME, False, reason=reason)
     version, proposals = _built()
     wat = library.wasmtime_library_reason() is None
-    return RuntimeInfo(NAME, True, version, proposals | _api_features(wat))
+    return RuntimeInfo(NAME, True, version, proposals | _api_features(wat, True))
 
 
 def create(config: RuntimeConfig) -> Any:
@@ -60,7 +60,7 @@ def create(config: RuntimeConfig) -> Any:
 
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
     validator = None if reason is not None else _validator(proposals)
-    info = replace(info, features=proposals | _api_features(validator is not None))
+    info = replace(info, features=proposals | _api_features(validator is not None, config.interruptible))
     return Wasm3Runtime(engine, info, f"max_wasm_stack={stack}", validator, trust)
 
 
@@ -73,11 +73,13 @@ def _built() -> tuple[str, frozenset[str]]:
     return version, frozenset(ffi.string(lib.wrt_wasm3_proposals()).decode().split(","))
 
 
-def _api_features(wat: bool) -> frozenset[str]:
+def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     """What the library can do with wasm3, of which the newer one links immutable globals."""
     _, proposals = _built()
-    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "host-memory", "host-table"}
+    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "fuel", "host-memory", "host-table"}
     lacking |= {"import-memory", "import-table", "import-mutable-global"}
+    if not interruptible:
+        lacking |= {"interruption", "deadline"}
     if "bulk-memory" not in proposals:
         lacking.add("import-global")
     if not wat:
