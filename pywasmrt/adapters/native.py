@@ -33,6 +33,7 @@ from ..types import (
 )
 from ..values import checked_delta, shown, to_wasm
 from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
+from .forking import forks
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -133,16 +134,32 @@ class Engine:
 class NativeRuntime(BaseRuntime):
     """A runtime over one engine. `settings` names everything that compiled code depends on."""
 
-    def __init__(self, engine: Engine, info: RuntimeInfo, settings: str) -> None:
+    def __init__(
+        self, engine: Engine, info: RuntimeInfo, settings: str, make_compiler: Callable[[], Engine] | None = None
+    ) -> None:
+        """`make_compiler`, where the engine cannot compile any more after a fork: makes one of the same settings that
+        can, and whose blobs it loads.
+        """
         self.engine = engine
         self._settings = settings
+        self._make_compiler = make_compiler
+        self._compiler = engine
+        self._compiler_forks = forks()
         super().__init__(info)
 
+    def _compiling(self) -> Engine:
+        if self._compiler_forks != forks() and self._make_compiler is not None:
+            self._compiler = self._make_compiler()
+            self._compiler_forks = forks()
+        return self._compiler
+
     def _validate(self, data: bytes) -> None:
-        self.engine.validate(data)
+        self._compiling().validate(data)
 
     def _compile(self, data: bytes) -> Any:
-        return self.engine.compile(data)
+        compiler = self._compiling()
+        module = compiler.compile(data)
+        return module if compiler is self.engine else self.engine.deserialize(compiler.serialize(module))
 
     def _text_to_binary(self, text: str) -> bytes:
         return self.engine.text_to_binary(text)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
 from typing import Any
 
 from .. import _shim
@@ -23,6 +22,7 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
+from .forking import environment, forks
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
 
 __all__ = ["NAME", "create", "describe"]
@@ -61,13 +61,19 @@ def create(config: RuntimeConfig) -> Any:
     problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
-    with _backtrace_details():
-        engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
+
+    def make_engine(alone: bool) -> Engine:
+        with _backtrace_details():
+            options = {**settings, "parallel_compilation": 0} if alone else settings
+            return Engine(lib.wrt_wasmtime_ops(), options, stack + _STACK_MARGIN, _explain)
+
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
-    return NativeRuntime(engine, replace(info, features=proposals | API_FEATURES), identity)
-
-
-_environment = Lock()
+    return NativeRuntime(
+        make_engine(forks() > 0),
+        replace(info, features=proposals | API_FEATURES),
+        identity,
+        lambda: make_engine(True),
+    )
 
 
 @contextmanager
@@ -75,7 +81,7 @@ def _backtrace_details() -> Iterator[None]:
     """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment
     variable."""
     name = "WASMTIME_BACKTRACE_DETAILS"
-    with _environment:
+    with environment():
         if name in os.environ:  # the user's own choice
             yield
             return
