@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from pywasmrt import (
     MemoryType,
     ModuleInstantiateError,
     Runtime,
+    Trap,
     ValueType,
     WasmError,
 )
@@ -161,6 +164,35 @@ def test_a_shared_memory_is_held_while_it_is_linked(runtime: Runtime, needs: Nee
         gc.callbacks.remove(close)
     assert theirs.closed == bool(closed_in)
     assert instance.exports.load() == 42
+
+
+# --- traps -----------------------------------------------------------------------------------------------------------
+
+
+def trap_of(runtime: Runtime) -> Trap:
+    with runtime.instantiate(runtime.compile(guests.traps().encode())) as instance:
+        exports: Any = instance.exports
+        with pytest.raises(Trap) as raised:
+            exports.unreachable()
+        return raised.value
+
+
+def test_a_trap_tells_its_frames_when_its_engine_is_gone(runtime: Runtime) -> None:
+    with pywasmrt.new_runtime(runtime.info.name) as gone:
+        trap = trap_of(gone)
+    again = trap_of(runtime)
+    assert trap.frames == again.frames
+    assert len(trap.frames) == 1
+    assert trap.frames is trap.frames
+    assert str(trap) == str(again)
+
+
+def test_a_trap_travels_to_another_process(runtime: Runtime) -> None:
+    trap = trap_of(runtime)
+    trap.note = "kept"  # type: ignore[attr-defined]
+    for copied in (pickle.loads(pickle.dumps(trap)), copy.copy(trap)):
+        assert (copied.code, copied.frames, str(copied)) == (trap.code, trap.frames, str(trap))
+        assert copied.note == "kept"
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

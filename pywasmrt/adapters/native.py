@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from .._shim import _fastcall
@@ -41,19 +42,30 @@ _KINDS = tuple(ExternKind)
 _TRAPS = tuple(TrapCode)
 _UNKNOWN_OFFSET = (1 << 64) - 1
 
-ExplainTrap = Callable[[str, "list[Frame]"], "tuple[str, list[Frame]]"]
+Explain = Callable[[str], str]
+CompleteFrames = Callable[[str, "list[Frame]"], "list[Frame]"]
+RawFrame = tuple[int, int, int, "str | None", "str | None"]
 
 
 class Engine:
     """One engine: its table, its settings, and the words for its failures.
 
-    `explain` brings the engine's own text of a failure to the essential, and may complete the frames from it.
+    `explain` brings the engine's own text of a failure to the essential, and `complete` adds to a trap's frames what
+    that text tells of them.
     """
 
-    def __init__(self, ops: Any, options: Mapping[str, int], stack_needed: int, explain: ExplainTrap) -> None:
+    def __init__(
+        self,
+        ops: Any,
+        options: Mapping[str, int],
+        stack_needed: int,
+        explain: Explain,
+        complete: CompleteFrames | None = None,
+    ) -> None:
         self.ops = ops
         self.stack_needed = stack_needed
         self._explain = explain
+        self._complete = complete
         names = [ffi.new("char[]", name.encode()) for name in options]
         settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values(), strict=True)])
         out = ffi.new("wrt_engine **")
@@ -105,23 +117,12 @@ class Engine:
         self.ops.bytes_clear(out)
         return data
 
-    def fail(
-        self, result: int, trap: int, message: str | None, frames: list[tuple[int, int, int, str | None, str | None]]
-    ) -> NoReturn:
+    def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame]) -> NoReturn:
         """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h."""
-        found = [
-            Frame(
-                index,
-                name,
-                module,
-                None if func_offset == _UNKNOWN_OFFSET else func_offset,
-                None if module_offset == _UNKNOWN_OFFSET else module_offset,
-            )
-            for index, func_offset, module_offset, name, module in frames
-        ]
-        text, found = self._explain(message or "the engine gave no reason", found)
+        message = message or "the engine gave no reason"
+        text = self._explain(message)
         if result == lib.WRT_TRAP:
-            raise Trap(text, _TRAPS[trap], found)
+            raise Trap(text, _TRAPS[trap], partial(_frames, message, frames, self._complete))
         if result == lib.WRT_INVALID:
             raise ModuleCompileError(text)
         if result in (lib.WRT_LINK, lib.WRT_LIMIT):
@@ -129,6 +130,20 @@ class Engine:
         if result == lib.WRT_UNSUPPORTED:
             raise UnsupportedFeatureError(text)
         raise WasmError(text)
+
+
+def _frames(message: str, frames: list[RawFrame], complete: CompleteFrames | None) -> list[Frame]:
+    found = [
+        Frame(
+            index,
+            name,
+            module,
+            None if func_offset == _UNKNOWN_OFFSET else func_offset,
+            None if module_offset == _UNKNOWN_OFFSET else module_offset,
+        )
+        for index, func_offset, module_offset, name, module in frames
+    ]
+    return found if complete is None else complete(message, found)
 
 
 class NativeRuntime(BaseRuntime):

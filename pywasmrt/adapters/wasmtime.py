@@ -12,7 +12,7 @@ from typing import Any
 from .. import _shim
 from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
-from ..types import Frame, RuntimeConfig, RuntimeInfo
+from ..types import RuntimeConfig, RuntimeInfo
 from ..values import shown
 from .features import (
     API_FEATURES,
@@ -65,7 +65,7 @@ def create(config: RuntimeConfig) -> Any:
     def make_engine(alone: bool) -> Engine:
         with _backtrace_details():
             options = {**settings, "parallel_compilation": 0} if alone else settings
-            return Engine(lib.wrt_wasmtime_ops(), options, stack + _STACK_MARGIN, _explain)
+            return Engine(lib.wrt_wasmtime_ops(), options, stack + _STACK_MARGIN, _explain, frame_lines)
 
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     return NativeRuntime(
@@ -122,7 +122,7 @@ def _is_exactly(value: object, kind: type) -> bool:
     return value.__class__ is kind  # a bool is no int here
 
 
-def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:
+def _explain(message: str) -> str:
     if message.startswith("error while executing"):
-        return trap_text(message), frame_lines(message, frames)
-    return compile_error_text(message.removeprefix("wasm trap: ")), frames
+        return trap_text(message)
+    return compile_error_text(message.removeprefix("wasm trap: "))
