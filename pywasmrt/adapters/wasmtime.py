@@ -7,13 +7,12 @@ import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
 from typing import Any
 
 from .. import _shim
 from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
-from ..types import Frame, RuntimeConfig, RuntimeInfo
+from ..types import RuntimeConfig, RuntimeInfo
 from ..values import shown
 from .features import (
     API_FEATURES,
@@ -23,6 +22,7 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
+from .forking import environment, forks
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
 
 __all__ = ["NAME", "create", "describe"]
@@ -67,14 +67,17 @@ def create(config: RuntimeConfig) -> Any:
     problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
-    with _backtrace_details():
-        engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
+
+    def make_engine(alone: bool) -> Engine:
+        with _backtrace_details():
+            options = {**settings, "parallel_compilation": 0} if alone else settings
+            return Engine(lib.wrt_wasmtime_ops(), options, stack + _STACK_MARGIN, _explain, frame_lines)
+
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
-    return NativeRuntime(engine, replace(info, features=features), identity)
-
-
-_environment = Lock()
+    return NativeRuntime(
+        make_engine(forks() > 0), replace(info, features=features), identity, lambda: make_engine(True)
+    )
 
 
 @contextmanager
@@ -82,7 +85,7 @@ def _backtrace_details() -> Iterator[None]:
     """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment
     variable."""
     name = "WASMTIME_BACKTRACE_DETAILS"
-    with _environment:
+    with environment():
         if name in os.environ:  # the user's own choice
             yield
             return
@@ -124,7 +127,7 @@ def _is_exactly(value: object, kind: type) -> bool:
     return value.__class__ is kind  # a bool is no int here
 
 
-def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:
+def _explain(message: str) -> str:
     if message.startswith("error while executing"):
-        return trap_text(message), frame_lines(message, frames)
-    return compile_error_text(message.removeprefix("wasm trap: ")), frames
+        return trap_text(message)
+    return compile_error_text(message.removeprefix("wasm trap: "))
