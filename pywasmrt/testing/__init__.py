@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .agreement import DifferentialReport, Disagreement, common_features, differential
     from .comparing import as_guest_sees, same_value, same_values
     from .differences import KNOWN_DIFFERENCES, Difference
+    from .host_checking import HostFunctionFailure, check_host_function
     from .parts import Instruction, Module, const
     from .text import to_binary
 
@@ -31,9 +32,11 @@ __all__ = [
     "Difference",
     "DifferentialReport",
     "Disagreement",
+    "HostFunctionFailure",
     "Instruction",
     "Module",
     "as_guest_sees",
+    "check_host_function",
     "common_features",
     "const",
     "differential",
@@ -47,6 +50,7 @@ _HOMES = {
     "comparing": ("as_guest_sees", "same_value", "same_values"),
     "differences": ("KNOWN_DIFFERENCES", "Difference"),
     "agreement": ("DifferentialReport", "Disagreement", "common_features", "differential"),
+    "host_checking": ("HostFunctionFailure", "check_host_function"),
     "parts": ("Instruction", "Module", "const"),
     "text": ("to_binary",),
 }

@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise ImportError(f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})") from error
 
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 
 __all__ = ["run_property"]
@@ -29,6 +29,7 @@ def run_property(example: Callable[[Callable[[Any], Any]], None], settings: Any 
             deadline=None,
             database=None,
             report_multiple_bugs=False,
+            phases=[phase for phase in Phase if phase is not Phase.explain],  # which takes long, and names our lines
             suppress_health_check=list(HealthCheck),
         )
 
