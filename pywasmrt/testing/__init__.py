@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import guests
     from .agreement import DifferentialReport, Disagreement, common_features, differential
     from .comparing import as_guest_sees, same_value, same_values
+    from .conformance import ConformanceError, Report, check_runtime
     from .differences import KNOWN_DIFFERENCES, Difference
     from .host_checking import HostFunctionFailure, check_host_function
     from .parts import Instruction, Module, const
@@ -29,14 +30,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KNOWN_DIFFERENCES",
+    "ConformanceError",
     "Difference",
     "DifferentialReport",
     "Disagreement",
     "HostFunctionFailure",
     "Instruction",
     "Module",
+    "Report",
     "as_guest_sees",
     "check_host_function",
+    "check_runtime",
     "common_features",
     "const",
     "differential",
@@ -48,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "comparing": ("as_guest_sees", "same_value", "same_values"),
+    "conformance": ("ConformanceError", "Report", "check_runtime"),
     "differences": ("KNOWN_DIFFERENCES", "Difference"),
     "agreement": ("DifferentialReport", "Disagreement", "common_features", "differential"),
     "host_checking": ("HostFunctionFailure", "check_host_function"),

@@ -8,7 +8,8 @@ from typing import Any
 try:
     import hypothesis
 except ImportError as error:
-    raise ImportError(f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})") from error
+    missing = f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})"
+    raise ImportError(missing, name="hypothesis") from error
 
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st

@@ -17,7 +17,7 @@ from .observing import as_tuple
 from .parts import Module
 from .reproducing import expression, host_script
 
-__all__ = ["HostFunctionFailure", "check_host_function"]
+__all__ = ["HostChecker", "HostFunctionFailure", "check_host_function"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Type = Union[ValueType, LooseType]
@@ -137,7 +137,7 @@ def _check(
     if type is not None:
         described = HostFunction(name, func, type.params, type.results, described.pass_caller)
     with opened(runtimes) as found:
-        checker = _Checker(described, raises if isinstance(raises, tuple) else (raises,), found, arguments)
+        checker = HostChecker(described, raises if isinstance(raises, tuple) else (raises,), found, arguments)
         run_property(checker.example, settings)
 
 
@@ -175,7 +175,9 @@ class _Guest:
         self.instance: ModuleInstance = runtime.instantiate(compiled, {"env": {"f": offered}})
 
 
-class _Checker:
+class HostChecker:
+    """Checks one host function on some runtimes, an example at a time; see `check_host_function`."""
+
     def __init__(
         self,
         function: HostFunction,

@@ -16,7 +16,8 @@ try:
     from hypothesis import strategies as st
     from hypothesis.strategies import SearchStrategy
 except ImportError as error:
-    raise ImportError(f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})") from error
+    missing = f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})"
+    raise ImportError(missing, name="hypothesis") from error
 
 from ..types import FunctionType, ValueType
 from .edges import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
