@@ -20,8 +20,7 @@ from .words import (
     BINARY,
     COMPARE,
     CONVERT,
-    FLOAT_EDGES,
-    INTEGER_EDGES,
+    EDGES,
     LOADS,
     STORES,
     TRAPPING_CONVERSIONS,
@@ -197,19 +196,20 @@ class _Writer:
         return ways[tape.below(len(ways))](type, depth - 1)
 
     def _leaf(self, type: ValueType) -> Code:
-        which = self.tape.below(4)
-        if which < 2:
-            return [self._constant(type)]
-        if which == 3 and self.tape.below(2):
+        which = self.tape.below(8)
+        if which == 7:
             return [("global.get", self._global(type))]
-        return [("local.get", self._local(type))]
+        here = [n for n, each in enumerate(self.locals) if each is type]
+        if which > 2 and here:
+            return [("local.get", here[self.tape.below(len(here))])]
+        return [self._constant(type)]
 
     def _constant(self, type: ValueType) -> Instruction:
         tape = self.tape
         if type is _V128:
             return ("v128.const", tape.bits(128).to_bytes(16, "little"))
         width = 32 if type in (_I32, _F32) else 64
-        edges = INTEGER_EDGES if type in (_I32, _I64) else FLOAT_EDGES[type]
+        edges = EDGES[type]
         which = tape.below(len(edges) + 4)
         bits = edges[which] if which < len(edges) else tape.bits(width)
         if type in (_I32, _I64) and bits >> (width - 1):

@@ -11,8 +11,7 @@ __all__ = [
     "BINARY",
     "COMPARE",
     "CONVERT",
-    "FLOAT_EDGES",
-    "INTEGER_EDGES",
+    "EDGES",
     "LOADS",
     "STORES",
     "TRAPPING_CONVERSIONS",
@@ -126,10 +125,11 @@ STORES: dict[ValueType, list[Word]] = {
     _V128: _words(_V128, "store", _V128, "simd"),
 }
 
-INTEGER_EDGES = (0, 1, 2, 3, 7, 8, 31, 32, 63, 64, 127, 128, 255, 256, 65535, 65536, 0x7FFF_FFFF, 0x8000_0000)
-"""Integers at the edges, as unsigned bits."""
+_INTEGER_EDGES = (0, 1, 2, 3, 7, 8, 31, 32, 63, 64, 127, 128, 255, 256, 65535, 65536, 0x7FFF_FFFF, 0x8000_0000)
 
-FLOAT_EDGES: dict[ValueType, tuple[int, ...]] = {
+EDGES: dict[ValueType, tuple[int, ...]] = {
+    _I32: (*_INTEGER_EDGES, 0xFFFF_FFFF),
+    _I64: (*_INTEGER_EDGES, 0xFFFF_FFFF, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1),
     _F32: (
         0x0000_0000,
         0x3F80_0000,
@@ -158,4 +158,5 @@ FLOAT_EDGES: dict[ValueType, tuple[int, ...]] = {
         0x7FF8_0000_0000_0000,
     ),
 }
-"""Floats at the edges, as bits: zeros, ones, powers at integer limits, the largest, the smallest, infinities, a NaN."""
+"""Numbers at the edges, as bits. Of floats: zeros, ones, powers at integer limits, the largest and the smallest,
+infinities, a NaN."""

@@ -29,7 +29,8 @@ _PARTS: tuple[Part, ...] = (
     properties.PART,
 )
 PARTS: tuple[str, ...] = tuple(part.name for part in _PARTS)
-"""The names of the parts, in the order in which they run. `properties` needs Hypothesis and is skipped without it."""
+"""The names of the parts, in the order in which they run. `properties` needs Hypothesis, and is skipped without it and
+where something failed before."""
 
 
 def check_runtime(factory: RuntimeFactory, *, parts: Iterable[str] | None = None) -> Report:
@@ -51,6 +52,9 @@ def check_runtime(factory: RuntimeFactory, *, parts: Iterable[str] | None = None
         report = Report(runtime.info.name)
     for part in chosen:
         for check in part.checks:
+            if part is properties.PART and report.failed:
+                report.results.append(Result(part.name, check.name, "skipped", "plainer checks failed"))
+                continue
             subject = Subject(make)
             try:
                 report.results.append(_result(part, check, subject))
