@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .comparing import as_guest_sees, same_value, same_values
     from .conformance import ConformanceError, Report, check_runtime
     from .differences import KNOWN_DIFFERENCES, Difference
+    from .fakes import FakeRuntime
     from .host_checking import HostFunctionFailure, check_host_function
     from .parts import Instruction, Module, const
     from .text import to_binary
@@ -34,6 +35,7 @@ __all__ = [
     "Difference",
     "DifferentialReport",
     "Disagreement",
+    "FakeRuntime",
     "HostFunctionFailure",
     "Instruction",
     "Module",
@@ -55,6 +57,7 @@ _HOMES = {
     "conformance": ("ConformanceError", "Report", "check_runtime"),
     "differences": ("KNOWN_DIFFERENCES", "Difference"),
     "agreement": ("DifferentialReport", "Disagreement", "common_features", "differential"),
+    "fakes": ("FakeRuntime",),
     "host_checking": ("HostFunctionFailure", "check_host_function"),
     "parts": ("Instruction", "Module", "const"),
     "text": ("to_binary",),
