@@ -205,6 +205,12 @@ class FakeFunction(FakeExtern):
             self.store._leave()
         return None if not results else results[0] if len(results) == 1 else results
 
+    async def call_async(self, *args: Any) -> Any:
+        """Call on a worker thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self, *args)
+
     def _own(self, value: Any, type: ValueType, where: str) -> Any:
         if type is ValueType.FUNCREF and value is not None and not self.store._owns(value):
             raise TypeError(f"{where}: {shown(value)} belongs to another store")

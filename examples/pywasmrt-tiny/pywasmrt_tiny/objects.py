@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -68,6 +69,18 @@ def _cooked(value: Any, type: ValueType) -> Any:
     return value - mask - 1 if mask is not None and value > mask >> 1 else value
 
 
+class Unstoppable:
+    """What is said where a call shall be stopped: an interpreter this small runs until its guest is done."""
+
+    fuel = None
+
+    def interrupt(self) -> bool:
+        raise UnsupportedFeatureError(f"{NAME} cannot stop a running call", "interruption")
+
+    def deadline(self, seconds: float) -> Any:
+        raise UnsupportedFeatureError(f"{NAME} cannot stop a running call", "deadline")
+
+
 class Owned:
     """Something that can be closed, and is closed with what it belongs to."""
 
@@ -118,7 +131,10 @@ class TinyRuntime(Owned):
 
     def new_store(self, limits: Limits | None = None) -> TinyStore:
         self.check_open()
-        return TinyStore(self, limits or Limits())
+        limits = limits or Limits()
+        if limits.timeout is not None or limits.fuel is not None:
+            raise UnsupportedFeatureError(f"{NAME} cannot stop a running call", "deadline")
+        return TinyStore(self, limits)
 
     def instantiate(
         self, module: Any, *imports: Any, store: Any = None, wasi: Any = None, limits: Limits | None = None
@@ -171,7 +187,7 @@ class TinyModule(Owned):
         raise UnsupportedFeatureError(f"{NAME} has no compiled code to keep; keep the module itself", "serialize")
 
 
-class TinyStore(Owned):
+class TinyStore(Unstoppable, Owned):
     """Implements protocols.Store, and protocols.Context: an instance stands on nothing else."""
 
     kind = "store"
@@ -254,7 +270,7 @@ class TinyExports:
         return name in self._found
 
 
-class TinyInstance(Owned):
+class TinyInstance(Unstoppable, Owned):
     """Implements protocols.ModuleInstance."""
 
     kind = "instance"
@@ -451,6 +467,9 @@ class TinyFunction(_Extern):
         if len(found) == 1:
             return found[0]
         return tuple(found) if found else None
+
+    async def call_async(self, *args: Any) -> Any:
+        return await asyncio.to_thread(self, *args)
 
     def call(self, *slots: int) -> list[int]:
         returned = self(*from_slots(self._name, self.type, slots))
