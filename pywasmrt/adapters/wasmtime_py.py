@@ -255,6 +255,7 @@ class WasmtimeStore(GuardedStore):
         self.hosts: list[Callable[..., Any]] = []
         self.views = 0
         self._modules: list[BaseModule] = []
+        self._place: wasmtime.Global | None = None  # where a function is copied through
         self._plain = True
         timeout, fuel = (None, None) if limits is None else (limits.timeout, limits.fuel)
         self.clock = Clock(self.handle, runtime.ticker, nanoseconds(timeout, "Limits.timeout") if timeout else 0)
@@ -469,10 +470,24 @@ class WasmtimeStore(GuardedStore):
     def lift(self, value: Any, type: ValueType) -> Any:
         """Turn the package's value into ours."""
         if type is _FUNCREF and value is not None:
-            return Function(self, self._life, value, None, "<funcref>")
+            return Function(self, self._life, self._kept(value), None, "<funcref>")
         if type is _EXTERNREF and value is not None:
             return value.content
         return value
+
+    def _kept(self, function: wasmtime.Func) -> wasmtime.Func:
+        """The same function, in memory of its own: what a callback is given points into the engine's, and is gone when
+        the callback returns.
+        """
+        import wasmtime
+
+        if self._place is None:
+            funcref = wasmtime.GlobalType(wasmtime.ValType.funcref(), True)
+            self._place = wasmtime.Global(self.handle, funcref, wasmtime.Val.funcref(None))
+        self._place.set_value(self.handle, wasmtime.Val.funcref(function))
+        kept = self._place.value(self.handle)
+        assert isinstance(kept, wasmtime.Func)
+        return kept
 
     def _idle(self) -> bool:
         return self.views == 0 and super()._idle()
