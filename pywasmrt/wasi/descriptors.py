@@ -45,8 +45,8 @@ class Descriptor:
         """Up to `size` bytes from the current position; empty at the end. Blocks unless the flags say `NONBLOCK`."""
         _refuse(Errno.INVAL)
 
-    def write(self, data: bytes) -> int:
-        """Write at the current position, or at the end with `APPEND`; how much was written."""
+    def write(self, data: bytes) -> int | None:
+        """Write at the current position, or at the end with `APPEND`; how much was written, or None for all."""
         _refuse(Errno.INVAL)
 
     def read_at(self, size: int, offset: int) -> bytes:

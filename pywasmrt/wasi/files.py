@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from .abi import (
     ADVICE_COUNT,
+    CIOVEC,
     DIRENT,
     FDSTAT,
     FILESTAT,
     PRESTAT,
+    SIZE,
     TIMESTAMP,
     FdFlags,
     FileType,
@@ -44,10 +46,19 @@ def _offset(value: int) -> int:
 
 @function(FUNCTIONS, "iiii")
 def fd_write(context: WasiContext, memory: Memory, fd: int, iovs: int, count: int, result: int) -> None:
+    # The most frequent of all, so what others leave to helpers is written out.
     file = context.files.get(fd)
     if file is None or not file.rights & _WRITE:
         file = context.table.get(fd, _WRITE)
-    put_size(memory, result, file.write(gather(memory, iovs, count)))
+    if count == 1:
+        pointer, size = CIOVEC.unpack(memory.read(iovs & U32, 8))
+        data = memory.read(pointer, size) if size <= MAX_TRANSFER else gather(memory, iovs, count)
+    else:
+        data = gather(memory, iovs, count)
+    written = file.write(data)
+    if written is None:
+        written = len(data)
+    memory.write(result & U32, SIZE.pack(written))
 
 
 @function(FUNCTIONS, "iiii")

@@ -96,10 +96,6 @@ def check(memory: Memory, pointer: int, size: int) -> None:
 
 def gather(memory: Memory, iovs: int, count: int) -> bytes:
     """The bytes that a guest wants written, `MAX_TRANSFER` at most."""
-    if count == 1:
-        pointer, size = CIOVEC.unpack(memory.read(iovs & U32, 8))
-        if size <= MAX_TRANSFER:
-            return memory.read(pointer, size)
     pieces = []
     left = MAX_TRANSFER
     for pointer, size in buffers(memory, iovs, count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -86,12 +87,7 @@ class Output(Descriptor):
 
     def __init__(self, sink: Callable[[bytes], Any]) -> None:
         super().__init__()
-
-        def write(data: bytes) -> int:
-            count = sink(data)
-            return count if type(count) is int and 0 <= count <= len(data) else len(data)
-
-        self.write = write  # type: ignore[method-assign]  # an attribute: this is the shortest way from guest to sink
+        self.write = sink  # type: ignore[method-assign, assignment]  # an attribute: the shortest way to the sink
 
 
 def open_input(source: Any, waiter: Waiter) -> Descriptor:
@@ -101,9 +97,7 @@ def open_input(source: Any, waiter: Waiter) -> Descriptor:
     if source is INHERIT:
         return _limited(open_host_stream(0, waiter, owned=False), _NOT_WRITABLE)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        import io
-
-        return Input(io.BytesIO(source).read, waiter)
+            return Input(io.BytesIO(source).read, waiter)
     if isinstance(source, os.PathLike):
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         return _limited(open_host_stream(fd, waiter, owned=True), _NOT_WRITABLE)
@@ -128,7 +122,9 @@ def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
         return _limited(open_host_stream(fd, waiter, owned=True), _NOT_READABLE)
     write = getattr(sink, "write", None)
     if write is not None:
-        return Output(_text_writer(write) if _is_text(sink) else write)
+        if isinstance(sink, (io.BytesIO, io.BufferedWriter)):  # known to return what an Output is to return
+            return Output(write)
+        return Output(_text_writer(write) if _is_text(sink) else _counted(write))
     if callable(sink):
         return Output(_ignoring_result(sink))
     raise _wrong(name, sink, "None, wasi.INHERIT, a bytearray, a file, a callable or a pathlib.Path")
@@ -140,8 +136,6 @@ def _limited(file: Descriptor, mask: int) -> Descriptor:
 
 
 def _is_text(file: Any) -> bool:
-    import io
-
     return isinstance(file, io.TextIOBase) or hasattr(file, "encoding")
 
 
@@ -150,6 +144,14 @@ def _text_writer(write: Callable[[str], Any]) -> Callable[[bytes], None]:
 
     def put(data: bytes) -> None:
         write(decode(data))
+
+    return put
+
+
+def _counted(write: Callable[[bytes], Any]) -> Callable[[bytes], int | None]:
+    def put(data: bytes) -> int | None:
+        count = write(data)
+        return count if type(count) is int and 0 <= count <= len(data) else None
 
     return put
 
