@@ -121,10 +121,11 @@ class Waiter:
             bell = self._bell = _Bell()
         poller.register(bell.reading, POLL_IN)
         store: Any = None if self._store is None else self._store()
-        deadline = 0 if store is None else store.until()
         if store is not None:
             store.on_stop(self.wake)
         try:
+            # After on_stop: whoever stops the call either finds the bell or is found here.
+            deadline = 0 if store is None else store.until()
             end = 0 if timeout is None else time.monotonic_ns() + timeout
             while not self._stopped and not (store is not None and store.closed):
                 now = time.monotonic_ns()
