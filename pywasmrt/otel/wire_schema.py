@@ -20,8 +20,9 @@ _MESSAGES = {
     "MetricsData": "1 ResourceMetrics",
     "ResourceMetrics": "1 Resource, 2 ScopeMetrics, 3 string",
     "ScopeMetrics": "1 Scope, 2 Metric, 3 string",
-    "Metric": "1 string, 2 string, 3 string, 5 Numbers, 7 Numbers, 9 Histogram, 10 Exponential, 11 Summary, 12
-    KeyValue", "Numbers": "1 NumberPoint",
+    "Metric": "1 string, 2 string, 3 string, 5 Numbers, 7 Numbers, 9 Histogram, 10 Exponential, 11 Summary,"
+    " 12 KeyValue",
+    "Numbers": "1 NumberPoint",
     "NumberPoint": "5 Exemplar, 7 KeyValue",
     "Histogram": "1 HistogramPoint",
     "HistogramPoint": "6 fixed64*, 7 fixed64*, 8 Exemplar, 9 KeyValue",
