@@ -36,11 +36,17 @@ def builder() -> Any:
 
 def _kept(name: str, sources: list[bytes]) -> Path:
     digest = hashlib.sha256(b"\0".join(sources)).hexdigest()[:24]
+    return kept_folder() / f"{name}-{digest}.wasm"
+
+
+@cache
+def kept_folder() -> Path:
+    """Where built guests are kept, and compiled ones for tests that make many plugins."""
     folder = Path(tempfile.gettempdir()) / f"pywasmrt-guests-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         folder = Path(tempfile.mkdtemp())
-    return folder / f"{name}-{digest}.wasm"
+    return folder
 
 
 @cache

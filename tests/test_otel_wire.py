@@ -196,9 +196,9 @@ def test_only_bytes_are_payloads(call: Callable[[], object]) -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_items is an int of 1 or more, not 0"):
+    with pytest.raises(ValueError, match=r"max_items is an int of 1 or more, not 0"):
         wire.split(b"", 0)
-    with pytest.raises(ValueError, match="a signal is one of traces, metrics, logs, not 'profiles'"):
+    with pytest.raises(ValueError, match=r"a signal is one of traces, metrics, logs, not 'profiles'"):
         wire.validate("profiles", b"")
 
 
