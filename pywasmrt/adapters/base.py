@@ -12,7 +12,7 @@ collector.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..binary import Interface, check_limits, interface_only, read_interface
@@ -41,7 +41,7 @@ from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState,
 from .lifetime import Closable, Life
 
 if TYPE_CHECKING:
-    from ..protocols import CompiledModule, ModuleInstance, Store
+    from ..protocols import CompiledModule, ModuleInstance, Store, WasiContext, WasiProvider
 
 __all__ = [
     "BaseCaller",
@@ -125,6 +125,8 @@ class BaseStore(Closable):
         self.runtime = runtime
         self.limits = limits
         self._instance_lives: list[Life] = []
+        self._wasi_contexts: list[WasiContext] = []
+        self._on_stop: list[Callable[[], None]] = []
         super().__init__(runtime)
 
     # Externs made by the host
@@ -162,8 +164,30 @@ class BaseStore(Closable):
 
     # Instances
 
-    def _link(self, module: BaseModule, imports: Sequence[object], owned: bool) -> BaseInstance:
+    def _link(
+        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiProvider | None = None
+    ) -> BaseInstance:
         """Link `module` to `imports` and run its start function. `owned`: the store was made for this instance."""
+        if wasi is None:
+            return self._link_to(module, imports, owned, None)
+        context = wasi.new_context(module.imports)
+        self._wasi_contexts.append(context)
+        try:
+            instance = self._link_to(module, [*imports, *context.modules], owned, context)
+            context.attach(instance)
+            exports = module.exports_by_name()
+            if "_initialize" in exports and "_start" not in exports:
+                initialize = instance.function("_initialize")
+                if initialize is not None:
+                    initialize()
+        except BaseException:
+            context.close()
+            raise
+        return instance
+
+    def _link_to(
+        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiContext | None
+    ) -> BaseInstance:
         served = resolve_imports(module.imports, imports, self._check_extern)
         life = self._life if owned else Life()
         if not owned:
@@ -176,7 +200,7 @@ class BaseStore(Closable):
         state.handle = self._instantiate(module, handles, state)
         if life.ended_by is not None:  # by its own start function, or meanwhile
             raise life.error("instance")
-        return BaseInstance(self, state, owned)
+        return BaseInstance(self, state, owned, wasi)
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
@@ -191,6 +215,22 @@ class BaseStore(Closable):
         for life in self._instance_lives:
             if life.ended_by is None:
                 life.ended_by = ended_by
+        for context in self._wasi_contexts:
+            context.close()
+
+    # For host functions that wait
+
+    def until(self) -> int:
+        """When the running call is to end, in ns of the monotonic clock; 0 for never."""
+        return 0
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, from any thread, when the running call is interrupted or the store closed."""
+        self._on_stop.append(callback)
+
+    def off_stop(self, callback: Callable[[], None]) -> None:
+        """Undo `on_stop`."""
+        self._on_stop.remove(callback)
 
     def __repr__(self) -> str:
         return f"<Store ({self.runtime.info.name}){' closed' if self.closed else ''}>"
@@ -344,13 +384,13 @@ class BaseRuntime(Closable):
         module: CompiledModule,
         *imports: Any,
         store: Store | None = None,
-        wasi: Any = None,
+        wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> BaseInstance:
         """Link the module to what it imports and run its start function."""
         self._check_open()
-        if wasi is not None:
-            raise UnsupportedFeatureError("WASI is not supported yet; leave wasi out", "wasi")
+        if wasi is not None and not hasattr(wasi, "new_context"):
+            raise TypeError(f"wasi is a pywasmrt.wasi.WasiConfig, not {shown(wasi)}")
         if not isinstance(module, BaseModule):
             raise TypeError(f"instantiate takes a compiled module, not {shown(module)}; compile it first")
         module._check_open()
@@ -359,7 +399,7 @@ class BaseRuntime(Closable):
         if store is None:
             own = self.new_store(limits)
             try:
-                return own._link(module, imports, True)
+                return own._link(module, imports, True, wasi)
             except BaseException:
                 own.close()
                 raise
@@ -372,14 +412,14 @@ class BaseRuntime(Closable):
         store._check_open()
         if store.runtime is not self:
             raise ModuleInstantiateError("the store belongs to another runtime")
-        return store._link(module, imports, False)
+        return store._link(module, imports, False, wasi)
 
     def instantiate_with_host(
         self,
         module: CompiledModule,
         *imports: Any,
         store: Store | None = None,
-        wasi: Any = None,
+        wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> tuple[BaseInstance, Context]:
         """As `instantiate`, with the context that owns the host's side of the instance."""
