@@ -97,7 +97,7 @@ def open_input(source: Any, waiter: Waiter) -> Descriptor:
     if source is INHERIT:
         return _limited(open_host_stream(0, waiter, owned=False), _NOT_WRITABLE)
     if isinstance(source, (bytes, bytearray, memoryview)):
-            return Input(io.BytesIO(source).read, waiter)
+        return Input(io.BytesIO(source).read, waiter)
     if isinstance(source, os.PathLike):
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         return _limited(open_host_stream(fd, waiter, owned=True), _NOT_WRITABLE)

@@ -31,6 +31,13 @@ def raw(runtime: pywasmrt.Runtime) -> Iterator[Callable[..., Raw]]:
         each.close()
 
 
+@pytest.fixture(scope="session")
+def one_runtime() -> Iterator[pywasmrt.Runtime]:
+    """The first runtime there is, for tests that are about the host's side only."""
+    with pywasmrt.new_runtime() as runtime:
+        yield runtime
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A kind of directory: of the host, resolved by the kernel or by walking, or in memory."""
@@ -42,10 +49,17 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @pytest.fixture
-def tree(kind: str, tmp_path: Path, raw: Callable[..., Raw]) -> Raw:
-    """A guest with an empty directory of the kind as descriptor 3."""
+def place(kind: str, tmp_path: Path) -> Any:
+    """An empty directory of the kind."""
     if kind == "memory":
-        return raw(preopens={"/": wasi.MemoryTree()})
+        return wasi.MemoryTree()
     root = tmp_path / "root"
     root.mkdir()
-    return raw(preopens={"/": root})
+    return root
+
+
+@pytest.fixture
+def tree(place: Any, one_runtime: pywasmrt.Runtime) -> Iterator[Raw]:
+    """A guest with an empty directory of the kind as descriptor 3."""
+    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": place})) as guest:
+        yield guest

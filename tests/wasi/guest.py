@@ -1,4 +1,4 @@
-"""A guest that does nothing but hand calls of WASI's functions on, so that tests can make any call with any arguments."""
+"""A guest that does nothing but hand calls of WASI's functions on, for tests to make any call with any arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pywasmrt
 from pywasmrt import wasi
 from pywasmrt.testing.parts import Module
 from pywasmrt.types import FunctionType, MemoryType
-from pywasmrt.wasi.abi import DIRENT, DIRECTORY_INHERITING, DIRECTORY_RIGHTS, EVENT, FDSTAT, FILESTAT, Rights, Stat
+from pywasmrt.wasi.abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, DIRENT, EVENT, FDSTAT, FILESTAT, Rights, Stat
 from pywasmrt.wasi.binding import Function
 from pywasmrt.wasi.context import PREVIEW1
 from pywasmrt.wasi.errno import Errno
@@ -158,10 +158,7 @@ class Raw:
     def try_write(self, fd: int, data: bytes, *, at: int | None = None) -> tuple[Errno, int]:
         iovs = self.put(struct.pack("<II", self.put(data), len(data)))
         out = self.alloc(4)
-        if at is None:
-            errno = self.call("fd_write", fd, iovs, 1, out)
-        else:
-            errno = self.call("fd_pwrite", fd, iovs, 1, at, out)
+        errno = self.call("fd_write", fd, iovs, 1, out) if at is None else self.call("fd_pwrite", fd, iovs, 1, at, out)
         return errno, self.u32(out)
 
     def write(self, fd: int, data: bytes, *, at: int | None = None) -> int:

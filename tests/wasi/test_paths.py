@@ -16,7 +16,9 @@ import pywasmrt
 from pywasmrt import wasi
 from pywasmrt.wasi import resolve
 from pywasmrt.wasi.abi import FileType, Stat
-from pywasmrt.wasi.errno import Errno
+from pywasmrt.wasi.errno import Errno, WasiError, from_os_error
+from pywasmrt.wasi.host_files import HostDirectory, HostFile
+from pywasmrt.wasi.waiting import Waiter
 
 from .guest import Raw
 
@@ -232,3 +234,149 @@ def test_looking_at(shaped: Raw, path: str, follow: bool, expected: int | Errno)
 )
 def test_changing(shaped: Raw, call: Callable[[Raw], object], expected: object) -> None:
     assert call(shaped) == expected
+
+
+def test_nothing_is_read_or_made_outside(shaped: Raw, kind: str, tmp_path: Path) -> None:
+    if kind == "memory":
+        pytest.skip("there is no outside")
+    (tmp_path / "secret").write_text("secret")
+    before = sorted(tmp_path.rglob("*"))
+    for path in ("../secret", "out_dir/secret", "dir/out", "dir/up/../secret", "/" + str(tmp_path / "secret")):
+        for follow in (False, True):
+            for oflags in (0, CREAT, TRUNC, CREAT | TRUNC):
+                errno, _ = shaped.try_open(path, follow=follow, oflags=oflags)
+                assert errno in (Errno.PERM, Errno.LOOP)
+    assert (tmp_path / "secret").read_text() == "secret"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_absolute_link_made_by_the_host_leads_nowhere(shaped: Raw, kind: str, tmp_path: Path) -> None:
+    if kind == "memory":
+        pytest.skip("there is no host")
+    (tmp_path / "secret").write_text("secret")
+    os.symlink(tmp_path / "secret", tmp_path / "root" / "absolute")
+    os.symlink(tmp_path / "root" / "top", tmp_path / "root" / "back_inside")
+    os.symlink("/proc/self/fd", tmp_path / "root" / "magic")
+    for path in ("absolute", "back_inside", "magic", "magic/0", "magic/"):
+        assert shaped.try_open(path, follow=True, rights=2)[0] is Errno.PERM
+        assert shaped.stat_at(path, follow=True) is Errno.PERM
+    assert shaped.readlink("back_inside") == os.fsencode(tmp_path / "root" / "top")
+
+
+COMPONENTS = ["a", "b", "up", "in", "out", "abs", "loop", "file", "..", ".", "", "A", "nothing"]
+
+
+@given(
+    path=st.lists(st.sampled_from(COMPONENTS), min_size=1, max_size=8).map("/".join),
+    follow=st.booleans(),
+    oflags=st.sampled_from([0, CREAT, DIRECTORY, TRUNC, CREAT | EXCL, CREAT | TRUNC]),
+)
+@settings(max_examples=150)
+def test_the_kernel_and_the_walk_agree_and_keep_the_canary(
+    tmp_path_factory: pytest.TempPathFactory, path: str, follow: bool, oflags: int
+) -> None:
+    """Both ways give the same errno or file, and none reads, changes or sees what lies outside."""
+    if not resolve.kernel_resolves:
+        pytest.skip("this kernel has no openat2")
+    outcomes = []
+    for kernel in (True, False):
+        base = tmp_path_factory.mktemp("canary")
+        root = base / "root"
+        (root / "a" / "b").mkdir(parents=True)
+        (root / "a" / "file").write_text("inside")
+        (base / "file").write_text("canary")
+        (base / "a").mkdir()
+        (base / "a" / "file").write_text("canary")
+        for name, target in {
+            "up": "..",
+            "in": "a/b",
+            "out": "../file",
+            "abs": str(base / "file"),
+            "loop": "loop",
+        }.items():
+            (root / name).symlink_to(target)
+            (root / "a" / name).symlink_to(target)
+        outside = {each: each.read_text() for each in (base / "file", base / "a" / "file")}
+        resolve.kernel_resolves = kernel
+        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            outcomes.append(_outcome(directory, path, follow, oflags))
+        finally:
+            resolve.kernel_resolves = True
+            os.close(directory)
+        assert {each: each.read_text() for each in outside} == outside
+        assert sorted(each.name for each in base.iterdir()) == ["a", "file", "root"]
+    assert outcomes[0] == outcomes[1]
+
+
+def _outcome(root: int, path: str, follow: bool, oflags: int) -> object:
+    directory = HostDirectory(os.dup(root), Waiter())
+    found: list[object] = []
+    for attempt in (
+        lambda: directory.open(path.encode(), follow, oflags, 0, True, False),
+        lambda: directory.stat_at(path.encode(), follow)[2],
+        lambda: directory.create_directory(path.encode()),
+        lambda: directory.unlink(path.encode()),
+    ):
+        try:
+            result = attempt()
+        except (WasiError, OSError) as error:
+            found.append(error.errno if isinstance(error, WasiError) else from_os_error(error))
+        else:
+            if isinstance(result, HostFile):
+                data = result.read(100)
+                assert data in (b"inside", b"")
+                found.append(data)
+            else:
+                found.append(type(result).__name__ if not isinstance(result, int) else result)
+    return found
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_links_that_are_swapped_while_resolving_lead_nowhere(
+    tmp_path: Path, kernel: bool, one_runtime: pywasmrt.Runtime
+) -> None:
+    """A directory on the way turns into a link to the outside and back, as fast as it goes, while a guest reads."""
+    if kernel and not resolve.kernel_resolves:
+        pytest.skip("this kernel has no openat2")
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "real" / "file").write_text("inside")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("canary")
+    os.symlink("../outside", root / "link")
+    os.symlink("real", root / "way")
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            for target in ("../outside", str(outside), "real"):
+                os.symlink(target, root / "next")
+                os.rename(root / "next", root / "way")
+            os.rename(root / "real", root / "moved")
+            os.symlink("../outside", root / "real")
+            os.unlink(root / "real")
+            os.rename(root / "moved", root / "real")
+
+    swapper = threading.Thread(target=swap)
+    before, resolve.kernel_resolves = resolve.kernel_resolves, kernel
+    try:
+        with Raw(one_runtime, wasi.WasiConfig(preopens={"/": root})) as guest:
+            swapper.start()
+            seen = set()
+            for _ in range(300):
+                for path in ("way/file", "real/file", "way/../real/file", "real/../way/file"):
+                    errno, fd = guest.try_open(path, follow=True, rights=2)
+                    if errno is Errno.SUCCESS:
+                        seen.add(guest.read(fd))
+                        guest.do("fd_close", fd)
+                guest.mkdir("way/made")
+                guest.try_open("real/made_too", oflags=CREAT)
+            assert seen <= {b"inside"}
+    finally:
+        resolve.kernel_resolves = before
+        done.set()
+        swapper.join()
+    assert sorted(each.name for each in outside.iterdir()) == ["file"]
+    assert (outside / "file").read_text() == "canary"
