@@ -156,8 +156,7 @@ class WasmPlugin:
         try:
             self._instance = instance
             host.memory = instance.memory()
-            if self._wasi is None and self._types.get("_initialize") == FunctionType():
-                instance.exports["_initialize"]()
+            self._initialise(instance)
             self._functions = {}
             if self.dialect.starts and "otelwasm_start" in self._types:
                 status = instance.exports["otelwasm_start"]() & _U32
@@ -169,6 +168,18 @@ class WasmPlugin:
             raise
         finally:
             host.stack = None
+
+    def _initialise(self, instance: ModuleInstance) -> None:
+        """Run what a toolchain wants run first. With WASI, `instantiate` has called `_initialize` already."""
+        if self._types.get("_initialize") == FunctionType():
+            if self._wasi is None or "_start" in self._types:
+                instance.exports["_initialize"]()
+        elif self.dialect.starts and self._types.get("_start") == FunctionType():
+            try:
+                instance.exports["_start"]()
+            except Exit as end:
+                if end.code:
+                    raise
 
     # Calling
 

@@ -73,6 +73,10 @@ class Waiter:
         self._stopped = True
         self.wake()
 
+    def __del__(self) -> None:
+        for each in self._ends or ():
+            each.close()
+
     def check(self) -> None:
         """Raise `Stopped` when the running call is to end; for work that takes long without waiting."""
         store: Any = None if self._store is None else self._store()
