@@ -18,12 +18,12 @@ from plugin_guests import ABIS, c_guest, config, runtime_names
 pytest.importorskip("opentelemetry.proto", reason="needs opentelemetry-proto")
 pytest.importorskip("pywasmrt.wasi", reason="needs WASI")
 
-from opentelemetry.proto.logs.v1.logs_pb2 import LogsData  # noqa: E402
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData  # noqa: E402
-from plugin_endpoint import Endpoint, otlp_endpoint  # noqa: E402
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+from plugin_endpoint import Endpoint, otlp_endpoint
 
-import pywasmrt  # noqa: E402
-from pywasmrt.otel import TelemetryError, WasmExporter, WasmProcessor, WasmReceiver  # noqa: E402
+import pywasmrt
+from pywasmrt.otel import TelemetryError, WasmExporter, WasmProcessor, WasmReceiver
 
 NAMES = runtime_names()
 SIGNALS = ("traces", "metrics", "logs")
