@@ -52,6 +52,7 @@ def flags() -> tuple[list[str], list[str]]:
     # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same
     # value.
     compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    compile_args += ["-fexceptions"]  # for what a thread does when the interpreter ends under it (wrt_fastcall.h)
     link_args: list[str] = []
     if WERROR:
         compile_args += ["-Werror"]

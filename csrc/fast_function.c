@@ -55,7 +55,9 @@ static inline PyObject *decode_results(Function *self, wrt_slot *slots) {
 static inline PyObject *run(Function *self, wrt_slot *slots) {
   Store *store = self->store;
   wrt_failure failure;
+  guest_begin(store);
   int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
+  guest_end(store);
   if (LIKELY(result == WRT_OK)) return decode_results(self, slots);
   return raise_failure(store, result, &failure);
 }
@@ -176,7 +178,9 @@ static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t coun
   if (!encode_raw(self, args, slots)) return refuse_arguments(self, args, count, true);
   if (store_enter(store) < 0) return NULL;
   wrt_failure failure;
+  guest_begin(store);
   int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
+  guest_end(store);
   PyObject *value = LIKELY(result == WRT_OK) ? decode_raw(self, slots) : raise_failure(store, result, &failure);
   store_leave(store);
   return value;
@@ -221,7 +225,6 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   self->has_refs = self->closed = false;
   self->name = self->type = self->weakrefs = NULL;
   self->types = PyMem_Malloc(count + 1);
-  PyObject_GC_Track(self);
   if (self->types == NULL) {
     PyErr_NoMemory();
   } else {
@@ -235,8 +238,31 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
                                        type.types + type.param_count, (Py_ssize_t)type.result_count);
   }
   store->ops->type_clear(&type);
-  if (self->types == NULL || self->name == NULL || self->type == NULL) Py_CLEAR(self);
+  if (self->types == NULL || self->name == NULL || self->type == NULL) {
+    Py_DECREF(self);
+    return NULL;
+  }
+  PyObject_GC_Track(self); /* only now is it fit to be seen, through gc.get_objects() */
   return (PyObject *)self;
+}
+
+/* call_async(*args): the coroutine of pywasmrt/_shim/asynchronous.py */
+static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  PyObject *module = PyImport_ImportModule("pywasmrt._shim.asynchronous");
+  PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "call_async");
+  Py_XDECREF(module);
+  PyObject **all = PyMem_Malloc((size_t)(count + 1) * sizeof *all);
+  PyObject *coroutine = NULL;
+  if (all == NULL) {
+    PyErr_NoMemory();
+  } else if (function != NULL) {
+    all[0] = object; /* borrowed, as are the arguments: the coroutine takes its own references */
+    for (Py_ssize_t i = 0; i < count; i++) all[i + 1] = args[i];
+    coroutine = PyObject_Vectorcall(function, all, (size_t)count + 1, NULL);
+  }
+  PyMem_Free(all);
+  Py_XDECREF(function);
+  return coroutine;
 }
 
 static PyObject *Function_close(PyObject *object, PyObject *unused) {
@@ -308,6 +334,8 @@ static void Function_dealloc(PyObject *object) {
 static PyMethodDef function_methods[] = {
     {"call", (PyCFunction)(void (*)(void))Function_call, METH_FASTCALL,
      "call($self, /, *slots)\n--\n\nCall with raw slots: unsigned 64-bit integers in, a list of them out."},
+    {"call_async", (PyCFunction)(void (*)(void))Function_call_async, METH_FASTCALL,
+     "call_async($self, /, *args)\n--\n\nAwait the call, made on a worker thread; cancelling stops the guest."},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -37,8 +37,11 @@ static PyObject *Caller_lookup(PyObject *object, PyObject *name) {
   Caller *self = (Caller *)object;
   if (caller_check(self) < 0) return NULL;
   Py_ssize_t size;
-  const char *text = PyUnicode_AsUTF8AndSize(name, &size);
-  if (text == NULL) return NULL;
+  const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &size) : NULL;
+  if (text == NULL) { /* nothing has such a name */
+    PyErr_Clear();
+    Py_RETURN_NONE;
+  }
   wrt_extern handle = {{0}};
   if (!self->store->ops->caller_export(self->store->native, self->native, text, (size_t)size, &handle))
     Py_RETURN_NONE;
@@ -110,11 +113,6 @@ static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
 
 /* ---- the call ---- */
 
-static int park(Store *store) {
-  PyErr_Fetch(&store->parked[0], &store->parked[1], &store->parked[2]);
-  return WRT_HOST;
-}
-
 /* The callable returned something that does not fit its signature. */
 static int refuse_result(HostCallable *self, PyObject *value) {
   if (!PyErr_Occurred()) {
@@ -179,9 +177,8 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
   if (caller != NULL) caller->native = NULL; /* whoever kept it finds it dead */
   for (size_t i = caller == NULL ? first : 0; i < count; i++) Py_DECREF(args[i]);
   if (value == NULL) return -1;
-  if (UNLIKELY(store->closed)) {
+  if (UNLIKELY(store->closed || store->stopped || store->deadline != 0) && check_stopped(store) < 0) {
     Py_DECREF(value);
-    PyErr_SetString(store->state->closed_error, "the store was closed by a host function during this call");
     return -1;
   }
   if (LIKELY(!self->has_refs)) {
@@ -189,20 +186,32 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     Py_DECREF(value);
     return result;
   }
-  Py_CLEAR(self->held);
-  self->held = value; /* released at the next call, when no slot holds a raw reference */
-  return encode_results(self, value, slots);
+  if (PyList_CheckExact(value)) Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it */
+  HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
+  Py_XDECREF(value);                                                 /* could run Python code */
+  if (kept == NULL) return -1;
+  int result = encode_results(self, value, slots);
+  host_ref_finalize(kept);
+  return result;
 }
 
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   HostCallable *self = env;
+  EXIT_GUARD(guard);
+  guest_end(self->store);
+  HostFrame frame = {self->store, host_frames};
+  host_frames = &frame;
   PyObject *few[2 + 8], **args = few;
-  if (UNLIKELY(self->param_count > 8) &&
-      (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL) {
+  int result = -1;
+  if (UNLIKELY(self->param_count > 8) && (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL)
     PyErr_NoMemory();
-    return park(self->store);
-  }
-  int result = call_with(self, caller, args + 1, slots);
+  else
+    result = call_with(self, caller, args + 1, slots);
   if (args != few) PyMem_Free(args);
-  return LIKELY(result == 0) ? WRT_OK : park(self->store);
+  host_frames = frame.outer;
+  guard.armed = false;
+  if (UNLIKELY(result < 0)) return park(self->store);
+  if (UNLIKELY(ticker_asleep)) ticker_wake(); /* the host function forked, and this is the child */
+  guest_begin(self->store);
+  return WRT_OK;
 }

@@ -9,6 +9,8 @@ static const struct {
     {"pywasmrt.errors", "ClosedError", offsetof(State, closed_error)},
     {"pywasmrt.errors", "BusyError", offsetof(State, busy_error)},
     {"pywasmrt.errors", "MemoryAccessError", offsetof(State, memory_access_error)},
+    {"pywasmrt.errors", "Interrupted", offsetof(State, interrupted)},
+    {"pywasmrt.errors", "DeadlineExceeded", offsetof(State, deadline_exceeded)},
     {"pywasmrt._shim.bridge", "make_function_type", offsetof(State, make_function_type)},
     {"pywasmrt._shim.bridge", "make_memory_type", offsetof(State, make_memory_type)},
     {"pywasmrt._shim.bridge", "raise_argument_error", offsetof(State, raise_argument_error)},
@@ -26,7 +28,9 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out) {
 }
 
 static int module_exec(PyObject *module) {
+  static bool stops_at_exit;
   State *state = PyModule_GetState(module);
+  if (!stops_at_exit) stops_at_exit = Py_AtExit(ticker_stop) == 0;
   for (size_t i = 0; i < WANTED; i++) {
     PyObject *source = PyImport_ImportModule(wanted[i].module);
     if (source == NULL) return -1;
@@ -34,7 +38,8 @@ static int module_exec(PyObject *module) {
     Py_DECREF(source);
     if (*place(state, wanted[i].offset) == NULL) return -1;
   }
-  if (add_type(module, &store_spec, &state->store_type) < 0 || add_type(module, &function_spec, &state->function_type) < 0 ||
+  if (add_type(module, &engine_spec, &state->engine_type) < 0 || add_type(module, &store_spec, &state->store_type) < 0 ||
+      add_type(module, &function_spec, &state->function_type) < 0 ||
       add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0)
     return -1;
   return 0;
@@ -43,6 +48,7 @@ static int module_exec(PyObject *module) {
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   State *state = PyModule_GetState(module);
   for (size_t i = 0; i < WANTED; i++) Py_VISIT(*place(state, wanted[i].offset));
+  Py_VISIT(state->engine_type);
   Py_VISIT(state->store_type);
   Py_VISIT(state->function_type);
   Py_VISIT(state->memory_type);
@@ -54,11 +60,24 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
 static void module_free(void *module) {
   State *state = PyModule_GetState(module);
   for (size_t i = 0; i < WANTED; i++) Py_CLEAR(*place(state, wanted[i].offset));
+  Py_CLEAR(state->engine_type);
   Py_CLEAR(state->store_type);
   Py_CLEAR(state->function_type);
   Py_CLEAR(state->memory_type);
   Py_CLEAR(state->caller_type);
 }
+
+static PyObject *module_this_thread(PyObject *module, PyObject *unused) {
+  (void)module;
+  (void)unused;
+  return PyLong_FromUnsignedLongLong(this_thread());
+}
+
+static PyMethodDef module_methods[] = {
+    {"this_thread", module_this_thread, METH_NOARGS,
+     "this_thread($module, /)\n--\n\nThe running thread, as Store.interrupt knows it."},
+    {NULL, NULL, 0, NULL},
+};
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
@@ -70,6 +89,7 @@ static PyModuleDef module = {
     .m_name = "pywasmrt._shim._fastcall",
     .m_doc = "Calls into and out of guests, over an engine table.",
     .m_size = sizeof(State),
+    .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_free = module_free,

@@ -55,7 +55,9 @@ static PyObject *handle_bytes(const wrt_extern *handle) {
 
 /* ---- entering ---- */
 
-/* Lowest address of this thread's stack; 0 where the system does not tell, which lets every call pass. */
+PER_THREAD uintptr_t stack_bottom = UINTPTR_MAX;
+
+/* Finds `stack_bottom`, once for each thread: on the main thread the C library reads a file for it. */
 static uintptr_t find_stack_bottom(void) {
 #ifdef __linux__
   pthread_attr_t attributes;
@@ -72,15 +74,6 @@ static uintptr_t find_stack_bottom(void) {
 #endif
 }
 
-/* The same, found once for each thread: on the main thread the C library reads a file to find out. */
-static uintptr_t stack_bottom(void) {
-  static _Thread_local uintptr_t bottom;
-  static _Thread_local bool found;
-  if (!found) bottom = find_stack_bottom();
-  found = true;
-  return bottom;
-}
-
 int store_enter_slowly(Store *store, uintptr_t thread) {
   if (store->closed) {
     PyErr_SetString(store->state->closed_error, "the store is closed, and with it everything in it");
@@ -92,11 +85,10 @@ int store_enter_slowly(Store *store, uintptr_t thread) {
                     "the store is running a call on another thread; give each thread a store of its own");
     return -1;
   }
-  uintptr_t here = (uintptr_t)__builtin_frame_address(0), bottom = stack_bottom();
-  store->stack_thread = thread;
-  store->stack_floor = bottom == 0 ? 0 : bottom + store->stack_needed;
-  if (here >= store->stack_floor) return 0;
-  PyObject *never = PyObject_CallFunction(store->state->raise_no_stack, "nn", (Py_ssize_t)(here - bottom),
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  if (stack_bottom == UINTPTR_MAX) stack_bottom = find_stack_bottom();
+  if (here - store->stack_needed >= stack_bottom) return 0;
+  PyObject *never = PyObject_CallFunction(store->state->raise_no_stack, "nn", (Py_ssize_t)(here - stack_bottom),
                                           (Py_ssize_t)store->stack_needed);
   Py_XDECREF(never);
   return -1;
@@ -110,7 +102,9 @@ void release_garbage(Store *store) {
   while (store->garbage != NULL) {
     HostRef *ref = store->garbage;
     PyObject *object = ref->object;
-    host_ref_unlink(ref);
+    store->garbage = ref->next_dead;
+    *ref->link = ref->next;
+    if (ref->next != NULL) ref->next->link = ref->link;
     PyMem_Free(ref);
     Py_DECREF(object); /* may run Python code, which finds the lists in order */
   }
@@ -130,11 +124,10 @@ static void free_native(Store *store) {
     Py_DECREF(callables->type);
     Py_XDECREF(callables->caller_class);
     Py_DECREF(callables->context);
-    Py_XDECREF(callables->held);
     PyMem_Free(callables);
     callables = next;
   }
-  while (store->refs != NULL) host_ref_finalize(store->refs); /* an engine that forgot one */
+  for (HostRef *ref = store->refs; ref != NULL; ref = ref->next) host_ref_finalize(ref); /* should the engine forget one */
   Py_CLEAR(store->engine);
 }
 
@@ -149,10 +142,12 @@ void store_settle(Store *store) {
   Py_DECREF(store);
 }
 
-/* mark(): from now on everything in it is closed; close() frees. */
+/* mark(): from now on everything in it is closed, and a call that runs ends; close() frees. */
 static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   (void)unused;
-  ((Store *)object)->closed = true;
+  Store *self = (Store *)object;
+  __atomic_store_n(&self->closed, true, __ATOMIC_RELAXED);
+  if (self->depth != 0) self->ops->engine_tick(self->engine->native);
   Py_RETURN_NONE;
 }
 
@@ -318,7 +313,9 @@ static PyObject *Store_instantiate(PyObject *object, PyObject *args) {
   if (store_enter(self) < 0) goto done;
   wrt_instance out;
   wrt_failure failure;
+  guest_begin(self);
   int result = self->ops->instantiate(self->native, module, imports, count, &out, &failure);
+  guest_end(self);
   handle = result == WRT_OK ? PyBytes_FromStringAndSize((const char *)&out, sizeof out)
                             : raise_failure(self, result, &failure);
   store_leave(self);
@@ -486,36 +483,96 @@ static PyObject *Store_table_grow(PyObject *object, PyObject *args) {
 
 /* ---- the object ---- */
 
-/* Store(ops address, engine address, engine owner, fail, memory bytes, table elements, instances, stack needed) */
+/* Store(engine, fail, memory bytes, table elements, instances, timeout in ns, stack needed, interruptible) */
 static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-  PyObject *ops_address, *engine_address, *engine, *fail;
-  long long memory_bytes, table_elements, instances;
+  PyObject *engine, *fail;
+  long long memory_bytes, table_elements, instances, timeout;
   Py_ssize_t stack_needed;
+  int interruptible;
   (void)keywords;
-  if (!PyArg_ParseTuple(args, "O!O!OOLLLn", &PyLong_Type, &ops_address, &PyLong_Type, &engine_address, &engine,
-                        &fail, &memory_bytes, &table_elements, &instances, &stack_needed))
-    return NULL;
-  const wrt_engine_ops *ops = PyLong_AsVoidPtr(ops_address);
-  wrt_engine *native_engine = PyLong_AsVoidPtr(engine_address);
   State *state = PyType_GetModuleState(type);
-  if (ops == NULL || native_engine == NULL || state == NULL) return NULL;
+  if (state == NULL || !PyArg_ParseTuple(args, "O!OLLLLnp", state->engine_type, &engine, &fail, &memory_bytes,
+                                         &table_elements, &instances, &timeout, &stack_needed, &interruptible))
+    return NULL;
   Store *self = (Store *)type->tp_alloc(type, 0);
   if (self == NULL) return NULL;
-  self->ops = ops;
+  self->engine = (Engine *)Py_NewRef(engine);
+  self->ops = self->engine->ops;
   self->state = state;
   self->module = Py_NewRef(PyType_GetModule(type));
-  self->engine = Py_NewRef(engine);
   self->fail = Py_NewRef(fail);
   self->stack_needed = (size_t)stack_needed;
+  self->timeout = timeout;
+  self->timed = timeout != 0;
+  self->eager = !interruptible;
+  self->interruptible = interruptible != 0;
   wrt_failure failure;
-  int result =
-      ops->store_new(native_engine, memory_bytes, table_elements, instances, &self->native, &failure);
+  int result = self->ops->store_new(self->engine->native, memory_bytes, table_elements, instances, &self->native, &failure);
   if (result != WRT_OK) {
     raise_failure(self, result, &failure);
-    self->closed = true;
     Py_CLEAR(self);
+  } else if (interruptible) {
+    self->ops->store_poll(self->native, poll_python, self);
   }
   return (PyObject *)self;
+}
+
+/* interrupt(thread=0): stops the call that runs, if one does, on that thread unless 0 -> whether one did */
+static PyObject *Store_interrupt(PyObject *object, PyObject *args) {
+  Store *self = (Store *)object;
+  unsigned long long thread = 0;
+  if (!PyArg_ParseTuple(args, "|K", &thread)) return NULL;
+  if (self->depth == 0 || self->native == NULL || (thread != 0 && thread != self->owner)) Py_RETURN_FALSE;
+  __atomic_store_n(&self->stopped, true, __ATOMIC_RELAXED);
+  self->ops->engine_tick(self->engine->native);
+  Py_RETURN_TRUE;
+}
+
+/* release_at_once(): from now on every call gives the GIL away from its beginning */
+static PyObject *Store_release_at_once(PyObject *object, PyObject *unused) {
+  (void)unused;
+  ((Store *)object)->eager = true;
+  Py_RETURN_NONE;
+}
+
+/* swap_deadline(ns of the monotonic clock, or 0) -> what it was: for every call from now on, and the one that runs */
+static PyObject *Store_swap_deadline(PyObject *object, PyObject *number) {
+  Store *self = (Store *)object;
+  int64_t until = PyLong_AsLongLong(number);
+  if ((until == -1 && PyErr_Occurred()) || store_check(self) < 0) return NULL;
+  return PyLong_FromLongLong(swap_deadline(self, until));
+}
+
+/* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0 */
+static PyObject *Store_until(PyObject *object, PyObject *unused) {
+  (void)unused;
+  return PyLong_FromLongLong(running_until((Store *)object));
+}
+
+/* fuel() -> int */
+static PyObject *Store_fuel(PyObject *object, PyObject *unused) {
+  (void)unused;
+  Store *self = (Store *)object;
+  uint64_t fuel;
+  wrt_failure failure;
+  if (store_check(self) < 0) return NULL;
+  int result = self->ops->fuel_get(self->native, &fuel, &failure);
+  return result == WRT_OK ? PyLong_FromUnsignedLongLong(fuel) : raise_failure(self, result, &failure);
+}
+
+/* set_fuel(int) */
+static PyObject *Store_set_fuel(PyObject *object, PyObject *number) {
+  Store *self = (Store *)object;
+  uint64_t fuel = PyLong_AsUnsignedLongLong(number);
+  wrt_failure failure;
+  if ((fuel == UINT64_MAX && PyErr_Occurred()) || store_check(self) < 0) return NULL;
+  int result = self->ops->fuel_set(self->native, fuel, &failure);
+  return result == WRT_OK ? Py_NewRef(Py_None) : raise_failure(self, result, &failure);
+}
+
+static PyObject *Store_get_interruptible(PyObject *object, void *unused) {
+  (void)unused;
+  return PyBool_FromLong(((Store *)object)->interruptible);
 }
 
 static PyObject *Store_get_closed(PyObject *object, void *unused) {
@@ -538,10 +595,8 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(each->callable);
     Py_VISIT(each->caller_class);
     Py_VISIT(each->context);
-    Py_VISIT(each->held);
   }
   for (HostRef *ref = self->refs; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
-  for (HostRef *ref = self->garbage; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
   for (int i = 0; i < 3; i++) Py_VISIT(self->parked[i]);
   return 0;
 }
@@ -558,6 +613,7 @@ static void Store_dealloc(PyObject *object) {
   Store *self = (Store *)object;
   PyTypeObject *type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
+  Py_TRASHCAN_BEGIN(self, Store_dealloc) /* an externref may be the last to hold another store, and so on */
   if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
   self->closed = true;
   PyObject *error_type, *value, *traceback;
@@ -569,11 +625,18 @@ static void Store_dealloc(PyObject *object) {
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
   Py_DECREF(type);
+  Py_TRASHCAN_END
 }
 
 static PyMethodDef store_methods[] = {
     {"mark", Store_mark, METH_NOARGS, NULL},
     {"close", Store_close, METH_NOARGS, NULL},
+    {"interrupt", Store_interrupt, METH_VARARGS, NULL},
+    {"release_at_once", Store_release_at_once, METH_NOARGS, NULL},
+    {"swap_deadline", Store_swap_deadline, METH_O, NULL},
+    {"until", Store_until, METH_NOARGS, NULL},
+    {"fuel", Store_fuel, METH_NOARGS, NULL},
+    {"set_fuel", Store_set_fuel, METH_O, NULL},
     {"host_function", Store_host_function, METH_VARARGS, NULL},
     {"memory", Store_memory, METH_VARARGS, NULL},
     {"table", Store_table, METH_VARARGS, NULL},
@@ -593,6 +656,7 @@ static PyMethodDef store_methods[] = {
 
 static PyGetSetDef store_getset[] = {
     {"closed", Store_get_closed, NULL, NULL, NULL},
+    {"interruptible", Store_get_interruptible, NULL, NULL, NULL},
     {"depth", Store_get_depth, NULL, "How many calls are running in it.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -11,23 +11,26 @@
 
 #include <string.h>
 
-/* The release of a reference by the engine: it only changes lists, as it runs inside the engine. */
-static inline void host_ref_unlink(HostRef *ref) {
-  *ref->link = ref->next;
-  if (ref->next != NULL) ref->next->link = ref->link;
-}
-
-static inline void host_ref_link(HostRef *ref, HostRef **list) {
-  ref->link = list;
-  ref->next = *list;
+/* Keeps `object` alive until host_ref_finalize, and then until the store releases its garbage; NULL with an exception set. */
+static inline HostRef *host_ref_new(Store *store, PyObject *object) {
+  HostRef *ref = PyMem_Malloc(sizeof *ref);
+  if (ref == NULL) {
+    PyErr_NoMemory();
+    return NULL;
+  }
+  *ref = (HostRef){.next = store->refs, .link = &store->refs, .store = store, .object = Py_NewRef(object)};
   if (ref->next != NULL) ref->next->link = &ref->next;
-  *list = ref;
+  store->refs = ref;
+  return ref;
 }
 
+/* The release of a reference, by the engine or in its stead. */
 static void host_ref_finalize(void *data) {
   HostRef *ref = data;
-  host_ref_unlink(ref);
-  host_ref_link(ref, &ref->store->garbage);
+  if (ref->dead) return;
+  ref->dead = true;
+  ref->next_dead = ref->store->garbage;
+  ref->store->garbage = ref;
 }
 
 /* Roots `object` (not None) for the guests of `store`; -1 with an exception set. */
@@ -36,14 +39,8 @@ static inline int root_object(Store *store, PyObject *object, wrt_ref *out) {
     store->ref_count = 0;
     store->ops->collect(store->native);
   }
-  HostRef *ref = PyMem_Malloc(sizeof *ref);
-  if (ref == NULL) {
-    PyErr_NoMemory();
-    return -1;
-  }
-  ref->store = store;
-  ref->object = Py_NewRef(object);
-  host_ref_link(ref, &store->refs);
+  HostRef *ref = host_ref_new(store, object);
+  if (ref == NULL) return -1;
   wrt_failure failure;
   int result = store->ops->ref_new(store->native, ref, host_ref_finalize, out, &failure);
   if (result == WRT_OK) return 0;
@@ -112,12 +109,11 @@ static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *
     }
     case WRT_V128: {
       Py_buffer view;
-      if (PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) < 0) {
+      if (PyObject_GetBuffer(value, &view, PyBUF_FULL_RO) < 0) {
         PyErr_Clear();
         return -1;
       }
-      bool fits = view.len == 16;
-      if (fits) memcpy(slot, view.buf, 16);
+      bool fits = view.len == 16 && PyBuffer_ToContiguous(slot, &view, 16, 'C') == 0;
       PyBuffer_Release(&view);
       return fits ? 0 : -1;
     }
@@ -166,14 +162,21 @@ static inline int encode_refs(Store *store, const uint8_t *types, PyObject *cons
   return result;
 }
 
+/* In place of an object: the reference was not made by Python, but by the guest out of one of its own. */
+#define NOT_PYTHONS ((PyObject *)(uintptr_t)1)
+
 /* First step inwards: replaces every externref in the slots by the object behind it, owned (NULL for null). */
 static inline void take_refs(Store *store, const uint8_t *types, size_t count, wrt_slot *slots) {
   size_t step = store->ops->slot_words;
   for (size_t i = 0; i < count; i++) {
     if (types[i] != WRT_EXTERNREF) continue;
     wrt_slot *slot = slots + i * step;
-    HostRef *ref = (uint32_t)slot->u64 == 0 ? NULL : store->ops->ref_data(store->native, slot);
-    slot->u64 = (uintptr_t)(ref == NULL ? NULL : Py_NewRef(ref->object));
+    PyObject *object = NULL;
+    if ((uint32_t)slot->u64 != 0) {
+      HostRef *ref = store->ops->ref_data(store->native, slot);
+      object = ref == NULL ? NOT_PYTHONS : Py_NewRef(ref->object);
+    }
+    slot->u64 = (uintptr_t)object;
   }
 }
 
@@ -194,6 +197,11 @@ static inline PyObject *decode(Store *store, uint8_t type, wrt_slot *slot) {
     default: { /* WRT_EXTERNREF, after take_refs: the slot hands over its object */
       PyObject *object = (PyObject *)(uintptr_t)slot->u64;
       slot->u64 = 0;
+      if (UNLIKELY(object == NOT_PYTHONS)) {
+        PyErr_SetString(PyExc_TypeError, "this externref stands for a reference of the guest's own, which cannot cross into "
+                                         "Python; only what Python passed in comes back");
+        return NULL;
+      }
       return object == NULL ? Py_NewRef(Py_None) : object;
     }
   }
@@ -206,7 +214,7 @@ static inline void drop_refs(Store *store, const uint8_t *types, size_t count, w
     if (types[i] != WRT_EXTERNREF) continue;
     PyObject *object = (PyObject *)(uintptr_t)slots[i * step].u64;
     slots[i * step].u64 = 0;
-    Py_XDECREF(object);
+    if (object != NOT_PYTHONS) Py_XDECREF(object);
   }
 }
 

@@ -252,6 +252,17 @@ typedef struct wrt_engine_ops {
   void (*bytes_clear)(wrt_bytes *bytes);
   /* Releases what a type owns, and empties it. */
   void (*type_clear)(wrt_extern_type *type);
+
+  /* Has guest code of this store call `poll(env)` now and then: soon after each engine_tick, on the thread that runs it.
+   * `poll` returns WRT_OK to go on, or WRT_HOST to unwind the guest. `env` is borrowed for the store's life. */
+  void (*store_poll)(wrt_store *store, int (*poll)(void *env), void *env);
+  /* Makes every running guest of the engine poll. From any thread; hands out nothing. */
+  void (*engine_tick)(wrt_engine *engine);
+  /* Sets what guests of the store may still use, where the engine was made to count it; WRT_UNSUPPORTED where not. The
+   * failure is the caller's, as everywhere. */
+  int (*fuel_set)(wrt_store *store, uint64_t fuel, wrt_failure *failure);
+  /* Copies what is left of it out. */
+  int (*fuel_get)(wrt_store *store, uint64_t *fuel, wrt_failure *failure);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

@@ -26,8 +26,16 @@ enum { STACK_WORDS = 32 };
 /* References made by guests between two collections in the engine. */
 enum { REFS_PER_COLLECTION = 10000 };
 
+/* A variable of which each thread has its own. In one load, where a library that is opened at run time may ask for that. */
+#ifdef __GLIBC__
+#define PER_THREAD __attribute__((tls_model("initial-exec"))) _Thread_local
+#else
+#define PER_THREAD _Thread_local
+#endif
+
 /* The module's state: the types, and what C asks of Python (pywasmrt/_shim/bridge.py). */
 typedef struct State {
+  PyTypeObject *engine_type;
   PyTypeObject *store_type;
   PyTypeObject *function_type;
   PyTypeObject *memory_type;
@@ -35,6 +43,8 @@ typedef struct State {
   PyObject *closed_error;
   PyObject *busy_error;
   PyObject *memory_access_error;
+  PyObject *interrupted;
+  PyObject *deadline_exceeded;
   PyObject *make_function_type;   /* (param codes, result codes) -> FunctionType */
   PyObject *make_memory_type;     /* (minimum, maximum, is_64, shared, page_size) -> MemoryType */
   PyObject *raise_argument_error; /* (name, FunctionType, args) never returns */
@@ -43,15 +53,27 @@ typedef struct State {
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
 } State;
 
+/* An engine, ticked by the ticker (fast_ticker.c) and deleted when the last store, module or runtime lets go of it. */
+typedef struct Engine {
+  PyObject_HEAD
+  const wrt_engine_ops *ops;
+  wrt_engine *native;   /* owned */
+  struct Engine *next;  /* among those that are ticked */
+  struct Engine **link; /* what points at this one */
+} Engine;
+
 typedef struct Store Store;
 
-/* A Python object that the guests of a store hold. In `refs` while the engine has it, then in `garbage` until it is released:
- * releasing runs Python code, which must not happen inside the engine. */
+/* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
+ * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
+ * go while guest code runs, so that alone changes nothing that the garbage collector, on any thread, may be looking at. */
 typedef struct HostRef {
   struct HostRef *next;
-  struct HostRef **link; /* what points at this one */
-  Store *store;          /* borrowed: the store outlives its references */
-  PyObject *object;      /* owned */
+  struct HostRef **link;     /* what points at this one */
+  struct HostRef *next_dead; /* in `garbage` */
+  bool dead;
+  Store *store;     /* borrowed: the store outlives its references */
+  PyObject *object; /* owned */
 } HostRef;
 
 /* A Python callable that the guests of a store import. Owned by the store; `env` of the engine's host function. */
@@ -63,7 +85,6 @@ typedef struct HostCallable {
   PyObject *type;             /* owned: the FunctionType */
   PyTypeObject *caller_class; /* owned: what to hand over as first argument, or NULL */
   PyObject *context;          /* owned: what the adapter wants to find in a Caller */
-  PyObject *held;             /* owned: the last return value, where references are among the results, or NULL */
   size_t param_count;
   size_t result_count;
   bool has_refs;
@@ -80,15 +101,24 @@ struct Store {
   unsigned depth;        /* how many calls into the engine are on the owner's stack */
   bool closed;           /* to the user; the engine's store may outlive this for a while */
   unsigned views;        /* exported buffers of its memories */
-  uintptr_t stack_thread; /* the thread that `stack_floor` is of */
-  uintptr_t stack_floor; /* lowest stack address from which a call may start */
   size_t stack_needed;   /* bytes of stack that a call may use */
   unsigned ref_count;    /* references made since the last collection */
   HostCallable *callables;
   HostRef *refs;
   HostRef *garbage;
   PyObject *parked[3]; /* the exception that is unwinding the guest */
-  PyObject *engine;    /* owned: the adapter's object that keeps the engine */
+  /* Of the call chain that runs, see fast_gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
+  bool eager;              /* the GIL is given away around every call, as guests do not poll, or wait for other threads */
+  bool interruptible;      /* guests poll */
+  bool timed;              /* `timeout` or `block_deadline` is set */
+  bool stopped;            /* interrupt() was called; atomic */
+  unsigned polls;          /* since the call began */
+  PyThreadState *released; /* to take the GIL back with, while it is given away */
+  int64_t timeout;         /* for each call */
+  int64_t block_deadline;  /* for every call until it is reset */
+  int64_t call_deadline;   /* of the call that runs, by `timeout` */
+  int64_t deadline;        /* of the call that runs, the earlier of both */
+  Engine *engine;      /* owned */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
   PyObject *weakrefs;
 };
@@ -111,7 +141,7 @@ typedef struct Function {
   PyObject *weakrefs;
 } Function;
 
-extern PyType_Spec store_spec, function_spec, memory_spec, caller_spec;
+extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec;
 
 /* fast_store.c */
 
@@ -137,6 +167,49 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);
 /* fast_host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 
+/* fast_ticker.c */
+extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
+extern bool ticker_asleep; /* whether the next call has to wake the ticker */
+void ticker_wake(void);
+void ticker_stop(void);
+int64_t monotonic_ns(void);
+
+/* fast_gil.c */
+
+/* A host function that runs on this thread, so that a guest that it calls in another store ends with its own. */
+typedef struct HostFrame {
+  Store *store;
+  struct HostFrame *outer;
+} HostFrame;
+
+/* The innermost. */
+extern PER_THREAD HostFrame *host_frames;
+
+/* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding it. An engine's frames cannot be
+ * unwound so: the thread that has some sleeps instead, and is gone with the process. EXIT_GUARD(name) stands below such frames;
+ * whoever has it says name.armed = false before returning. Without exits it costs nothing. */
+typedef struct ExitGuard {
+  bool armed;
+} ExitGuard;
+#define EXIT_GUARD(name) __attribute__((cleanup(exit_guard_leave))) ExitGuard name = {true}
+void exit_guard_leave(ExitGuard *guard);
+
+/* The engine's poll: WRT_OK to go on, or WRT_HOST with an exception parked on the store `env`, holding the GIL. */
+int poll_python(void *env);
+/* Gives the GIL away for the rest of the call, and takes it back. */
+void gil_release(Store *store);
+void gil_retake(Store *store);
+/* Puts the exception that is set aside for the end of the call that the guest is unwound to. Always WRT_HOST. */
+int park(Store *store);
+/* Whether the call is to end: 0, or -1 with an exception set. With the GIL. */
+int check_stopped(Store *store);
+/* When the call that runs on this thread has to end, host functions further out included; 0 for never. */
+int64_t running_until(Store *store);
+/* Sets the deadline of a call that begins: 0, or -1 with an exception set as it has passed. */
+int begin_timed(Store *store);
+/* Sets `block_deadline`, for the call that runs too, and returns what it was. */
+int64_t swap_deadline(Store *store, int64_t until);
+
 /* The running thread, by what is quickest to read; threads that exist at the same time differ. */
 static inline uintptr_t this_thread(void) {
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__linux__)
@@ -146,21 +219,45 @@ static inline uintptr_t this_thread(void) {
 #endif
 }
 
+/* Lowest address of the running thread's stack, 0 where the system does not tell; beyond every address until it is known.
+ * It is the thread's own, as another thread may later have the same place and name, and less stack. */
+extern PER_THREAD uintptr_t stack_bottom;
+
 /* Enters the store for a call into the engine: 0, or -1 with an exception set. Every entry is left again. */
 static inline int store_enter(Store *store) {
   uintptr_t thread = this_thread();
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   if (UNLIKELY(store->closed || (store->depth != 0 && store->owner != thread) ||
-               (store->depth == 0 && (store->stack_thread != thread || here < store->stack_floor)))) {
+               (store->depth == 0 && here - store->stack_needed < stack_bottom))) {
     if (store_enter_slowly(store, thread) < 0) return -1;
   }
-  store->owner = thread;
+  if (LIKELY(store->depth == 0)) {
+    if (UNLIKELY(store->timed) && begin_timed(store) < 0) return -1;
+    store->owner = thread;
+    store->polls = 0;
+    __atomic_store_n(&ticker_calls, ticker_calls + 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker orders the rest */
+    if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
+  }
   store->depth++;
   return 0;
 }
 
 static inline void store_leave(Store *store) {
-  if (--store->depth == 0 && UNLIKELY(store->closed || store->garbage != NULL)) store_settle(store);
+  if (UNLIKELY(--store->depth != 0)) return;
+  __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
+  store->stopped = false;
+  store->deadline = store->call_deadline = 0;
+  if (UNLIKELY(store->closed || store->garbage != NULL)) store_settle(store);
+}
+
+/* Around an engine operation that may run guest code: the GIL may be given away in between, and is held after. */
+static inline void guest_begin(Store *store) {
+  if (UNLIKELY(store->eager)) gil_release(store);
+}
+
+static inline void guest_end(Store *store) {
+  if (UNLIKELY(store->released != NULL)) gil_retake(store);
 }
 
 /* Whether the store can be looked at by this thread now, without entering: 0, or -1 with an exception set. */

@@ -66,7 +66,9 @@ struct wrt_store {
   wasmtime_context_t *context;
   wasmtime_store_t *store;
   wasm_engine_t *engine; /* borrowed: Wasmtime's store keeps it alive */
-  bool host_failed;      /* a host function has just unwound the guest */
+  bool host_failed;      /* the host has just unwound the guest */
+  int (*poll)(void *env);
+  void *poll_env;
   size_t shared_count;
   wasmtime_sharedmemory_t **shared; /* owned */
 };
@@ -362,6 +364,38 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
   return WRT_OK;
 }
 
+/* Called in guest code at the first epoch check after a tick. */
+static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint64_t *delta, uint8_t *kind) {
+  wrt_store *store = env;
+  /* Until this returns, a guest that the host calls from here finds no callback, and would trap at its own check. */
+  wt.wasmtime_context_set_epoch_deadline(context, UINT64_C(1) << 40);
+  *delta = 1; /* until the next tick */
+  *kind = 0;  /* and go straight on */
+  if (store->poll == NULL || store->poll(store->poll_env) == WRT_OK) return NULL;
+  store->host_failed = true;
+  wt.wasmtime_context_set_epoch_deadline(context, 1); /* for the next call */
+  return wt.wasmtime_error_new("host");               /* only unwinds: the host knows the reason */
+}
+
+static void store_poll(wrt_store *store, int (*poll)(void *env), void *env) {
+  store->poll = poll;
+  store->poll_env = env;
+  wt.wasmtime_store_epoch_deadline_callback(store->store, poll_host, store, NULL);
+  wt.wasmtime_context_set_epoch_deadline(store->context, 1);
+}
+
+static void engine_tick(wrt_engine *engine) { wt.wasmtime_engine_increment_epoch(engine->engine); }
+
+static int fuel_set(wrt_store *store, uint64_t fuel, wrt_failure *failure) {
+  wasmtime_error_t *error = wt.wasmtime_context_set_fuel(store->context, fuel);
+  return error == NULL ? WRT_OK : fail_error(failure, WRT_UNSUPPORTED, error);
+}
+
+static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
+  wasmtime_error_t *error = wt.wasmtime_context_get_fuel(store->context, fuel);
+  return error == NULL ? WRT_OK : fail_error(failure, WRT_UNSUPPORTED, error);
+}
+
 static void store_delete(wrt_store *store) {
   for (size_t i = 0; i < store->shared_count; i++) wt.wasmtime_sharedmemory_delete(store->shared[i]);
   wt.wasmtime_store_delete(store->store);
@@ -474,7 +508,7 @@ static void function_from_slot(wrt_store *store, const wrt_slot *slot, wrt_exter
 static int ref_new(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure) {
   wasmtime_externref ref;
   if (!wt.wasmtime_externref_new(store->context, data, finalizer, &ref))
-    return fail(failure, WRT_LIMIT, "the store has no room for another reference");
+    return fail(failure, WRT_ERROR, "the store has no room for another reference to a Python object");
   memcpy(out, &ref, sizeof ref);
   return WRT_OK;
 }
@@ -600,7 +634,8 @@ static int call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, s
                 wrt_failure *failure) {
   wasm_trap_t *trap = NULL;
   wasmtime_error_t *error = wt.wasmtime_func_call_unchecked(store->context, &unwrap(function)->of.func,
-                                                            (wasmtime_val_raw *)slots, slot_count, &trap);
+                                                            (wasmtime_val_raw *)slots,
+                                                            slot_count * sizeof *slots / sizeof(wasmtime_val_raw), &trap);
   if (__builtin_expect(error == NULL && trap == NULL, 1)) return WRT_OK;
   return fail_guest(store, failure, WRT_ERROR, error, trap);
 }
@@ -721,6 +756,10 @@ static const wrt_engine_ops ops = {
     .failure_clear = failure_clear,
     .bytes_clear = bytes_clear,
     .type_clear = type_clear,
+    .store_poll = store_poll,
+    .engine_tick = engine_tick,
+    .fuel_set = fuel_set,
+    .fuel_get = fuel_get,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }

@@ -160,6 +160,9 @@ typedef struct wasmtime_valtype {
 typedef wasm_trap_t *(*wasmtime_func_unchecked_callback)(void *env, wasmtime_caller_t *caller, wasmtime_val_raw *slots,
                                                          size_t count);
 
+typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context, void *env, uint64_t *delta,
+                                                     uint8_t *kind);
+
 /* X(result, name, (parameters)) */
 #define WASMTIME_API(X)                                                                                                 \
   X(wasm_config_t *, wasm_config_new, (void))                                                                           \
@@ -214,6 +217,13 @@ typedef wasm_trap_t *(*wasmtime_func_unchecked_callback)(void *env, wasmtime_cal
   X(wasmtime_context_t *, wasmtime_store_context, (wasmtime_store_t *))                                                 \
   X(void, wasmtime_store_limiter, (wasmtime_store_t *, int64_t, int64_t, int64_t, int64_t, int64_t))                    \
   X(void, wasmtime_store_delete, (wasmtime_store_t *))                                                                  \
+  X(void, wasmtime_engine_increment_epoch, (const wasm_engine_t *))                                                     \
+  X(void, wasmtime_context_set_epoch_deadline, (wasmtime_context_t *, uint64_t))                                        \
+  X(void, wasmtime_store_epoch_deadline_callback,                                                                       \
+    (wasmtime_store_t *, wasmtime_epoch_callback, void *, void (*)(void *)))                                            \
+  X(wasmtime_error_t *, wasmtime_error_new, (const char *))                                                             \
+  X(wasmtime_error_t *, wasmtime_context_set_fuel, (wasmtime_context_t *, uint64_t))                                    \
+  X(wasmtime_error_t *, wasmtime_context_get_fuel, (const wasmtime_context_t *, uint64_t *))                            \
   X(wasmtime_error_t *, wasmtime_context_gc, (wasmtime_context_t *))                                                    \
   X(bool, wasmtime_context_take_exception, (wasmtime_context_t *, wasmtime_externref *))                                \
   X(void, wasmtime_exnref_unroot, (wasmtime_externref *))                                                               \

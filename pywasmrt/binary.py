@@ -48,11 +48,14 @@ _SEEN_MAX = 4096
 
 
 class Interface(NamedTuple):
-    """What a module asks for and offers, each in the module's order, and every function type that it declares."""
+    """What a module asks for and offers, each in the module's order, every function type that it declares, and whether
+    it has a shared memory, on which a guest may wait.
+    """
 
     imports: tuple[ImportType, ...]
     exports: tuple[ExportType, ...]
     function_types: tuple[FunctionType, ...] = ()
+    shares: bool = False
 
 
 def read_interface(data: bytes) -> Interface:
@@ -165,7 +168,13 @@ class _Reader:
             self._read_types()
         imports = self._read_imports() if _IMPORT in where else ()
         exports = self._read_exports(imports) if _EXPORT in where else ()
-        return Interface(imports, exports, tuple([type for type in self.types if type is not None]))
+        function_types = tuple([type for type in self.types if type is not None])
+        return Interface(imports, exports, function_types, self._shares(imports))
+
+    def _shares(self, imports: tuple[ImportType, ...]) -> bool:
+        memories = [item.type for item in imports if item.kind is ExternKind.MEMORY]
+        self._define(2, memories, 1 << 32)
+        return any(isinstance(memory, MemoryType) and memory.shared for memory in memories)
 
     def _number(self) -> int:
         byte = self.data[self.at]

@@ -146,3 +146,8 @@ class DeadlineExceeded(Interrupted, TimeoutError):
 
 class FuelExhausted(WasmError):
     """The guest used up its fuel."""
+
+    def __init__(
+        self, message: str = "the guest used up its fuel; instance.fuel sets what it may use from here"
+    ) -> None:
+        super().__init__(message)

@@ -85,6 +85,13 @@ class FunctionInstance(Protocol):
         `OverflowError` for a slot beyond its type's width, and otherwise what `__call__` raises.
         """
 
+    async def call_async(self, *args: Any) -> Any:
+        """Call as `__call__` does, on a worker thread of the running event loop, which stays responsive.
+
+        Cancelling the task stops the guest, where "interruption" is among the runtime's features; elsewhere the task
+        ends at once, and the guest's store is busy until the guest returns.
+        """
+
 
 @runtime_checkable
 class Memory(Protocol):
@@ -185,11 +192,35 @@ class Store(Protocol):
     def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Global:
         """Make a global variable holding `value`."""
 
+    def interrupt(self) -> bool:
+        """Stop the call that runs in the store, which raises `Interrupted`. Returns whether one was running.
+
+        From any thread. A host function is let finish; the guest is stopped at its next branch back or call.
+        """
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`.
+
+        Blocks nest, and the earliest deadline counts. A host function is let finish, and its guest is stopped then.
+        Raises `UnsupportedFeatureError` without the feature "deadline".
+        """
+
+    @property
+    def fuel(self) -> int | None:
+        """What the guests of the store may still use, in the engine's units; None where it is not counted.
+
+        It is counted by a runtime made with `options={"consume_fuel": True}`, which then has the feature "fuel";
+        elsewhere setting it raises `UnsupportedFeatureError`. A guest that has none left ends with `FuelExhausted`.
+        """
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None: ...
+
     @property
     def closed(self) -> bool: ...
 
     def close(self) -> None:
-        """Close every instance in the store. From within a call of its own, the call ends in `ClosedError`."""
+        """Close every instance in the store. A call that runs in it ends in `ClosedError`."""
 
 
 class _HasExports(Protocol):
@@ -225,6 +256,19 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
         Raises `FunctionNotExportedError` for a module that is no command, and otherwise what a call raises, but for
         `Exit`.
         """
+
+    def interrupt(self) -> bool:
+        """As `Store.interrupt`, of the instance's store."""
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """As `Store.deadline`, of the instance's store."""
+
+    @property
+    def fuel(self) -> int | None:
+        """As `Store.fuel`, of the instance's store."""
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None: ...
 
     @property
     def closed(self) -> bool: ...

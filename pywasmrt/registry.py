@@ -33,7 +33,7 @@ _BUILT_IN = {
 }
 _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"
-_CONFIG_KEYS = ("type", "features", "options")
+_CONFIG_KEYS = ("type", "features", "options", "interruptible")
 
 
 class _Entry:
@@ -155,7 +155,7 @@ def new_runtime(
     """Make a runtime.
 
     `name` is one of `list_runtimes`, "auto", or itself a configuration with a type. `config` is a `RuntimeConfig`, or a
-    mapping with the keys `type`, `features` and `options`, or with the runtime's name for its options:
+    mapping with the keys `type`, `features`, `options` and `interruptible`, or with the runtime's name for its options:
 
         new_runtime("wasmtime")
         new_runtime({"type": "wasmtime", "wasmtime": {"strategy": "cranelift"}})
@@ -253,10 +253,12 @@ def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> Runt
         if isinstance(features, str) or not hasattr(features, "__iter__"):
             raise InvalidConfigurationError(f"features is a set of names, not {shown(features)}")
         features = frozenset(features)
-    return _checked(RuntimeConfig(type, features, options))
+    return _checked(RuntimeConfig(type, features, options, config.get("interruptible", True)))
 
 
 def _checked(config: RuntimeConfig) -> RuntimeConfig:
     if not isinstance(config.options, Mapping) or not all(isinstance(key, str) for key in config.options):
         raise InvalidConfigurationError(f"options is a mapping of names to values, not {shown(config.options)}")
+    if not isinstance(config.interruptible, bool):
+        raise InvalidConfigurationError(f"interruptible is a bool, not {shown(config.interruptible)}")
     return config

@@ -272,12 +272,17 @@ class Limits:
     """What the instances of one store may use; None leaves the engine's own limit.
 
     `memory_bytes` bounds each linear memory, `table_elements` each table, `instances` their number in the store.
-    Growing beyond a limit gives the guest -1; instantiating beyond it raises `ModuleInstantiateError`.
+    Growing beyond a limit gives the guest -1; instantiating beyond it raises `ModuleInstantiateError`. `timeout`, in
+    seconds, bounds every call from Python into the store, start functions and nested calls included; beyond it the call
+    raises `DeadlineExceeded` (the feature "deadline"). `fuel` is what the guests may use up in all, in the engine's own
+    units, before `FuelExhausted`; the runtime must have been made to count it (the feature "fuel").
     """
 
     memory_bytes: int | None = None
     table_elements: int | None = None
     instances: int | None = None
+    timeout: float | None = None
+    fuel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -292,6 +297,7 @@ class RuntimeConfig:
     type: str = "auto"
     features: frozenset[str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    interruptible: bool = True
 
 
 @dataclass(frozen=True)

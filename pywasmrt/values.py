@@ -11,7 +11,7 @@ from math import copysign, inf
 from operator import index
 from typing import Any, NoReturn
 
-from .errors import MemoryAccessError
+from .errors import InvalidConfigurationError, MemoryAccessError
 from .types import FunctionType, ValueType
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "did_you_mean",
     "from_slots",
     "memory_access_error",
+    "nanoseconds",
     "raise_argument_error",
     "raise_result_error",
     "results_from_host",
@@ -93,8 +94,11 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 ) from None
             return _demoted(number) if type is _F32 else number
     elif type is _V128:
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            data = bytes(value)
+        try:
+            data = memoryview(value).tobytes()  # type: ignore[arg-type]
+        except TypeError:
+            pass
+        else:
             if len(data) == 16:
                 return data
             raise TypeError(f"{where}: v128 takes 16 bytes, not {len(data)}")
@@ -297,3 +301,10 @@ def checked_delta(delta: object, unit: str) -> int:
         error = MemoryAccessError if unit == "pages" else IndexError
         raise error(f"cannot grow by {number} {unit}: a limit forbids it")
     return number
+
+
+def nanoseconds(seconds: object, what: str) -> int:
+    """A time in seconds as a whole number of nanoseconds, 1 at least. Raises `InvalidConfigurationError`."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
+        raise InvalidConfigurationError(f"{what} is a number of seconds above 0, not {shown(seconds)}")
+    return max(1, int(seconds * 1e9))

@@ -631,7 +631,8 @@ def test_a_trap_tells_its_frames(runtime: Runtime, needs: Needs, code: TrapCode)
         assert isinstance(frame, Frame)
         assert frame.func_offset is not None
         assert frame.module_offset is not None
-        assert 0 < frame.func_offset < frame.module_offset < len(data)
+        # 0 is the function itself: there an engine may have put the check that lets a guest be stopped.
+        assert 0 <= frame.func_offset < frame.module_offset < len(data)
         assert f"{frame.func_name} at 0x{frame.module_offset:x}" in str(caught.value)
         assert frame.file is None
     assert data[frames[1].module_offset or 0] == 0x10  # the call instruction

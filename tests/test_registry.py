@@ -130,19 +130,22 @@ def test_options_reach_the_factory() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("fake", {"otpions": {}}), "a configuration has no 'otpions' (str), only type, features, options, fake"),
+        (
+            ("fake", {"otpions": {}}),
+            "a configuration has no 'otpions' (str), only type, features, options, interruptible, fake",
+        ),
         (
             ({"fake": {}},),
             (
-                "a configuration has no 'fake' (str), only type, features, options; options of a runtime need its name"
-                " as the type"
+                "a configuration has no 'fake' (str), only type, features, options, interruptible; options of a"
+                " runtime need its name as the type"
             ),
         ),
         (
             ("fake", {"wasmtime": {}}),
             (
-                "a configuration has no 'wasmtime' (str), only type, features, options, fake; options of a runtime need"
-                " its name as the type"
+                "a configuration has no 'wasmtime' (str), only type, features, options, interruptible, fake; options of"
+                " a runtime need its name as the type"
             ),
         ),
         (("fake", {"options": 5}), "'options' is a mapping of options, not 5 (int)"),

@@ -12,7 +12,9 @@ collector.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from ..binary import Interface, check_limits, interface_only, read_interface
@@ -35,7 +37,7 @@ from ..types import (
     TableType,
     ValueType,
 )
-from ..values import shown, to_wasm
+from ..values import nanoseconds, shown, to_wasm
 from .blob import pack_blob, unpack_blob
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
@@ -111,7 +113,7 @@ class BaseModule(Closable):
         raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot serialise compiled modules", "serialize")
 
     def __repr__(self) -> str:
-        imports, exports, _ = self.interface()
+        imports, exports = self.imports, self.exports
         state = " closed" if self.closed else ""
         return f"<Module imports={len(imports)} exports={len(exports)} ({self.runtime.info.name}){state}>"
 
@@ -126,7 +128,7 @@ class BaseStore(Closable):
         self.limits = limits
         self._instance_lives: list[Life] = []
         self._wasi_contexts: list[WasiContext] = []
-        self._on_stop: list[Callable[[], None]] = []
+        self._wakes: list[Callable[[], object]] = []
         super().__init__(runtime)
 
     # Externs made by the host
@@ -161,6 +163,66 @@ class BaseStore(Closable):
         if type is ValueType.FUNCREF and value is not None and not self._owns(value):
             raise TypeError(f"{where}: {shown(value)} belongs to another store")
         return value
+
+    # Stopping what runs
+
+    def interrupt(self) -> bool:
+        """Stop the call that runs in the store; from any thread. Returns whether one was running."""
+        self._check_open()
+        self.runtime._need("interruption")
+        running = self._interrupt()
+        self._tell_waiting()
+        return running
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`."""
+        self._check_open()
+        self.runtime._need("deadline")
+        until = time.monotonic_ns() + nanoseconds(seconds, "a deadline")
+        before = self._swap_deadline(until)
+        if before and before < until:
+            self._swap_deadline(before)
+        try:
+            yield
+        finally:
+            if not self.closed:
+                self._swap_deadline(before)
+
+    def until(self) -> int:
+        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never.
+
+        For host functions that wait: they should wait no longer, and then return anything at all.
+        """
+        return 0
+
+    def on_stop(self, wake: Callable[[], object]) -> None:
+        """Have `wake` called, on whatever thread it is, when the store is interrupted or closed. It must not block."""
+        self._wakes.append(wake)
+
+    def off_stop(self, wake: Callable[[], object]) -> None:
+        """Undo `on_stop`."""
+        self._wakes.remove(wake)
+
+    def _tell_waiting(self) -> None:
+        for wake in list(self._wakes):
+            wake()
+
+    @property
+    def fuel(self) -> int | None:
+        """What the guests of the store may still use, or None where it is not counted."""
+        self._check_open()
+        return self._fuel() if "fuel" in self.runtime.info.features else None
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None:
+        self._check_open()
+        self.runtime._need("fuel")
+        if not isinstance(fuel, int) or isinstance(fuel, bool):
+            raise TypeError(f"fuel is an int, not {shown(fuel)}")
+        if not 0 <= fuel < 1 << 64:
+            raise ValueError(f"fuel is 0 to 2**64 - 1, not {fuel}")
+        self._set_fuel(fuel)
 
     # Instances
 
@@ -217,20 +279,7 @@ class BaseStore(Closable):
                 life.ended_by = ended_by
         for context in self._wasi_contexts:
             context.close()
-
-    # For host functions that wait
-
-    def until(self) -> int:
-        """When the running call is to end, in ns of the monotonic clock; 0 for never."""
-        return 0
-
-    def on_stop(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called, from any thread, when the running call is interrupted or the store closed."""
-        self._on_stop.append(callback)
-
-    def off_stop(self, callback: Callable[[], None]) -> None:
-        """Undo `on_stop`."""
-        self._on_stop.remove(callback)
+        self._tell_waiting()
 
     def __repr__(self) -> str:
         return f"<Store ({self.runtime.info.name}){' closed' if self.closed else ''}>"
@@ -252,6 +301,22 @@ class BaseStore(Closable):
         raise UnsupportedFeatureError(
             f"{self.runtime.info.name} cannot make globals outside of a module", "host-global"
         )
+
+    def _interrupt(self) -> bool:
+        """Hook: stop the call that runs, and tell whether one does."""
+        raise NotImplementedError
+
+    def _swap_deadline(self, until: int) -> int:
+        """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none, and return what it was."""
+        raise NotImplementedError
+
+    def _fuel(self) -> int:
+        """Hook: the fuel that is left."""
+        raise NotImplementedError
+
+    def _set_fuel(self, fuel: int) -> None:
+        """Hook: set the fuel that is left."""
+        raise NotImplementedError
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
         """Hook: make the engine's function that calls `function.callable`, for `instance` to import."""
@@ -376,7 +441,7 @@ class BaseRuntime(Closable):
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
         self._check_open()
-        _check_store_limits(limits)
+        self._check_store_limits(limits)
         return self._new_store(limits)
 
     def instantiate(
@@ -472,16 +537,38 @@ class BaseRuntime(Closable):
         """Hook: make a store."""
         raise NotImplementedError
 
+    # Checks
 
-def _check_store_limits(limits: Limits | None) -> None:
-    if limits is None:
-        return
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits is a Limits, not {shown(limits)}")
-    for name in ("memory_bytes", "table_elements", "instances"):
-        value = getattr(limits, name)
-        if value is not None and (not isinstance(value, int) or not 0 <= value < 1 << 63):
-            raise InvalidConfigurationError(f"Limits.{name} is a number of 0 to 2**63 - 1, or None; not {shown(value)}")
+    def _need(self, feature: str) -> None:
+        """Raise `UnsupportedFeatureError` unless the runtime has the feature, saying how to get it."""
+        if feature in self._info.features:
+            return
+        name = self._info.name
+        if feature == "fuel":
+            raise UnsupportedFeatureError(
+                f"{name} counts no fuel here; a runtime that can does with options={{'consume_fuel': True}}", feature
+            )
+        raise UnsupportedFeatureError(
+            f"{name} has no {feature} here: either it never has, or the runtime was made with interruptible=False",
+            feature,
+        )
+
+    def _check_store_limits(self, limits: Limits | None) -> None:
+        if limits is None:
+            return
+        if not isinstance(limits, Limits):
+            raise TypeError(f"limits is a Limits, not {shown(limits)}")
+        for name in ("memory_bytes", "table_elements", "instances", "fuel"):
+            value = getattr(limits, name)
+            if value is not None and (not isinstance(value, int) or not 0 <= value < 1 << 63):
+                raise InvalidConfigurationError(
+                    f"Limits.{name} is a number of 0 to 2**63 - 1, or None; not {shown(value)}"
+                )
+        if limits.timeout is not None:
+            nanoseconds(limits.timeout, "Limits.timeout")
+            self._need("deadline")
+        if limits.fuel is not None:
+            self._need("fuel")
 
 
 if TYPE_CHECKING:

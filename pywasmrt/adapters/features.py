@@ -53,6 +53,9 @@ API_FEATURES = frozenset(
         "serialize",  # compiled modules as blobs
         "trap-frames",  # a trap tells the guest's frames
         "trap-lines",  # and their source lines, where the module has debug information
+        "interruption",  # interrupt() and Ctrl-C stop a guest; a long call lets other threads run
+        "deadline",  # Limits.timeout and deadline() stop a guest
+        "fuel",  # what a guest uses is counted, where an option asks for that
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Exit, FunctionNotExportedError, MemoryExportNotFoundError
@@ -160,6 +161,23 @@ class BaseInstance(_Finder):
         except Exit as end:
             return end.code
         return 0
+
+    def interrupt(self) -> bool:
+        """Stop the call that runs in the instance's store; from any thread. Returns whether one was running."""
+        return self._store.interrupt()
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Give every call in a `with` block until `seconds` from now."""
+        return self._store.deadline(seconds)
+
+    @property
+    def fuel(self) -> int | None:
+        """What the guests of the instance's store may still use, or None where it is not counted."""
+        return self._store.fuel
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None:
+        self._store.fuel = fuel
 
     @property
     def closed(self) -> bool:

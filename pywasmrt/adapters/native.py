@@ -17,7 +17,14 @@ from typing import Any, NoReturn, cast
 from .._shim import _fastcall
 from .._shim._wrt import ffi, lib
 from .._shim.bridge import VALUE_TYPES, type_codes
-from ..errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError, WasmError
+from ..errors import (
+    FuelExhausted,
+    ModuleCompileError,
+    ModuleInstantiateError,
+    Trap,
+    UnsupportedFeatureError,
+    WasmError,
+)
 from ..linking import HostImport
 from ..types import (
     ExportType,
@@ -31,8 +38,17 @@ from ..types import (
     TableType,
     TrapCode,
 )
-from ..values import checked_delta, shown, to_wasm
-from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
+from ..values import checked_delta, nanoseconds, shown, to_wasm
+from .base import (
+    BaseCaller,
+    BaseModule,
+    BaseRuntime,
+    BaseStore,
+    Exports,
+    InstanceState,
+    Life,
+    Tag,
+)
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -57,7 +73,12 @@ class Engine:
         settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values(), strict=True)])
         out = ffi.new("wrt_engine **")
         self._do(ops.engine_new, settings, len(names), out)
-        self.handle = ffi.gc(out[0], ops.engine_delete)
+        self.handle = out[0]
+        try:
+            self.owner = _fastcall.Engine(int(ffi.cast("uintptr_t", ops)), int(ffi.cast("uintptr_t", out[0])))
+        except BaseException:
+            ops.engine_delete(out[0])
+            raise
 
     def validate(self, data: bytes) -> None:
         """Raise `ModuleCompileError` unless `data` is a valid module."""
@@ -119,6 +140,8 @@ class Engine:
             for index, func_offset, module_offset, name, module in frames
         ]
         text, found = self._explain(message or "the engine gave no reason", found)
+        if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:
+            raise FuelExhausted
         if result == lib.WRT_TRAP:
             raise Trap(text, _TRAPS[trap], found)
         if result == lib.WRT_INVALID:
@@ -176,23 +199,43 @@ class NativeStore(BaseStore):
         engine = runtime.engine
         bounds = limits or Limits()
         self.fast = _fastcall.Store(
-            int(ffi.cast("uintptr_t", engine.ops)),
-            int(ffi.cast("uintptr_t", engine.handle)),
-            engine.handle,
+            engine.owner,
             engine.fail,
             -1 if bounds.memory_bytes is None else bounds.memory_bytes,
             -1 if bounds.table_elements is None else bounds.table_elements,
             -1 if bounds.instances is None else bounds.instances,
+            0 if bounds.timeout is None else nanoseconds(bounds.timeout, "Limits.timeout"),
             engine.stack_needed,
+            "interruption" in runtime.info.features,
         )
+        if "fuel" in runtime.info.features:
+            self.fast.set_fuel((1 << 64) - 1 if bounds.fuel is None else bounds.fuel)
         super().__init__(runtime, limits)
 
     def _mark(self, ended_by: str) -> None:
-        super()._mark(ended_by)
         self.fast.mark()
+        super()._mark(ended_by)
 
     def _free(self) -> None:
         self.fast.close()
+
+    # Stopping what runs
+
+    def _interrupt(self) -> bool:
+        return self.fast.interrupt()
+
+    def _swap_deadline(self, until: int) -> int:
+        return self.fast.swap_deadline(until)
+
+    def until(self) -> int:
+        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never."""
+        return self.fast.until()
+
+    def _fuel(self) -> int:
+        return self.fast.fuel()
+
+    def _set_fuel(self, fuel: int) -> None:
+        self.fast.set_fuel(fuel)
 
     # Externs
 
@@ -214,7 +257,7 @@ class NativeStore(BaseStore):
     def _owns(self, extern: object) -> bool:
         if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
             # Between stores of one engine, a shared memory is the one thing that may pass.
-            return extern._store.engine is self.runtime.engine.handle and extern.type.shared
+            return extern._store.engine is self.runtime.engine.owner and extern.type.shared
         if isinstance(extern, Tag):
             return extern.store is self
         return isinstance(extern, _EXTERNS) and extern._store is self.fast
@@ -223,7 +266,7 @@ class NativeStore(BaseStore):
         if isinstance(extern, (NativeGlobal, NativeTable)):
             extern._check()
         elif isinstance(extern, _fastcall.Memory):
-            len(extern)  # raises where it is closed or busy
+            return _HeldHandle(extern)
         elif isinstance(extern, Tag):
             return extern.handle  # type: ignore[no-any-return]
         return extern._handle  # type: ignore[no-any-return]
@@ -255,8 +298,22 @@ class NativeStore(BaseStore):
 
     def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> bytes:
         native = module.handle  # held here, so that closing the module meanwhile does not free it
+        if module.interface().shares:  # a guest that waits for another thread does not poll
+            self.fast.release_at_once()
         handle: bytes = self.fast.instantiate(int(ffi.cast("uintptr_t", native)), handles)
         return handle
+
+
+class _HeldHandle(bytes):
+    """The handle of a memory, which may be of another store: that is not freed for as long as this exists."""
+
+    view: memoryview
+
+    def __new__(cls, memory: Any) -> _HeldHandle:
+        view = memoryview(memory)  # raises where it is closed or busy
+        self = super().__new__(cls, memory._handle)
+        self.view = view
+        return self
 
 
 class _Extern:

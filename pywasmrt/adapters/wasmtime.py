@@ -38,7 +38,12 @@ def describe() -> RuntimeInfo:
     reason = _shim.unavailable_reason() or library.wasmtime_library_reason()
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
-    return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | API_FEATURES)
+    return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | _api_features(True, False))
+
+
+def _api_features(interruptible: bool, fuel: bool) -> frozenset[str]:
+    lacking = (set() if interruptible else {"interruption", "deadline"}) | (set() if fuel else {"fuel"})
+    return API_FEATURES - lacking
 
 
 def create(config: RuntimeConfig) -> Any:
@@ -52,6 +57,7 @@ def create(config: RuntimeConfig) -> Any:
     # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
     # it.
     settings["memory_may_move"] = 0
+    settings["epoch_interruption"] = int(config.interruptible)
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
@@ -64,7 +70,8 @@ def create(config: RuntimeConfig) -> Any:
     with _backtrace_details():
         engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
-    return NativeRuntime(engine, replace(info, features=proposals | API_FEATURES), identity)
+    features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
+    return NativeRuntime(engine, replace(info, features=features), identity)
 
 
 _environment = Lock()
@@ -90,6 +97,7 @@ _OPTIONS: dict[str, tuple[type, Container[Any], str]] = {
     # option: its type, what it may be (a mapping gives the engine's number), and how to say that
     "strategy": (str, {"auto": 0, "cranelift": 1}, "'auto' or 'cranelift'"),
     "cranelift_opt_level": (str, {"none": 0, "speed": 1, "speed_and_size": 2}, "'none', 'speed' or 'speed_and_size'"),
+    "consume_fuel": (bool, (False, True), "a bool"),  # counting costs the guest time
     "cranelift_nan_canonicalization": (bool, (False, True), "a bool"),
     "cranelift_debug_verifier": (bool, (False, True), "a bool"),
     "parallel_compilation": (bool, (False, True), "a bool"),

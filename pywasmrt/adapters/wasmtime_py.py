@@ -32,7 +32,7 @@ from ..types import (
     TableType,
     ValueType,
 )
-from ..values import shown
+from ..values import nanoseconds, shown
 from .base import BaseModule, BaseRuntime, GuardedStore, InstanceState, Life, Tag
 from .features import (
     API_FEATURES,
@@ -42,7 +42,8 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
-from .wasmtime_py_host import CallerState, Unwind, callback, displaced, trap_error
+from .wasmtime_py_deadline import Clock, Ticker
+from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
 from .wasmtime_py_objects import (
     NAME,
     ODD,
@@ -67,7 +68,7 @@ _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTER
 
 # v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
 # may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
-_LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines"} | (
+_LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption"} | (
     {"buffer"} if sys.version_info < (3, 12) else set()
 )
 
@@ -81,6 +82,7 @@ _OPTIONS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     ),
     "cranelift_nan_canonicalization": (bool, lambda _: True, "a bool"),
     "debug_info": (bool, lambda _: True, "a bool"),
+    "consume_fuel": (bool, lambda _: True, "a bool"),  # counting costs the guest time
     "parallel_compilation": (bool, lambda _: True, "a bool"),
     "memory_init_cow": (bool, lambda _: True, "a bool"),
     # Too little and the package aborts; too much and the guest overruns the thread's own stack.
@@ -99,11 +101,12 @@ def describe() -> RuntimeInfo:
         found = None
     if found is None:
         return RuntimeInfo(NAME, False, reason="the package 'wasmtime' is not installed; pip install wasmtime")
-    return RuntimeInfo(NAME, True, found, _features(WASMTIME_DEFAULT))
+    return RuntimeInfo(NAME, True, found, _features(WASMTIME_DEFAULT, True, False))
 
 
-def _features(proposals: frozenset[str]) -> frozenset[str]:
-    return (proposals | API_FEATURES) - _LACKING
+def _features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> frozenset[str]:
+    off = (set() if interruptible else {"deadline"}) | (set() if fuel else {"fuel"})
+    return (proposals | API_FEATURES) - _LACKING - off
 
 
 def create(config: RuntimeConfig) -> WasmtimeRuntime:
@@ -115,11 +118,11 @@ def create(config: RuntimeConfig) -> WasmtimeRuntime:
         kind, valid, wanted = _OPTIONS[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)) or not valid(value):
             raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
-    return WasmtimeRuntime(proposals, dict(config.options))
+    return WasmtimeRuntime(proposals, dict(config.options), config.interruptible)
 
 
 class WasmtimeRuntime(BaseRuntime):
-    def __init__(self, proposals: frozenset[str], options: dict[str, Any]) -> None:
+    def __init__(self, proposals: frozenset[str], options: dict[str, Any], interruptible: bool) -> None:
         import wasmtime
 
         settings = wasmtime.Config()
@@ -127,12 +130,16 @@ class WasmtimeRuntime(BaseRuntime):
             setattr(settings, switch, proposal in proposals)
         settings.shared_memory = "threads" in proposals
         settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
+        settings.epoch_interruption = interruptible
         for name, value in options.items():
             setattr(settings, name, value)
         self._engine = wasmtime.Engine(settings)
-        self._settings = ",".join([*sorted(proposals), *(f"{name}={options[name]}" for name in sorted(options))])
+        named = options | {"epoch_interruption": interruptible}
+        self._settings = ",".join([*sorted(proposals), *(f"{name}={named[name]}" for name in sorted(named))])
+        self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
-        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals)))
+        fuel = bool(options.get("consume_fuel"))
+        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals, interruptible, fuel)))
 
     def _validate(self, data: bytes) -> None:
         import wasmtime
@@ -230,7 +237,38 @@ class WasmtimeStore(GuardedStore):
         self.views = 0
         self._modules: list[BaseModule] = []
         self._plain = True
+        timeout, fuel = (None, None) if limits is None else (limits.timeout, limits.fuel)
+        self.clock = Clock(self.handle, runtime.ticker, nanoseconds(timeout, "Limits.timeout") if timeout else 0)
+        if "fuel" in runtime.info.features:
+            self.handle.set_fuel((1 << 64) - 1 if fuel is None else fuel)
         super().__init__(runtime, limits)
+
+    # Stopping what runs
+
+    def _swap_deadline(self, until: int) -> int:
+        self._enter(self._life, "store")
+        try:
+            return self.clock.swap_block(until, self._depth > 1)
+        finally:
+            self._leave()
+
+    def until(self) -> int:
+        """When the call that runs has to end, in ns of the monotonic clock; 0 for never."""
+        return self.clock.until
+
+    def _fuel(self) -> int:
+        self._enter(self._life, "store")
+        try:
+            return int(self.handle.get_fuel())
+        finally:
+            self._leave()
+
+    def _set_fuel(self, fuel: int) -> None:
+        self._enter(self._life, "store")
+        try:
+            self.handle.set_fuel(fuel)
+        finally:
+            self._leave()
 
     # Externs
 
@@ -339,7 +377,10 @@ class WasmtimeStore(GuardedStore):
         if self._plain and not module.plain():
             self._plain = False
         self._enter(instance.life, "instance")
+        outermost = self._depth == 1
         try:
+            if outermost and self.clock.set:
+                self.clock.start()
             try:
                 return wasmtime.Instance(self.handle, module.handle, handles)
             except BaseException as error:
@@ -353,6 +394,8 @@ class WasmtimeStore(GuardedStore):
             finally:
                 del failure  # which would hold this frame, and this frame it
         finally:
+            if outermost:
+                self.clock.stop()
             self._leave()
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
@@ -385,7 +428,7 @@ class WasmtimeStore(GuardedStore):
         if parked is not None:
             return parked
         if isinstance(error, wasmtime.Trap):
-            return trap_error(error)
+            return ending(error) or trap_error(error)
         return Trap(trap_text(str(error)))
 
     # Values

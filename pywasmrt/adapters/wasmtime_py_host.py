@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import ClosedError, Trap, UnsupportedFeatureError
+from ..errors import ClosedError, DeadlineExceeded, FuelExhausted, Trap, UnsupportedFeatureError, WasmError
 from ..linking import HostImport
 from ..types import ExternKind, Frame, TrapCode
 from ..values import results_from_host
@@ -22,7 +22,7 @@ from .wasmtime_text import trap_text
 if TYPE_CHECKING:
     from .wasmtime_py import WasmtimeStore
 
-__all__ = ["CallerState", "Unwind", "callback", "displaced", "trap_error"]
+__all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "trap_error"]
 
 
 class Unwind(BaseException):
@@ -46,6 +46,7 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
     def finished(store: WasmtimeStore, result: Any) -> Any:
         if store._life.ended_by is not None:
             raise store._life.error("function")
+        store.clock.check()
         checked = results_from_host(name, results, result)
         where = f"host function {name}"
         lowered = [store.lower(value, type, where) for value, type in zip(checked, results, strict=True)]
@@ -59,7 +60,12 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
             if lifts:
                 args = tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)])
             result = store.hosts[at](*args)
-            if type(result) is wanted and low <= result <= high and store._life.ended_by is None:
+            if (
+                type(result) is wanted
+                and low <= result <= high
+                and store._life.ended_by is None
+                and not store.clock.until
+            ):
                 return result
             return finished(store, result)
         except BaseException as error:
@@ -140,6 +146,16 @@ def handle_kind(handle: Any) -> ExternKind:
     if isinstance(handle, wasmtime.Table):
         return ExternKind.TABLE
     return ExternKind.GLOBAL if isinstance(handle, wasmtime.Global) else ExternKind.TAG
+
+
+def ending(error: Any) -> WasmError | None:
+    """What a trap stands for by which the engine ended a guest on our behalf, or None."""
+    name = getattr(error.trap_code, "name", None)
+    if name == "INTERRUPT":  # nothing else moves the epoch
+        return DeadlineExceeded("the call reached its deadline")
+    if name == "OUT_OF_FUEL":
+        return FuelExhausted()
+    return None
 
 
 def trap_error(error: Any) -> Trap:

@@ -18,6 +18,7 @@ __all__ = [
     "constants",
     "globals_",
     "identities",
+    "loops",
     "memories",
     "passthrough",
     "rearranged",
@@ -238,6 +239,37 @@ def recursion() -> Module:
         ("end",),
     ]
     guest.function(type, body, export="deep", name="deep")
+    return guest
+
+
+def loops() -> Module:
+    """A guest that takes its time, and exports a `memory` of one page that may grow to 16.
+
+    `forever` never returns, and `count(n)` counts up to n and returns it. `call` calls the import `env.f`, a function
+    without values; `call_forever` never stops doing so; `call_then_loop` does it once and then never returns.
+    """
+    guest = Module()
+    guest.import_("env", "f", _NO_VALUES)
+    guest.memory(MemoryType(1, 16), export="memory")
+    forever: list[Instruction] = [("loop", _NO_VALUES), ("br", 0), ("end",)]
+    counting: list[Instruction] = [
+        ("loop", _NO_VALUES),
+        ("local.get", 1),
+        ("i32.const", 1),
+        ("i32.add",),
+        ("local.tee", 1),
+        ("local.get", 0),
+        ("i32.lt_u",),
+        ("br_if", 0),
+        ("end",),
+        ("local.get", 1),
+    ]
+    guest.function(_NO_VALUES, forever, export="forever", name="forever")
+    guest.function(FunctionType((_I32,), (_I32,)), counting, locals=(_I32,), export="count", name="count")
+    guest.function(_NO_VALUES, [("call", 0)], export="call", name="call")
+    calling: list[Instruction] = [("loop", _NO_VALUES), ("call", 0), ("br", 0), ("end",)]
+    guest.function(_NO_VALUES, calling, export="call_forever", name="call_forever")
+    guest.function(_NO_VALUES, [("call", 0), *forever], export="call_then_loop", name="call_then_loop")
     return guest
 
 

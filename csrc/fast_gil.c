@@ -1,0 +1,122 @@
+/* fast_gil.c: what a running call does at a poll: gives the GIL away, takes it back, and ends when it is told to. */
+#include "wrt_fastcall.h"
+
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+
+/* Polls between two looks for signals, on the main thread of a call that has given the GIL away. */
+enum { POLLS_PER_SIGNAL_CHECK = 10 };
+
+PER_THREAD HostFrame *host_frames;
+
+/* ---- the GIL ---- */
+
+void gil_release(Store *store) {
+  store->released = PyThreadState_Get(); /* before the GIL goes: whoever has it then must find this */
+  PyEval_SaveThread();
+}
+
+void gil_retake(Store *store) {
+  PyEval_RestoreThread(store->released);
+  store->released = NULL;
+}
+
+void exit_guard_leave(ExitGuard *guard) {
+  while (guard->armed) pause();
+}
+
+int park(Store *store) {
+  PyErr_Fetch(&store->parked[0], &store->parked[1], &store->parked[2]);
+  return WRT_HOST;
+}
+
+/* ---- the end of a call before its own ---- */
+
+static bool is_stopped(Store *store) {
+  return __atomic_load_n(&store->closed, __ATOMIC_RELAXED) || __atomic_load_n(&store->stopped, __ATOMIC_RELAXED) ||
+         (store->deadline != 0 && monotonic_ns() >= store->deadline);
+}
+
+static int raise_stopped(Store *store) {
+  if (store->closed)
+    PyErr_SetString(store->state->closed_error, "the store was closed during this call");
+  else if (store->stopped)
+    PyErr_SetString(store->state->interrupted, "the call was stopped by interrupt()");
+  else
+    PyErr_SetString(store->state->deadline_exceeded, "the call reached its deadline");
+  return -1;
+}
+
+/* The store of this thread that has to end, or NULL: `store`, or one whose host function called into it. */
+static Store *find_stopped(Store *store) {
+  if (is_stopped(store)) return store;
+  for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
+    if (is_stopped(frame->store)) return frame->store;
+  return NULL;
+}
+
+int check_stopped(Store *store) { return is_stopped(store) ? raise_stopped(store) : 0; }
+
+int64_t running_until(Store *store) {
+  int64_t until = store->deadline;
+  for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
+    if (until == 0 || (frame->store->deadline != 0 && frame->store->deadline < until)) until = frame->store->deadline;
+  return until;
+}
+
+static bool on_main_thread(void) {
+#ifdef __linux__
+  return getpid() == (pid_t)syscall(SYS_gettid);
+#else
+  return _PyOS_IsMainThread();
+#endif
+}
+
+int poll_python(void *env) {
+  Store *store = env, *stopped = find_stopped(store);
+  unsigned polls = ++store->polls;
+  int result = WRT_OK;
+  EXIT_GUARD(guard);
+  bool begun = polls > 1 || stopped != NULL; /* else the tick came just after the call */
+  bool look = stopped != NULL || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
+  if (store->released != NULL && look) gil_retake(store);
+  if (store->released == NULL && begun) {
+    if (stopped != NULL) {
+      raise_stopped(stopped);
+      result = park(store);
+    } else if (PyErr_CheckSignals() < 0) {
+      result = park(store);
+    } else {
+      gil_release(store);
+    }
+  }
+  guard.armed = false;
+  return result;
+}
+
+/* ---- deadlines ---- */
+
+static int64_t earlier(int64_t one, int64_t other) {
+  if (one == 0 || other == 0) return one + other;
+  return one < other ? one : other;
+}
+
+int begin_timed(Store *store) {
+  int64_t now = monotonic_ns();
+  store->call_deadline = store->timeout == 0 ? 0 : now + store->timeout;
+  store->deadline = earlier(store->call_deadline, store->block_deadline);
+  if (now < store->deadline) return 0;
+  store->deadline = 0; /* no call begins that it could be the deadline of */
+  PyErr_SetString(store->state->deadline_exceeded, "the deadline had passed before the call began");
+  return -1;
+}
+
+int64_t swap_deadline(Store *store, int64_t until) {
+  int64_t before = store->block_deadline;
+  store->block_deadline = until;
+  store->timed = until != 0 || store->timeout != 0;
+  if (store->depth != 0) store->deadline = earlier(store->call_deadline, until);
+  return before;
+}

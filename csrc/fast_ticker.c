@@ -1,0 +1,202 @@
+/* fast_ticker.c: the ticker, which keeps long calls from holding Python up, and the engines that it ticks.
+ *
+ * A call starts with the GIL held, so that a short one pays nothing. The ticker, one thread for the process that never takes
+ * the GIL, ticks every engine each TICK_NS while any call runs; soon after a tick the engine lets the running guest poll:
+ *
+ *   first poll of a call    it may have begun just before the tick: nothing is done
+ *   second                  the call is a long one: it gives the GIL away for its rest (fast_gil.c)
+ *   each                    an interrupt or a deadline ends it; on the main thread Python's signal handlers get their turn
+ *
+ * Without calls the ticker sleeps. A call finds out by two plain variables whether it has to be woken: the cost of the
+ * ordering between them lies on the ticker's side (membarrier).
+ */
+#include "wrt_fastcall.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#ifdef __linux__
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#ifdef __APPLE__ /* where conditions know the other clock only */
+#define WAITING_CLOCK CLOCK_REALTIME
+#else
+#define WAITING_CLOCK CLOCK_MONOTONIC
+#endif
+
+enum { TICK_NS = 5 * 1000 * 1000, TICKS_UNTIL_SLEEP = 20 };
+
+int ticker_calls;
+bool ticker_asleep = true;
+
+static struct {
+  pthread_mutex_t lock; /* of everything here; held for no longer than it takes to tick */
+  pthread_cond_t changed;
+  pthread_t thread;
+  bool started;
+  bool quit;
+  bool ordered; /* membarrier works */
+  Engine *engines;
+} ticker = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int64_t clock_ns(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+
+/* Waits for a change, or for a tick's time; the lock is held before and after. */
+static void wait_for_change(int64_t ns) {
+  int64_t until = clock_ns(WAITING_CLOCK) + ns;
+  struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+  pthread_cond_timedwait(&ticker.changed, &ticker.lock, &at);
+}
+
+/* After this, a call that was counted is seen, or sees that the ticker sleeps. */
+static void order_with_calls(void) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#ifdef __linux__
+  if (ticker.ordered) syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+#endif
+}
+
+static void sleep_without_calls(void) {
+  __atomic_store_n(&ticker_asleep, true, __ATOMIC_RELAXED);
+  order_with_calls();
+  while (!ticker.quit && ticker_asleep && __atomic_load_n(&ticker_calls, __ATOMIC_RELAXED) == 0) {
+    if (ticker.ordered)
+      pthread_cond_wait(&ticker.changed, &ticker.lock);
+    else
+      wait_for_change(10 * (int64_t)TICK_NS); /* a wake-up may be missed: look again */
+  }
+  __atomic_store_n(&ticker_asleep, false, __ATOMIC_RELAXED);
+}
+
+static void *tick(void *unused) {
+  int idle = 0;
+#ifdef __linux__
+  pthread_setname_np(pthread_self(), "pywasmrt-ticker");
+#endif
+  pthread_mutex_lock(&ticker.lock);
+  while (!ticker.quit) {
+    idle = __atomic_load_n(&ticker_calls, __ATOMIC_RELAXED) == 0 ? idle + 1 : 0;
+    if (idle > TICKS_UNTIL_SLEEP) {
+      sleep_without_calls();
+      idle = 0;
+    }
+    wait_for_change(TICK_NS);
+    for (Engine *engine = ticker.engines; engine != NULL; engine = engine->next) engine->ops->engine_tick(engine->native);
+  }
+  pthread_mutex_unlock(&ticker.lock);
+  return unused;
+}
+
+/* In the child of a fork only the forking thread lives on: the ticker starts anew with the next call. */
+static void forget_after_fork(void) {
+  pthread_mutex_init(&ticker.lock, NULL);
+  ticker.started = false;
+  ticker_asleep = true;
+}
+
+static void before_fork(void) { pthread_mutex_lock(&ticker.lock); }
+static void after_fork(void) { pthread_mutex_unlock(&ticker.lock); }
+
+static void start(void) {
+  static bool prepared;
+  if (!prepared) {
+    pthread_atfork(before_fork, after_fork, forget_after_fork);
+#ifdef __linux__
+    ticker.ordered = syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+#endif
+    prepared = true;
+  }
+  pthread_condattr_t attributes;
+  pthread_condattr_init(&attributes);
+#ifndef __APPLE__
+  pthread_condattr_setclock(&attributes, WAITING_CLOCK);
+#endif
+  pthread_cond_init(&ticker.changed, &attributes);
+  pthread_condattr_destroy(&attributes);
+  ticker.quit = false;
+  sigset_t all, before; /* signals are the program's, which may block them later and wait for them */
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  ticker.started = pthread_create(&ticker.thread, NULL, tick, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void ticker_wake(void) {
+  pthread_mutex_lock(&ticker.lock);
+  __atomic_store_n(&ticker_asleep, false, __ATOMIC_RELAXED);
+  if (!ticker.started) start(); /* should there be no thread to be had, calls go on unticked, and the next one tries again */
+  if (ticker.started)
+    pthread_cond_signal(&ticker.changed);
+  else
+    __atomic_store_n(&ticker_asleep, true, __ATOMIC_RELAXED);
+  pthread_mutex_unlock(&ticker.lock);
+}
+
+void ticker_stop(void) {
+  pthread_mutex_lock(&ticker.lock);
+  bool started = ticker.started;
+  ticker.quit = true;
+  ticker.started = false;
+  if (started) pthread_cond_signal(&ticker.changed);
+  pthread_mutex_unlock(&ticker.lock);
+  if (started) pthread_join(ticker.thread, NULL);
+}
+
+/* ---- Engine ---- */
+
+/* Engine(ops address, engine address): takes the engine over, and ticks it from now on. */
+static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+  PyObject *ops_address, *engine_address;
+  (void)keywords;
+  if (!PyArg_ParseTuple(args, "O!O!", &PyLong_Type, &ops_address, &PyLong_Type, &engine_address)) return NULL;
+  const wrt_engine_ops *ops = PyLong_AsVoidPtr(ops_address);
+  wrt_engine *native = PyLong_AsVoidPtr(engine_address);
+  if (ops == NULL || native == NULL) return NULL;
+  Engine *self = (Engine *)type->tp_alloc(type, 0);
+  if (self == NULL) return NULL;
+  self->ops = ops;
+  self->native = native;
+  pthread_mutex_lock(&ticker.lock);
+  self->next = ticker.engines;
+  self->link = &ticker.engines;
+  if (self->next != NULL) self->next->link = &self->next;
+  ticker.engines = self;
+  pthread_mutex_unlock(&ticker.lock);
+  return (PyObject *)self;
+}
+
+static void Engine_dealloc(PyObject *object) {
+  Engine *self = (Engine *)object;
+  PyTypeObject *type = Py_TYPE(self);
+  pthread_mutex_lock(&ticker.lock);
+  *self->link = self->next;
+  if (self->next != NULL) self->next->link = self->link;
+  pthread_mutex_unlock(&ticker.lock);
+  self->ops->engine_delete(self->native);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+static PyType_Slot engine_slots[] = {
+    {Py_tp_doc, "An engine, kept while anything needs it; for the adapters."},
+    {Py_tp_new, Engine_new},
+    {Py_tp_dealloc, Engine_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec engine_spec = {
+    .name = "pywasmrt._shim._fastcall.Engine",
+    .basicsize = sizeof(Engine),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = engine_slots,
+};

@@ -1,0 +1,123 @@
+"""Deadlines for the `wasmtime-py` adapter: the engine's epoch, which a thread moves while calls with a deadline run.
+
+The package has no way to ask at an epoch's end whether the guest may go on, so a store's deadline is set before its
+call, as a number of ticks. For the same reason a call that runs cannot be interrupted, and a guest function goes by the
+deadline that there was when it was entered: one that a host function sets counts for what is called from then on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from threading import Condition, Thread
+from typing import Any
+
+from ..errors import DeadlineExceeded
+
+__all__ = ["Clock", "Ticker"]
+
+_TICK = 10_000_000  # ns
+_IDLE = 1.0  # seconds without calls until the thread ends
+_NEVER = 1 << 62  # ticks
+
+
+class Ticker:
+    """Moves the epoch of one engine once each tick, while calls with a deadline run. For any thread."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._changed = Condition()
+        self._calls = 0
+        self._thread: Thread | None = None
+
+    def begin(self) -> None:
+        """Tick from now on, until as many calls of `end`."""
+        if self._process != os.getpid():  # a child of fork has no thread, and perhaps a lock that nobody will release
+            self._forget()
+        with self._changed:
+            self._calls += 1
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="pywasmrt deadlines", daemon=True)
+                self._thread.start()
+            else:
+                self._changed.notify()
+
+    def end(self) -> None:
+        """A call with a deadline is over."""
+        with self._changed:
+            self._calls = max(0, self._calls - 1)
+
+    def _run(self) -> None:
+        changed = self._changed
+        with changed:
+            while changed.wait_for(lambda: self._calls, _IDLE):
+                begun, done = time.monotonic_ns(), 0
+                while self._calls:
+                    changed.wait(_TICK / 1e9)
+                    due = (time.monotonic_ns() - begun) // _TICK  # a late wake-up is made good for
+                    for _ in range(due - done):
+                        self._tick()
+                    done = due
+            self._thread = None
+
+
+class Clock:
+    """The deadlines of one store. Used by the thread that is in the store. Times are in ns of the monotonic clock."""
+
+    def __init__(self, store: Any, ticker: Ticker, timeout: int) -> None:
+        """`store` is the package's; `timeout` bounds each call, 0 for no bound."""
+        self._store = store
+        self._ticker = ticker
+        self._timeout = timeout
+        self._block = 0
+        self._call = 0  # by `timeout`
+        self._running = False
+        self.set = timeout != 0  # whether the next call has a deadline
+        self.until = 0  # the deadline of the call that runs, or 0
+        store.set_epoch_deadline(_NEVER)
+
+    def start(self) -> None:
+        """A call begins. Raises `DeadlineExceeded` if that is too late; otherwise `stop` must follow."""
+        now = time.monotonic_ns()
+        if self._block and self._block <= now:
+            raise DeadlineExceeded("the deadline had passed before the call began")
+        self._call = now + self._timeout if self._timeout else 0
+        self._running = True
+        self._ticker.begin()
+        self._apply(now)
+
+    def stop(self) -> None:
+        """The call is over, unless none had begun."""
+        if self._running:
+            self._running = False
+            self.until = 0
+            self._ticker.end()
+            self._store.set_epoch_deadline(_NEVER)
+
+    def swap_block(self, until: int, running: bool) -> int:
+        """Set the deadline of every call from now on, and of the one that is running; return what it was."""
+        before, self._block = self._block, until
+        self.set = until != 0 or self._timeout != 0
+        if running:
+            if not self._running and until:
+                self._running = True
+                self._ticker.begin()
+            if self._running:
+                self._apply(time.monotonic_ns())
+        return before
+
+    def _apply(self, now: int) -> None:
+        self.until = min([each for each in (self._call, self._block) if each], default=0)
+        # One tick more, as the first may be about to come.
+        ticks = max(0, -(-(self.until - now) // _TICK)) + 1 if self.until else _NEVER
+        self._store.set_epoch_deadline(ticks)
+
+    def check(self) -> None:
+        """Raise `DeadlineExceeded` if the call that runs has gone on for too long."""
+        if self.until and time.monotonic_ns() >= self.until:
+            raise DeadlineExceeded("the call reached its deadline")

@@ -1,0 +1,566 @@
+"""Threads, signals, forks and the interpreter's end, while guests run for long."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from long_calls import LONG, SOON, Needs, after, loops, works
+
+import pywasmrt
+from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, WasmError
+from pywasmrt.testing import Module, guests
+
+MANY = 1000
+
+
+class Guest(threading.Thread):
+    """A thread on which a guest runs without end, until it is stopped; `end` is how it ended."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__()
+        self.call = call
+        self.entered = threading.Event()
+        self.end: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.call()
+        except BaseException as error:
+            self.end = error
+
+    @classmethod
+    def begin(cls, runtime: Runtime, export: str = "call_then_loop") -> tuple[Guest, Any]:
+        """Start one, and return when it is in the guest."""
+        entered = threading.Event()
+        instance = loops(runtime, entered.set)
+        guest = cls(instance.exports[export])
+        guest.start()
+        assert entered.wait(LONG)
+        return guest, instance
+
+
+def stop(guest: Guest, instance: Any) -> None:
+    while guest.is_alive():
+        instance.interrupt()
+        guest.join(0.01)
+
+
+# Threads
+
+
+def test_python_goes_on_while_a_guest_runs(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    guest, instance = Guest.begin(runtime)
+    try:
+        assert sum(range(100_000)) == 4_999_950_000
+        assert guest.is_alive()
+    finally:
+        stop(guest, instance)
+    assert isinstance(guest.end, Interrupted)
+
+
+def test_a_store_that_runs_elsewhere_is_busy(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    guest, instance = Guest.begin(runtime)
+    try:
+        memory, count = instance.memory, instance.exports.__getattr__
+        for use in (lambda: count("count")(1), lambda: memory().read(0, 1), lambda: instance.store.memory(1)):
+            with pytest.raises(BusyError, match="running a call on another thread"):
+                use()
+        with pytest.raises(BusyError), instance.deadline(LONG):
+            pass
+        other = loops(runtime)
+        assert works(other)
+    finally:
+        stop(guest, instance)
+    assert works(instance)
+
+
+def test_an_instance_goes_from_thread_to_thread(runtime: Runtime) -> None:
+    instance = loops(runtime)
+    for _ in range(10):
+        results: list[bool] = []
+        thread = threading.Thread(target=lambda results=results: results.append(works(instance)))
+        thread.start()
+        thread.join()
+        assert results == [True]
+    assert works(instance)
+
+
+def test_threads_share_a_compiled_module(runtime: Runtime) -> None:
+    module = runtime.compile(guests.loops().encode())
+    results: list[int] = []
+
+    def work() -> None:
+        instance = runtime.instantiate(module, {"env": {"f": lambda: None}})
+        results.extend(instance.exports.count(n) for n in range(1, 50))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == sorted(list(range(1, 50)) * 8)
+
+
+def test_the_collector_may_run_on_any_thread(runtime: Runtime) -> None:
+    """Cycles with instances made on one thread are freed on another, while a third is in a guest."""
+
+    def make() -> None:
+        for _ in range(20):
+            cycle: list[Any] = []
+            cycle.append(loops(runtime, lambda cycle=cycle: cycle and None))
+            cycle[0].exports.call()
+
+    busy = loops(runtime)
+    stop_at = time.monotonic() + 0.3
+
+    def work() -> None:
+        while time.monotonic() < stop_at:
+            assert works(busy)
+
+    threads = [threading.Thread(target=work), *[threading.Thread(target=make) for _ in range(3)]]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        gc.collect()
+    assert works(busy)
+
+
+def test_two_guests_that_wait_for_each_other(runtime: Runtime, needs: Needs) -> None:
+    """One waits on a shared memory for what the other does: neither may keep Python to itself."""
+    needs("threads", "wat")
+    text = """(module
+      (import "env" "shared" (memory 1 1 shared))
+      (func (export "wait") (result i32)
+        (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const 20000000000)))
+      (func (export "wake") (result i32)
+        (i32.atomic.store (i32.const 0) (i32.const 1))
+        (memory.atomic.notify (i32.const 0) (i32.const 1))))"""
+    with pywasmrt.new_runtime(
+        runtime.info.name, RuntimeConfig(features=(runtime.info.features & pywasmrt_proposals()) | {"threads"})
+    ) as threaded:
+        memory = threaded.new_store().memory(1, 1, shared=True)
+        module = threaded.compile(text)
+        waiting, waking = (threaded.instantiate(module, {"env": {"shared": memory}}) for _ in range(2))
+        results: list[int] = []
+        thread = threading.Thread(target=lambda: results.append(waiting.exports.wait()))
+        thread.start()
+        while not waking.exports.wake():  # 0 until somebody waits, or has seen the 1 and never will
+            if not thread.is_alive():
+                break
+        thread.join(LONG)
+        assert results in ([0], [1])
+
+
+def pywasmrt_proposals() -> frozenset[str]:
+    from pywasmrt.adapters.features import PROPOSALS
+
+    return PROPOSALS
+
+
+@pytest.mark.parametrize("interruptible", [True, False])
+def test_a_thousand_instances_at_once(runtime: Runtime, interruptible: bool) -> None:
+    """Their memories take address space only, and there is enough of that."""
+    config = RuntimeConfig(interruptible=interruptible)
+    with pywasmrt.new_runtime(runtime.info.name, config) as many:
+        module = many.compile(guests.loops().encode())
+        instances: list[Any] = [many.instantiate(module, {"env": {"f": lambda: None}}) for _ in range(MANY)]
+        for n, instance in enumerate(instances):
+            instance.memory().write(0, n.to_bytes(4, "little"))
+            instance.memory().grow(15)
+        for n, instance in enumerate(instances):
+            assert instance.exports.count(n + 1) == n + 1
+            assert instance.memory().read(0, 4) == n.to_bytes(4, "little")
+
+
+# The ticker
+
+
+def ticker_switches() -> int | None:
+    """How often the ticker has gone to sleep; None where there is none."""
+    for task in Path("/proc/self/task").iterdir():
+        if (task / "comm").read_text().strip() == "pywasmrt-ticker":
+            found = [line for line in (task / "status").read_text().splitlines() if line.startswith("voluntary")]
+            return int(found[0].split()[1])
+    return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_the_ticker_sleeps_when_nothing_runs(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    instance = loops(runtime)
+    assert works(instance)
+    if ticker_switches() is None:
+        pytest.skip("this runtime has no ticker")
+    time.sleep(0.4)
+    before = ticker_switches()
+    time.sleep(0.2)
+    assert ticker_switches() == before
+    with instance.deadline(SOON), pytest.raises(DeadlineExceeded):
+        instance.exports.forever()
+    assert (ticker_switches() or 0) > (before or 0)
+
+
+# Signals
+
+
+def send(number: int) -> Callable[[], None]:
+    """What sends the main thread a signal."""
+    main = threading.main_thread().ident
+    assert main is not None
+    return lambda: signal.pthread_kill(main, number)
+
+
+@pytest.mark.parametrize("export", ["forever", "call_forever", "call_then_loop"])
+def test_ctrl_c_ends_a_guest(runtime: Runtime, needs: Needs, export: str) -> None:
+    needs("interruption")
+    instance = loops(runtime)
+    with after(SOON, send(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+        instance.exports[export]()
+    assert works(instance)
+
+
+def test_signal_handlers_run_while_a_guest_does(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    seen: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        seen.append(number)
+        if len(seen) == 2:
+            raise LookupError("enough")
+        threading.Timer(SOON, send(signal.SIGUSR1)).start()
+
+    instance = loops(runtime)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(LookupError, match="enough"):
+            instance.exports.forever()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [signal.SIGUSR1] * 2
+    assert works(instance)
+
+
+def test_a_signal_handler_may_call_the_guest_that_it_interrupts(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    results: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        results.append(instance.exports.count(100_000))
+        raise LookupError("enough")
+
+    instance = loops(runtime)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(LookupError):
+            instance.exports.forever()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert results == [100_000]
+    assert works(instance)
+
+
+# The end of the process, and its beginning
+
+COMMON = """
+import json, os, sys, threading, time
+import pywasmrt
+from pywasmrt import BusyError, DeadlineExceeded, Limits, RuntimeConfig
+from pywasmrt.testing import guests
+
+runtime = pywasmrt.new_runtime(sys.argv[1], RuntimeConfig(options=json.loads(sys.argv[2])))
+module = runtime.compile(guests.loops().encode())
+
+def loops(f=lambda: None, **kwargs):
+    return runtime.instantiate(module, {"env": {"f": f}}, **kwargs)
+
+def begin(export, f=lambda: None):
+    entered = threading.Event()
+    instance = loops(lambda: (entered.set(), f()) and None)
+    threading.Thread(target=instance.exports[export], daemon=True).start()
+    assert entered.wait(30)
+    return instance
+"""
+
+EXIT = {
+    "in a guest": "begin('call_then_loop')",
+    "between guest and host": "begin('call_forever')",
+    "in a host function": "begin('call_forever', lambda: time.sleep(30))",
+    "several": "kept = [begin(each) for each in ('call_then_loop', 'call_forever') * 4]; time.sleep(0.05)",
+    "without polls": """
+runtime = pywasmrt.new_runtime(sys.argv[1], RuntimeConfig(interruptible=False))
+module = runtime.compile(guests.loops().encode())
+begin("call_then_loop")
+begin("call_forever")
+""",
+}
+
+
+def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMMON + script, runtime.info.name, json.dumps(options or {})],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("where", EXIT)
+def test_the_interpreter_ends_while_guests_run(runtime: Runtime, needs: Needs, where: str) -> None:
+    needs("interruption")
+    run(EXIT[where], runtime)
+
+
+FORK = """
+busy = begin("call_then_loop")
+idle = loops()
+assert idle.exports.count(10) == 10
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        try:
+            busy.exports.count(1)
+        except BusyError:
+            code = 2
+        assert idle.exports.count(10) == 10
+        with idle.deadline(0.05):
+            try:
+                idle.exports.forever()
+            except DeadlineExceeded:
+                code = 0 if code == 2 else code
+    finally:
+        os._exit(code)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert idle.exports.count(10) == 10
+"""
+
+FORK_WITHIN = """
+children = []
+def fork():
+    children.append(os.fork())
+instance = loops(fork, limits=Limits(timeout=0.2))
+try:
+    instance.exports.call_then_loop()
+except DeadlineExceeded:
+    if children == [0]:
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("script", [FORK, FORK_WITHIN], ids=["beside a guest", "within a call"])
+def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str) -> None:
+    needs("interruption")
+    run(script, runtime)
+
+
+SIGNALS = """
+import signal
+assert loops().exports.count(1) == 1
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+os.kill(os.getpid(), signal.SIGUSR2)
+assert signal.sigwait({signal.SIGUSR2}) == signal.SIGUSR2
+"""
+
+
+def test_the_ticker_takes_no_signals(runtime: Runtime, needs: Needs) -> None:
+    """A program may block a signal and wait for it: no thread of ours may get it instead, and die of it."""
+    needs("interruption")
+    # The engine's own threads for compiling are not ours to tell.
+    run(SIGNALS, runtime, {"parallel_compilation": False} if runtime.info.name == "wasmtime" else None)
+
+
+# asyncio
+
+
+def test_a_coroutine_awaits_a_guest(runtime: Runtime) -> None:
+    instance = loops(runtime)
+
+    async def main() -> list[Any]:
+        results = [await instance.exports.count.call_async(n) for n in (1, 100)]
+        with pytest.raises(TypeError, match="takes 1 argument"):
+            await instance.exports.count.call_async()
+        return results
+
+    assert asyncio.run(main()) == [1, 100]
+
+
+def test_the_event_loop_goes_on_meanwhile(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    instance = loops(runtime)
+    turns: list[int] = []
+
+    async def main() -> None:
+        call = asyncio.create_task(instance.exports.forever.call_async())
+        while len(turns) < 20:
+            await asyncio.sleep(0.001)
+            turns.append(1)
+        assert not call.done()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert works(instance)  # the guest has ended by now
+
+    asyncio.run(main())
+
+
+def test_a_timeout_of_asyncio_stops_the_guest(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    instance = loops(runtime)
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(instance.exports.forever.call_async(), SOON)
+        assert works(instance)
+
+    asyncio.run(main())
+
+
+def test_cancelling_a_refused_call_leaves_the_running_one_alone(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    guest, instance = Guest.begin(runtime)
+    count = instance.store, guest.call
+
+    async def main() -> None:
+        for _ in range(50):
+            second = asyncio.create_task(guest.call.call_async())  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises((asyncio.CancelledError, BusyError)):
+                await second
+        assert guest.is_alive()
+
+    try:
+        asyncio.run(main())
+    finally:
+        stop(guest, instance)
+    assert count
+    assert isinstance(guest.end, Interrupted)
+
+
+# All at once
+
+
+def hammer(seconds: float, *actions: Callable[[], object]) -> None:
+    """Repeat every action on a thread of its own for that time. What is refused is refused with an error of ours."""
+    until = time.monotonic() + seconds
+    failures: list[BaseException] = []
+
+    def repeat(action: Callable[[], object]) -> None:
+        while time.monotonic() < until and not failures:
+            try:
+                action()
+            except WasmError:
+                pass
+            except BaseException as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=repeat, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+HAMMERING = float(os.environ.get("PYWASMRT_HAMMER_SECONDS", "1"))
+
+
+def test_hammering_one_store(fresh_runtime: Runtime) -> None:
+    """Calls, growth, views, interrupts and the collector, from all sides."""
+    limits = Limits(timeout=0.05) if "deadline" in fresh_runtime.info.features else None
+    if limits is None:
+        pytest.skip("cannot stop a guest")
+    instance = loops(fresh_runtime, lambda: time.sleep(0), limits=limits)
+    memory = instance.memory()
+    exports = instance.exports
+
+    def grow() -> None:
+        if memory.grow(1) == 15:
+            time.sleep(0.01)
+
+    def look() -> None:
+        memory.write(0, memory.read(0, 65536))
+
+    def interrupt() -> None:
+        if "interruption" in fresh_runtime.info.features:
+            instance.interrupt()
+        time.sleep(0.001)
+
+    calls = [lambda: exports.count(1000), exports.forever, exports.call_forever]
+    hammer(HAMMERING, *calls, grow, look, interrupt, gc.collect)
+    assert works(instance)
+
+
+def test_hammering_many_stores(fresh_runtime: Runtime) -> None:
+    """Instances made, called, interrupted and closed, each by whoever gets at it."""
+    if "deadline" not in fresh_runtime.info.features:
+        pytest.skip("cannot stop a guest")
+    module = fresh_runtime.compile(guests.loops().encode())
+    made: list[Any] = []
+
+    def make() -> None:
+        made.append(fresh_runtime.instantiate(module, {"env": {"f": lambda: made[-1]}}, limits=Limits(timeout=0.02)))
+        del made[:-8]
+
+    def call(export: str) -> Callable[[], object]:
+        def one() -> None:
+            if made:
+                made[-1].exports[export]()
+
+        return one
+
+    def close() -> None:
+        if made:
+            made[0].close()
+        time.sleep(0.001)
+
+    def interrupt() -> None:
+        if made and "interruption" in fresh_runtime.info.features:
+            made[-1].interrupt()
+
+    def swallow(action: Callable[[], object]) -> Callable[[], object]:
+        def one() -> None:
+            with suppress(TypeError, IndexError):  # the host function's result, or the list's, at the wrong moment
+                action()
+
+        return one
+
+    actions = [make, close, interrupt, gc.collect, *[call(each) for each in ("forever", "call_forever", "call")]]
+    hammer(HAMMERING, *[swallow(each) for each in actions])
+
+
+def test_closing_the_runtime_under_everything(runtime: Runtime) -> None:
+    for _ in range(5):
+        victim = pywasmrt.new_runtime(runtime.info.name)
+        module = victim.compile(guests.loops().encode())
+        bounded = Limits(timeout=1) if "deadline" in victim.info.features else None
+
+        def use(victim: Runtime = victim, module: Any = module, limits: Limits | None = bounded) -> None:
+            instance: Any = victim.instantiate(module, {"env": {"f": lambda: None}}, limits=limits)
+            instance.exports.count(10_000_000)
+
+        closing = threading.Timer(0.02, victim.close)
+        closing.start()
+        hammer(0.05, use, use, lambda victim=victim: victim.compile(Module().encode()))
+        closing.join()
+        assert victim.closed  # type: ignore[attr-defined]
