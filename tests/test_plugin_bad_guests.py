@@ -13,7 +13,7 @@ from plugin_guests import binary, c_guest, config
 
 import pywasmrt
 from pywasmrt.errors import BusyError, Trap
-from pywasmrt.otel import TelemetryError, WasmExporter, WasmProcessor
+from pywasmrt.otel import TelemetryError, WasmExporter, WasmProcessor, WasmReceiver
 from pywasmrt.plugin import GuestProtocolError, Stack, WasmPlugin
 
 # A guest that misbehaves if its payload begins with "x" and gives it back otherwise.
@@ -299,3 +299,83 @@ def test_a_guest_that_fails_to_start_again_goes_on_failing_until_it_does(tmp_pat
         with pytest.raises(TelemetryError, match=r"unreachable"):
             processor.process_traces(b"a")
         assert processor.counters("traces").failed_batches == 4
+
+
+# Guests that do not end
+
+
+def needs_deadline(runtime: pywasmrt.Runtime) -> None:
+    if "deadline" not in runtime.info.features:
+        pytest.skip(f"{runtime.info.name} cannot stop a guest")
+
+
+def test_an_endless_loop_ends_at_the_deadline(tmp_path: Path, runtime: pywasmrt.Runtime) -> None:
+    needs_deadline(runtime)
+    path = write(tmp_path, EXPERIMENTAL % "(loop $l (br $l))")
+    with WasmProcessor(config(path, runtime.info.name, timeout=0.05)) as processor:
+        error = serve_after(processor)
+        assert isinstance(error.__cause__, pywasmrt.DeadlineExceeded)
+        assert error.retryable
+        assert processor.plugin.restarts == 2
+
+
+@pytest.mark.parametrize("function", ["otelwasm_start", "otelwasm_get_supported_telemetry", "_initialize"])
+def test_an_endless_loop_at_the_start_ends_at_the_deadline(
+    tmp_path: Path, runtime: pywasmrt.Runtime, function: str
+) -> None:
+    needs_deadline(runtime)
+    loops = f'(func (export "{function}") {"" if function[0] == "_" else "(result i32)"} (loop $l (br $l)) unreachable)'
+    wat = (V1 % "nop")[:-1].replace(
+        "otelwasm_get_supported_telemetry", "other" if "get" in function else "otelwasm_get_supported_telemetry"
+    )
+    path = write(tmp_path, f"{wat} {loops})")
+    for make in (WasmProcessor, lambda made: WasmReceiver(made, processor)):
+        with pytest.raises(pywasmrt.DeadlineExceeded):
+            make(config(path, runtime.info.name, timeout=0.05))
+
+
+processor: Any = type("Consumer", (), {f"consume_{signal}": print for signal in ("traces", "metrics", "logs")})()
+
+LOOPS = """(module (import "otelwasm" "getShutdownRequested" (func $asked (result i32)))
+  (memory (export "memory") 1) (func (export "getSupportedTelemetry") (result i32) (i32.const 4))
+  (func (export "startTracesReceiver") (loop $l (drop (call $asked)) (br $l))))"""
+
+
+def test_a_receiver_that_does_not_listen_is_stopped_within_a_deadline(tmp_path: Path, name: str) -> None:
+    receiver = WasmReceiver(config(write(tmp_path, LOOPS), name), processor)
+    receiver.start()
+    assert not receiver.wait(0.05)
+    receiver.shutdown(timeout=0.1)
+    assert not receiver.running
+    assert receiver.closed
+
+
+def test_a_receiver_that_fails_does_not_end_the_process(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, LOOPS.replace("(drop (call $asked))", "unreachable"))
+    with WasmReceiver(config(path, name), processor) as receiver:
+        receiver.start()
+        assert receiver.wait(20)
+        assert isinstance(receiver.error, Trap)
+    assert "failed" in caplog.text
+
+
+def test_a_receiver_that_ends_by_itself_is_told(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path, LOOPS.replace("(br $l)", ""))
+    with caplog.at_level("INFO"), WasmReceiver(config(path, name), processor) as receiver:
+        receiver.start()
+        assert receiver.wait(20)
+        assert receiver.error is None
+    assert "ended by itself" in caplog.text
+
+
+def test_a_time_limit_that_cannot_be_kept_is_refused(tmp_path: Path, runtime: pywasmrt.Runtime) -> None:
+    made = config(write(tmp_path, LOOPS), runtime.info.name, timeout=1)
+    made["runtime_config"]["interruptible"] = False
+    if "deadline" in pywasmrt.new_runtime(made["runtime_config"]["type"], {"interruptible": False}).info.features:
+        pytest.skip(f"{runtime.info.name} keeps time limits without interruption")
+    with pytest.raises(pywasmrt.UnsupportedFeatureError, match=r"^timeout: .* cannot stop a guest"):
+        WasmPlugin(made)
+    with WasmPlugin({**made, "timeout": None}, ["startTracesReceiver"]):
+        pass

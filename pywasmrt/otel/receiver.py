@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -94,8 +93,10 @@ class WasmReceiver(WasmComponent):
         if thread is not None and thread.is_alive():
             thread.join(timeout)
             if thread.is_alive():
-                with contextlib.suppress(WasmError):
+                try:
                     self.plugin.interrupt()
+                except WasmError:
+                    self.plugin.abandon()
                 thread.join(max(1.0, timeout))
             if thread.is_alive():
                 raise PluginError(f"the receiver {self.name} does not end; it was left running")

@@ -199,7 +199,7 @@ def _check_type(type: object, runtimes: Mapping[str, str | None]) -> None:
 def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
     runtimes = _runtimes()
     sections = {*runtimes, RuntimeType.WAZERO.value}
-    keys = ("type", "mode", "features", "options", *sorted(sections))
+    keys = ("type", "mode", "features", "options", "interruptible", *sorted(sections))
     for key, value in given.items():
         if key not in keys:
             hint = did_you_mean(key, keys) if isinstance(key, str) else ""
@@ -231,7 +231,10 @@ def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
     features = given.get("features")
     if features is not None and (isinstance(features, str) or not all(isinstance(each, str) for each in features)):
         raise InvalidConfigurationError(f"runtime_config.features is a list of names, not {shown(features)}")
-    return RuntimeConfig(name, None if features is None else frozenset(features), options)
+    interruptible = given.get("interruptible", True)
+    if not isinstance(interruptible, bool):
+        raise InvalidConfigurationError(f"runtime_config.interruptible is true or false, not {shown(interruptible)}")
+    return RuntimeConfig(name, None if features is None else frozenset(features), options, interruptible)
 
 
 def _mode(mode: object, key: str) -> RuntimeMode:

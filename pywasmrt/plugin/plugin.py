@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -17,7 +17,6 @@ from ..errors import (
     InvalidConfigurationError,
     MemoryAccessError,
     MemoryExportNotFoundError,
-    UnsupportedFeatureError,
     WasmError,
 )
 from ..registry import new_runtime
@@ -156,18 +155,26 @@ class WasmPlugin:
         try:
             self._instance = instance
             host.memory = instance.memory()
-            self._initialise(instance)
             self._functions = {}
-            if self.dialect.starts and "otelwasm_start" in self._types:
-                status = instance.exports["otelwasm_start"]() & _U32
-                if status:
-                    raise GuestStatusError("otelwasm_start", status, stack.status_reason)
+            with self._bounded(instance):
+                self._initialise(instance)
+                if self.dialect.starts and "otelwasm_start" in self._types:
+                    status = instance.exports["otelwasm_start"]() & _U32
+                    if status:
+                        raise GuestStatusError("otelwasm_start", status, stack.status_reason)
         except BaseException:
             self._instance = None
             instance.close()
             raise
         finally:
             host.stack = None
+
+    def _bounded(self, instance: ModuleInstance) -> AbstractContextManager[None]:
+        """The time limit of short calls, for a guest whose store has none."""
+        timeout = self.config.timeout
+        if timeout is None or self._limits.timeout is not None or "deadline" not in self._runtime.info.features:
+            return nullcontext()
+        return instance.deadline(timeout)
 
     def _initialise(self, instance: ModuleInstance) -> None:
         """Run what a toolchain wants run first. With WASI, `instantiate` has called `_initialize` already."""
@@ -247,7 +254,12 @@ class WasmPlugin:
             status = guest()
             return None if status is None else int(status) & _U32
 
-        return pull
+        def bounded(stack: Stack) -> int | None:
+            assert self._instance is not None
+            with self._bounded(self._instance):
+                return pull(stack)
+
+        return bounded if call is None else pull
 
     def _bind_push(self, call: Call, exported: str, guest: Callable[..., Any]) -> Callable[[Stack], int | None]:
         assert self._instance is not None
@@ -307,13 +319,15 @@ class WasmPlugin:
         Raises `UnsupportedFeatureError` where the runtime cannot.
         """
         instance = self._instance
-        interrupt = getattr(instance, "interrupt", None)
-        if instance is None or instance.closed:
-            return False
-        if interrupt is None:
-            raise UnsupportedFeatureError(f"{self._runtime.info.name} cannot stop a guest", "interruption")
-        stopped: bool = interrupt()
-        return stopped
+        return False if instance is None or instance.closed else instance.interrupt()
+
+    def abandon(self) -> None:
+        """Close the guest's store under a call that runs, from any thread; the call ends in `ClosedError` as soon as
+        the runtime notices, at the latest when the guest calls the host. The next call works on a new instance.
+        """
+        instance = self._instance
+        if instance is not None:
+            instance.close()
 
     @property
     def closed(self) -> bool:
@@ -332,9 +346,11 @@ class WasmPlugin:
                 f"the guest {self.name} is in a call on this very thread; it cannot be shut down from within"
             )
         if not self._lock.acquire(timeout=timeout):
-            with contextlib.suppress(WasmError):
+            try:
                 self.interrupt()
-            if not self._lock.acquire(timeout=timeout):
+            except WasmError:
+                self.abandon()
+            if not self._lock.acquire(timeout=max(1.0, timeout)):
                 raise PluginError(f"the guest {self.name} does not end its call; it was left running")
         try:
             if self._closed:
@@ -350,7 +366,8 @@ class WasmPlugin:
         stack = self._host.stack = Stack()
         stack.requested_shutdown = True
         try:
-            status = self._instance.exports["otelwasm_shutdown"]() & _U32
+            with self._bounded(self._instance):
+                status = self._instance.exports["otelwasm_shutdown"]() & _U32
             if status:
                 _log.warning("%s", GuestStatusError(f"otelwasm_shutdown of {self.name}", status, stack.status_reason))
         except (WasmError, Exit) as error:

@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidConfigurationError
+from ..errors import InvalidConfigurationError, UnsupportedFeatureError
 from ..types import Limits
 from ..values import did_you_mean, shown
 from .abi import Role
+from .config import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule
@@ -39,8 +40,19 @@ _ANYWHERE = ("*:*",)
 
 
 def instance_limits(config: PluginConfig, info: RuntimeInfo, role: Role | None) -> Limits:
-    """The limits of the guest's store."""
-    return Limits(memory_bytes=config.memory_bytes)
+    """The limits of the guest's store. A receiver runs without end; its short calls are bounded one by one.
+
+    Raises `UnsupportedFeatureError` where the runtime cannot keep a time limit that is not the default.
+    """
+    timeout = config.timeout
+    if timeout is not None and "deadline" not in info.features:
+        if timeout != DEFAULT_TIMEOUT:
+            raise UnsupportedFeatureError(
+                f"timeout: {info.name} cannot stop a guest; choose another runtime, or timeout: null", "deadline"
+            )
+        _log.warning("calls of %s are not bounded in time: %s cannot stop a guest", config.guest_name(), info.name)
+        timeout = None
+    return Limits(memory_bytes=config.memory_bytes, timeout=None if role is Role.RECEIVER else timeout)
 
 
 def wasi_config(config: PluginConfig, module: CompiledModule, role: Role | None) -> Any:
