@@ -29,6 +29,7 @@ RuntimeFactory = Callable[[RuntimeConfig], "Runtime"]
 # _AUTO that is available.
 _BUILT_IN = {
     "wasmtime": "wasmtime",
+    "wasm3": "wasm3",
     "wasmtime-py": "wasmtime_py",
 }
 _AUTO = ("wasmtime", "wasmtime-py")

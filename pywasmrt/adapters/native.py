@@ -142,7 +142,8 @@ class Engine:
         if result in (lib.WRT_LINK, lib.WRT_LIMIT):
             raise ModuleInstantiateError(f"cannot instantiate the module: {text}")
         if result == lib.WRT_UNSUPPORTED:
-            raise UnsupportedFeatureError(text)
+            feature, colon, rest = text.partition(": ")
+            raise UnsupportedFeatureError(rest or text, feature if colon else None)
         raise WasmError(text)
 
 
