@@ -1,8 +1,8 @@
 """Builds the native parts; everything else about the package stands in pyproject.toml.
 
-Two extension modules: `_wrt`, the engine tables, by cffi, and `_fastcall`, the calls, a plain CPython extension. Where
-they cannot be built the install goes on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from where
-`list_runtimes()` tells it.
+Three extension modules: `_wrt`, the engine tables, by cffi; `_fastcall`, the calls, and `_wire`, the tools for
+telemetry payloads, plain CPython extensions. Where they cannot be built the install goes on, and the reason is written
+to `pywasmrt/_shim/_build_info.py`, from where `list_runtimes()` tells it.
 
 Environment variables, each off unless set to something other than "" and "0":
 
@@ -70,6 +70,8 @@ def flags() -> tuple[list[str], list[str]]:
         compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-O1", "-g", "-UNDEBUG"]
         compile_args += ["-fno-wrapv"]  # the interpreter's own flags define signed overflow, which hides it
         link_args += [f"-fsanitize={SANITIZE}"]
+        if SANITIZE == "thread":
+            compile_args += ["-Wno-tsan"]  # a fence, which it does not know: what it orders is atomic besides
         if "undefined" in SANITIZE:
             compile_args += ["-fno-sanitize-recover=undefined"]
     if COVERAGE:
@@ -135,7 +137,7 @@ class BuildPython(build_py):
 
 
 class BuildNative(build_ext):
-    """Builds both extension modules or neither, and records why."""
+    """Builds all extension modules or none, and records why."""
 
     reason: str | None = None
     wasm3_reason: str | None = None
@@ -206,9 +208,10 @@ def native() -> dict[str, object]:
         depends=sorted(glob("csrc/*.h")),
         include_dirs=["csrc"],
     )
+    wire = Extension("pywasmrt._shim._wire", sources=["csrc/wire.c"])
     return {
         "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
-        "ext_modules": [fastcall],
+        "ext_modules": [fastcall, wire],
         "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython, "sdist": SourceDistribution},
     }
 

@@ -525,7 +525,7 @@ static PyObject *Store_swap_deadline(PyObject *object, PyObject *number) {
   return PyLong_FromLongLong(swap_deadline(self, until));
 }
 
-/* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0 */
+/* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0; past if it was stopped */
 static PyObject *Store_until(PyObject *object, PyObject *unused) {
   (void)unused;
   return PyLong_FromLongLong(running_until((Store *)object));

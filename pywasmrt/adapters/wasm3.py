@@ -15,7 +15,7 @@ from typing import Any
 from .. import _shim
 from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
-from ..types import Frame, RuntimeConfig, RuntimeInfo
+from ..types import RuntimeConfig, RuntimeInfo
 from ..values import shown
 from .features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
 from .wasmtime import open_engine
@@ -113,5 +113,5 @@ def _options_of(config: RuntimeConfig) -> tuple[bool, int]:
     return trust, stack
 
 
-def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:
-    return message, frames
+def _explain(message: str) -> str:
+    return message

@@ -7,13 +7,12 @@ import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _shim
 from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
-from ..types import Frame, RuntimeConfig, RuntimeInfo
+from ..types import RuntimeConfig, RuntimeInfo
 from ..values import shown
 from .features import (
     API_FEATURES,
@@ -23,7 +22,11 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
+from .forking import environment, forks
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
+
+if TYPE_CHECKING:
+    from .native import Engine
 
 __all__ = ["NAME", "create", "describe", "open_engine"]
 
@@ -58,13 +61,15 @@ def create(config: RuntimeConfig) -> Any:
 
     from .native import NativeRuntime
 
-    engine = _open(settings, stack + _STACK_MARGIN)
+    def make_engine(alone: bool) -> Engine:
+        own = {"parallel_compilation": 0} if alone else {}
+        return _open(settings | own, stack + _STACK_MARGIN)
+
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
-    return NativeRuntime(engine, replace(info, features=features), identity)
-
-
-_environment = Lock()
+    return NativeRuntime(
+        make_engine(forks() > 0), replace(info, features=features), identity, lambda: make_engine(True)
+    )
 
 
 @contextmanager
@@ -72,7 +77,7 @@ def _backtrace_details() -> Iterator[None]:
     """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment
     variable."""
     name = "WASMTIME_BACKTRACE_DETAILS"
-    with _environment:
+    with environment():
         if name in os.environ:  # the user's own choice
             yield
             return
@@ -98,15 +103,15 @@ def _switches(proposals: frozenset[str]) -> dict[str, int]:
     return settings
 
 
-def _open(settings: dict[str, int], stack: int) -> Any:
+def _open(settings: dict[str, int], stack: int) -> Engine:
     from .._shim._wrt import ffi, lib
-    from .native import Engine
+    from .native import Engine as NativeEngine
 
     problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
     with _backtrace_details():
-        return Engine(lib.wrt_wasmtime_ops(), settings, stack, _explain)
+        return NativeEngine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines)
 
 
 _OPTIONS: dict[str, tuple[type, Container[Any], str]] = {
@@ -140,7 +145,7 @@ def _is_exactly(value: object, kind: type) -> bool:
     return value.__class__ is kind  # a bool is no int here
 
 
-def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:
+def _explain(message: str) -> str:
     if message.startswith("error while executing"):
-        return trap_text(message), frame_lines(message, frames)
-    return compile_error_text(message.removeprefix("wasm trap: ")), frames
+        return trap_text(message)
+    return compile_error_text(message.removeprefix("wasm trap: "))
