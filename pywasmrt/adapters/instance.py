@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import FunctionNotExportedError, MemoryExportNotFoundError
 from ..types import ExternKind, FunctionType
@@ -79,6 +79,9 @@ class Exports:
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *self})
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("exports cannot be copied or pickled: they belong to their instance")
 
     def __repr__(self) -> str:
         return f"<Exports {{{'; '.join(map(str, self.__state.module.exports))}}}>"
