@@ -18,6 +18,7 @@ import pywasmrt
 from pywasmrt import (
     Caller,
     FunctionType,
+    GlobalType,
     Limits,
     MemoryType,
     ModuleInstantiateError,
