@@ -178,7 +178,7 @@ def apply(listed: list[dict[str, Any]], data: Any) -> Any:
 def test_attributes_are_edited_as_protobuf_edits_them(abi: str, name: str) -> None:
     guest = c_guest("attributesprocessor", abi)
 
-    @settings(max_examples=settings.default.max_examples // (1 if name == "wasmtime" else 4))
+    @settings(max_examples=settings.default.max_examples // (2 if name == "wasmtime" else 5))
     @given(st.lists(actions(), min_size=1, max_size=4), st.lists(st.one_of(traces(), logs(), metrics()), max_size=3))
     def check(listed: list[dict[str, Any]], payloads: list[Any]) -> None:
         with WasmProcessor(
@@ -257,6 +257,7 @@ def test_add_new_attribute_wants_both_keys(name: str) -> None:
         processor.process_traces(b"")
 
 
+@pytest.mark.slow
 def test_the_twin_in_go(name: str) -> None:
     guest = go_guest("echo_go")
     if name == "wasm3":
