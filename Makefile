@@ -10,6 +10,7 @@ BUILD = build
 # What a copy of the project needs to build and to run its tests.
 SOURCES = CHANGELOG.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
 	setup.py tests
+HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
 NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.c csrc/*.h)
 BUILD_INFO = pywasmrt/_shim/_build_info.py
 WASMTIME_VERSIONS = 48.0.0 49.0.0 50.0.1
@@ -20,10 +21,10 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly lint demo bench wheel abi asan coverage clean
+.PHONY: help develop dev test nightly lint demo bench bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
@@ -82,6 +83,10 @@ bench: dev ## compare the cost of calls with other libraries and with the floor;
 	mkdir -p $(BUILD)
 	$(PY) bench/compare.py --json $(BUILD)/bench.json
 
+bench-long: dev ## measure what long calls cost the rest of a program, and how soon guests stop
+	mkdir -p $(BUILD)
+	$(PY) bench/long_calls.py --json $(BUILD)/bench-long.json
+
 abi: develop ## compare the C structs with the declarations of every accepted Wasmtime
 	mkdir -p $(BUILD)/wasmtime
 	for version in $(WASMTIME_VERSIONS); do \
@@ -101,6 +106,16 @@ asan: develop ## build with the address and undefined-behaviour sanitizers and r
 	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc \
 	  $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider $(PYTEST_ARGS)
+
+# The engines' own code and the interpreter's are not built with it; what ends or forks the process confuses it, and it leaves
+# too little address space for a thousand memories.
+tsan: develop ## build with the thread sanitizer and run the tests of threads in that build
+	$(call copy,$(BUILD)/tsan)
+	cd $(BUILD)/tsan && PYWASMRT_SANITIZE=thread $(abspath $(PY)) setup.py --quiet build_ext --inplace
+	cd $(BUILD)/tsan && LD_PRELOAD="$$($${CC:-cc} -print-file-name=libtsan.so)" \
+	  TSAN_OPTIONS=suppressions=tests/tsan.supp:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
+	  PYWASMRT_HAMMER_SECONDS=$(HAMMER_SECONDS) $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider \
+	  -k "not thousand and not interpreter and not fork and not ticker" $(PYTEST_ARGS) tests/test_stopping.py tests/test_threads.py
 
 coverage: dev ## measure the lines that the tests run, of Python and of C; fails under 90 % of either
 	$(call copy,$(BUILD)/coverage)

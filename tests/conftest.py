@@ -1,19 +1,22 @@
 """The fixtures and settings that every test shares.
 
-`runtime` runs a test on every runtime that is available here, or on those that PYWASMRT_TEST_RUNTIMES names (separated
-by commas; one of them missing is an error). A test that needs more than every runtime has calls `needs`, which skips by
+`runtime` runs a test on every runtime that is available here, or on those that are chosen: it is `wasm_runtime` of the
+plugin that the package has for everybody. A test that needs more than every runtime has calls `needs`, which skips by
 feature, never by name. HYPOTHESIS_PROFILE is "default" (quick, the same every time), "ci" or "thorough".
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
 import pywasmrt
+from pywasmrt.testing.agreement import opened
+
+# Loaded by itself where the package is installed, under the same name.
+pytest_plugins = ("pywasmrt.testing.pytest_plugin",)
 
 try:
     from hypothesis import HealthCheck, settings
@@ -27,35 +30,19 @@ else:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-def runtime_names() -> list[str]:
-    """The runtimes to test."""
-    infos = {info.name: info for info in pywasmrt.list_runtimes()}
-    asked = os.environ.get("PYWASMRT_TEST_RUNTIMES", "")
-    if not asked:
-        return [name for name, info in infos.items() if info.available]
-    names = [name.strip() for name in asked.split(",")]
-    for name in names:
-        if name not in infos or not infos[name].available:
-            reason = infos[name].reason if name in infos else "there is no such runtime"
-            raise pytest.UsageError(f"PYWASMRT_TEST_RUNTIMES asks for {name!r}: {reason}")
-    return names
-
-
-NAMES = runtime_names()
-
-
-@pytest.fixture(params=NAMES, scope="session")
-def runtime(request: pytest.FixtureRequest) -> Iterator[pywasmrt.Runtime]:
+@pytest.fixture(scope="session")
+def runtime(wasm_runtime: pywasmrt.Runtime) -> pywasmrt.Runtime:
     """A runtime that all tests share: do not close it."""
-    with pywasmrt.new_runtime(request.param) as runtime:
-        yield runtime
+    return wasm_runtime
 
 
 @pytest.fixture(scope="session")
-def runtimes() -> Iterator[list[pywasmrt.Runtime]]:
+def runtimes(pytestconfig: pytest.Config) -> Iterator[list[pywasmrt.Runtime]]:
     """All the runtimes, for comparing them."""
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(pywasmrt.new_runtime(name)) for name in NAMES]
+    from pywasmrt.testing.pytest_plugin import chosen_runtimes  # here, after pytest has loaded it
+
+    with opened(chosen_runtimes(pytestconfig)) as found:
+        yield found
 
 
 @pytest.fixture
@@ -75,3 +62,17 @@ def needs(runtime: pywasmrt.Runtime) -> Callable[..., None]:
             pytest.skip(f"{runtime.info.name} lacks {', '.join(missing)}")
 
     return check
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test whose guest needs a feature that its runtime does not declare. One that it declares and then refuses
+    is a failure.
+    """
+    try:
+        return (yield)
+    except pywasmrt.UnsupportedFeatureError as error:
+        runtime = getattr(item, "funcargs", {}).get("runtime")
+        if runtime is None or error.feature is None or error.feature in runtime.info.features:
+            raise
+        pytest.skip(f"{runtime.info.name} lacks {error.feature}")

@@ -29,6 +29,7 @@ from pywasmrt import (
 )
 from pywasmrt.adapters import wasmtime_py_host
 from pywasmrt.adapters.wasmtime_text import compile_error_text, trap_text
+from pywasmrt.testing import guests
 
 
 @pytest.fixture(scope="module")
@@ -365,3 +366,17 @@ def test_texts_of_the_engine_are_brought_to_the_point() -> None:
     assert trap_text("error while executing at wasm backtrace") == "error while executing at wasm backtrace"
     assert compile_error_text("failed\n\nCaused by:\n    0: one\n    1: two\n") == "failed: one: two"
     assert compile_error_text("failed\n  at line 1") == "failed\n  at line 1"
+
+
+def test_a_funcref_that_a_host_function_was_given_stays_good() -> None:
+    """The package's own points into the engine's memory, which other calls write over."""
+    kept = []
+    type = FunctionType((ValueType.FUNCREF, ValueType.I64), ())
+    with pywasmrt.new_runtime("wasmtime-py") as runtime:
+        guest = runtime.compile(guests.passthrough(type).encode())
+        instance = runtime.instantiate(guest, {"env": {"f": lambda function, number: kept.append(function)}})
+        direct = instance.exports.direct
+        for number in range(20):
+            direct(direct, -number)
+            instance.exports.nested(number, None, -1)
+        assert [function.type for function in kept if function is not None] == [type] * 20

@@ -190,7 +190,8 @@ class BaseStore(Closable):
                 self._swap_deadline(before)
 
     def until(self) -> int:
-        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never.
+        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never. For a call that
+        is being stopped, that is in the past.
 
         For host functions that wait: they should wait no longer, and then return anything at all.
         """

@@ -42,6 +42,7 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
+from .forking import forks
 from .wasmtime_py_deadline import Clock, Ticker
 from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
 from .wasmtime_py_objects import (
@@ -123,29 +124,28 @@ def create(config: RuntimeConfig) -> WasmtimeRuntime:
 
 class WasmtimeRuntime(BaseRuntime):
     def __init__(self, proposals: frozenset[str], options: dict[str, Any], interruptible: bool) -> None:
-        import wasmtime
-
-        settings = wasmtime.Config()
-        for proposal, switch in WASMTIME_SWITCHES.items():
-            setattr(settings, switch, proposal in proposals)
-        settings.shared_memory = "threads" in proposals
-        settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
-        settings.epoch_interruption = interruptible
-        for name, value in options.items():
-            setattr(settings, name, value)
-        self._engine = wasmtime.Engine(settings)
-        named = options | {"epoch_interruption": interruptible}
+        self._proposals = proposals
+        self._options = options | {"epoch_interruption": interruptible}
+        self._engine = self._compiler = _make_engine(proposals, self._options)
+        self._compiler_forks = forks()
+        named = self._options
         self._settings = ",".join([*sorted(proposals), *(f"{name}={named[name]}" for name in sorted(named))])
         self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
         fuel = bool(options.get("consume_fuel"))
         super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals, interruptible, fuel)))
 
+    def _compiling(self) -> wasmtime.Engine:
+        if self._compiler_forks != forks():
+            self._compiler = _make_engine(self._proposals, self._options)
+            self._compiler_forks = forks()
+        return self._compiler
+
     def _validate(self, data: bytes) -> None:
         import wasmtime
 
         try:
-            wasmtime.Module.validate(self._engine, data)
+            wasmtime.Module.validate(self._compiling(), data)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -153,7 +153,11 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            return wasmtime.Module(self._engine, data)
+            compiler = self._compiling()
+            module = wasmtime.Module(compiler, data)
+            if compiler is not self._engine:
+                module = wasmtime.Module.deserialize(self._engine, module.serialize())
+            return module
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -193,6 +197,21 @@ class WasmtimeRuntime(BaseRuntime):
             params, results = ([val_type(each) for each in types] for types in (type.params, type.results))
             known = self._function_types[type] = wasmtime.FuncType(params, results)
         return known
+
+
+def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime.Engine:
+    import wasmtime
+
+    settings = wasmtime.Config()
+    for proposal, switch in WASMTIME_SWITCHES.items():
+        setattr(settings, switch, proposal in proposals)
+    settings.shared_memory = "threads" in proposals
+    settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
+    for name, value in options.items():
+        setattr(settings, name, value)
+    if forks():
+        settings.parallel_compilation = False
+    return wasmtime.Engine(settings)
 
 
 def wasmtime_version() -> str:
@@ -236,6 +255,7 @@ class WasmtimeStore(GuardedStore):
         self.hosts: list[Callable[..., Any]] = []
         self.views = 0
         self._modules: list[BaseModule] = []
+        self._place: wasmtime.Global | None = None  # where a function is copied through
         self._plain = True
         timeout, fuel = (None, None) if limits is None else (limits.timeout, limits.fuel)
         self.clock = Clock(self.handle, runtime.ticker, nanoseconds(timeout, "Limits.timeout") if timeout else 0)
@@ -450,10 +470,24 @@ class WasmtimeStore(GuardedStore):
     def lift(self, value: Any, type: ValueType) -> Any:
         """Turn the package's value into ours."""
         if type is _FUNCREF and value is not None:
-            return Function(self, self._life, value, None, "<funcref>")
+            return Function(self, self._life, self._kept(value), None, "<funcref>")
         if type is _EXTERNREF and value is not None:
             return value.content
         return value
+
+    def _kept(self, function: wasmtime.Func) -> wasmtime.Func:
+        """The same function, in memory of its own: what a callback is given points into the engine's, and is gone when
+        the callback returns.
+        """
+        import wasmtime
+
+        if self._place is None:
+            funcref = wasmtime.GlobalType(wasmtime.ValType.funcref(), True)
+            self._place = wasmtime.Global(self.handle, funcref, wasmtime.Val.funcref(None))
+        self._place.set_value(self.handle, wasmtime.Val.funcref(function))
+        kept = self._place.value(self.handle)
+        assert isinstance(kept, wasmtime.Func)
+        return kept
 
     def _idle(self) -> bool:
         return self.views == 0 and super()._idle()

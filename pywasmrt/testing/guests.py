@@ -42,7 +42,9 @@ def _zero(type: ValueType) -> Instruction:
     return const(type, bytes(16) if type is _V128 else 0)
 
 
-def passthrough(type: FunctionType, *, module: str = "env", field: str = "f") -> Module:
+def passthrough(
+    type: FunctionType, *, module: str = "env", field: str = "f", memory: MemoryType | None = None
+) -> Module:
     """A guest around one imported function. Each export hands its arguments on and the results back:
 
     * `direct`: by `call`
@@ -50,9 +52,13 @@ def passthrough(type: FunctionType, *, module: str = "env", field: str = "f") ->
     * `nested`: takes a depth (i32) before the arguments, and calls itself that many times before it calls the import
     * `host`: the import itself
     * `start_again`: the same as `direct`, in a second function, for re-entry
+
+    With `memory` it has such a memory, exported as `memory`, for host functions that look into it.
     """
     guest = Module()
     imported = guest.import_(module, field, type, export="host")
+    if memory is not None:
+        guest.memory(memory, export="memory")
     guest.table(TableType(_FUNCREF, 1, 1), export="table")
     guest.elements([imported])
     args = _gets(len(type.params))
@@ -65,16 +71,16 @@ def passthrough(type: FunctionType, *, module: str = "env", field: str = "f") ->
     body: list[Instruction] = [
         ("local.get", 0),
         ("i32.eqz",),
-        ("if", FunctionType((), type.results)),
+        ("if", FunctionType((), ())),  # without results: not every engine has blocks that give several
         *args,
         ("call", imported),
-        ("else",),
+        ("return",),
+        ("end",),
         ("local.get", 0),
         ("i32.const", 1),
         ("i32.sub",),
         *args,
         ("call", index),
-        ("end",),
     ]
     assert guest.function(nested, body, export="nested", name="nested") == index
     return guest

@@ -38,6 +38,29 @@ i64.load8_s i64.load8_u i64.load16_s i64.load16_u i64.load32_s i64.load32_u
 i32.store i64.store f32.store f64.store i32.store8 i32.store16 i64.store8 i64.store16 i64.store32
 """
 
+# Of the vector instructions, those whose results are the same bits everywhere.
+_VECTOR = {
+    "i8x16.splat": b"\x0f",
+    "i16x8.splat": b"\x10",
+    "i32x4.splat": b"\x11",
+    "i64x2.splat": b"\x12",
+    "i8x16.eq": b"\x23",
+    "i32x4.eq": b"\x37",
+    "v128.not": b"\x4d",
+    "v128.and": b"\x4e",
+    "v128.or": b"\x50",
+    "v128.xor": b"\x51",
+    "v128.bitselect": b"\x52",
+    "v128.any_true": b"\x53",
+    "i8x16.bitmask": b"\x64",
+    "i8x16.add": b"\x6e",
+    "i16x8.mul": b"\x95\x01",
+    "i32x4.all_true": b"\xa3\x01",
+    "i32x4.sub": b"\xb1\x01",
+    "i64x2.add": b"\xce\x01",
+}
+_LANES = {"i32x4.extract_lane": b"\x1b", "i64x2.extract_lane": b"\x1d"}
+
 
 def _prefixed(prefix: str, names: str) -> list[str]:
     return [f"{prefix}.{name}" for name in names.split()]
@@ -72,6 +95,7 @@ def _instructions() -> dict[str, Opcode]:
             "return": (b"\x0f", ()),
             "call": (b"\x10", ("index",)),
             "call_indirect": (b"\x11", ("type", "index")),
+            "return_call": (b"\x12", ("index",)),
             "drop": (b"\x1a", ()),
             "select": (b"\x1b", ()),
             "select_typed": (b"\x1c", ("types",)),
@@ -101,6 +125,8 @@ def _instructions() -> dict[str, Opcode]:
             "v128.const": (b"\xfd\x0c", ("v128",)),
         }
     )
+    table.update({name: (b"\xfd" + code, ()) for name, code in _VECTOR.items()})
+    table.update({name: (b"\xfd" + code, ("index",)) for name, code in _LANES.items()})
     saturating = [f"{to}.trunc_sat_{of}_{s}" for to in ("i32", "i64") for of in ("f32", "f64") for s in "su"]
     table.update({name: (bytes([0xFC, n]), ()) for n, name in enumerate(saturating)})
     return table

@@ -99,6 +99,10 @@ class Module:
         self.declared: list[int] = []
         self.start_function: int | None = None
 
+    def __repr__(self) -> str:
+        """The text format, which is what a failing test is to show."""
+        return self.wat().rstrip()
+
     def encode(self) -> bytes:
         """The module in the binary format."""
         return encoding.encode(self)

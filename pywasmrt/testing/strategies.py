@@ -1,27 +1,35 @@
-"""Hypothesis strategies for WebAssembly: types, signatures, values, host functions, and values that must be refused.
+"""Hypothesis strategies for WebAssembly: types, signatures, values, host functions, whole modules, and what must be
+refused.
 
-They need the `hypothesis` package (the extra `test`). Values are drawn from the edges first: the signed and unsigned
+They need the `hypothesis` package (the extra `testing`). Values are drawn from the edges first: the signed and unsigned
 limits, NaNs with payloads, subnormal numbers, both zeros, the infinities; and they shrink towards zero.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
+try:
+    from hypothesis import strategies as st
+    from hypothesis.strategies import SearchStrategy
+except ImportError as error:
+    missing = f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})"
+    raise ImportError(missing, name="hypothesis") from error
 
 from ..types import FunctionType, ValueType
+from .edges import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
+from .parts import Module
+from .programs import write_program
 
 __all__ = [
     "RecordingFunction",
     "arguments",
     "function_types",
     "host_functions",
+    "modules",
     "mutated",
     "results",
     "slots",
@@ -36,36 +44,6 @@ _WIDTHS = {_I32: 32, _I64: 64, _F32: 32, _F64: 64}
 
 _FEATURE_OF = {_V128: "simd", _FUNCREF: "reference-types", _EXTERNREF: "reference-types"}
 _DEFAULT_FEATURES = frozenset({"multi-value", "reference-types", "simd"})
-
-# Bits of floats at the edges: zero, the smallest and largest subnormal, the smallest normal, one, the largest finite
-# number, infinity, the default NaN, a quiet NaN with a payload, and signalling NaNs with the lowest and highest
-# payload.
-_F32_EDGES = (
-    0x0000_0000,
-    0x0000_0001,
-    0x007F_FFFF,
-    0x0080_0000,
-    0x3F80_0000,
-    0x7F7F_FFFF,
-    0x7F80_0000,
-    0x7FC0_0000,
-    0x7FC1_2345,
-    0x7F80_0001,
-    0x7FBF_FFFF,
-)
-_F64_EDGES = (
-    0x0000_0000_0000_0000,
-    0x0000_0000_0000_0001,
-    0x000F_FFFF_FFFF_FFFF,
-    0x0010_0000_0000_0000,
-    0x3FF0_0000_0000_0000,
-    0x7FEF_FFFF_FFFF_FFFF,
-    0x7FF0_0000_0000_0000,
-    0x7FF8_0000_0000_0000,
-    0x7FF8_0000_DEAD_BEEF,
-    0x7FF0_0000_0000_0001,
-    0x7FF7_FFFF_FFFF_FFFF,
-)
 
 
 def value_types(features: Collection[str] = _DEFAULT_FEATURES) -> SearchStrategy[ValueType]:
@@ -94,20 +72,14 @@ def function_types(
 
 
 def _integers(bits: int) -> SearchStrategy[int]:
-    lowest, middle, highest = -(1 << (bits - 1)), 1 << (bits - 1), (1 << bits) - 1
-    edges = [0, 1, -1, middle - 1, middle, lowest, lowest + 1, highest, highest - 1]
-    return st.sampled_from(edges) | st.integers(lowest, highest)
+    edges = INTEGERS[_I32 if bits == 32 else _I64]
+    return st.sampled_from(edges) | st.integers(-(1 << (bits - 1)), (1 << bits) - 1)
 
 
 def _float_bits(bits: int) -> SearchStrategy[int]:
-    edges = _F32_EDGES if bits == 32 else _F64_EDGES
+    edges = F32_EDGES if bits == 32 else F64_EDGES
     signed = [*edges, *(edge | 1 << (bits - 1) for edge in edges)]
     return st.sampled_from(signed) | st.integers(0, (1 << bits) - 1)
-
-
-def _float_from_bits(bits: int, width: int) -> float:
-    value: float = struct.unpack("<f" if width == 32 else "<d", bits.to_bytes(width // 8, "little"))[0]
-    return value
 
 
 class _Opaque:
@@ -135,10 +107,9 @@ def values(type: ValueType, *, functions: Sequence[Any] = ()) -> SearchStrategy[
         return _integers(_WIDTHS[type])
     if type in (_F32, _F64):
         width = _WIDTHS[type]
-        return _float_bits(width).map(lambda bits: _float_from_bits(bits, width)) | st.integers(-1000, 1000)
+        return _float_bits(width).map(lambda bits: float_from_bits(bits, width)) | st.integers(-1000, 1000)
     if type is _V128:
-        edges = [bytes(16), b"\xff" * 16, bytes(range(16)), b"\x00" * 15 + b"\x80"]
-        return st.sampled_from(edges) | st.binary(min_size=16, max_size=16)
+        return st.sampled_from(V128_EDGES) | st.binary(min_size=16, max_size=16)
     if type is _FUNCREF:
         return st.sampled_from([None, *functions])
     if type is _EXTERNREF:
@@ -241,11 +212,53 @@ def wrong_values(type: ValueType) -> SearchStrategy[tuple[Any, type[Exception]]]
     raise ValueError(f"every Python object is an {type}")
 
 
-def mutated(module: bytes) -> SearchStrategy[bytes]:
+_MODULE_FEATURES = frozenset(
+    {
+        "multi-value",
+        "multi-value-blocks",
+        "sign-extension",
+        "saturating-float-to-int",
+        "bulk-memory",
+        "reference-types",
+        "simd",
+        "tail-call",
+    }
+)
+
+
+def modules(
+    features: Collection[str] = _MODULE_FEATURES,
+    *,
+    max_functions: int = 3,
+    max_statements: int = 4,
+    max_imports: int = 2,
+) -> SearchStrategy[Module]:
+    """Valid guests that compute something: arithmetic, control flow, memory, globals, tables, calls, host functions.
+
+    They use nothing beyond WebAssembly 1.0 and those of `features` (`RuntimeInfo.features`) that are listed here:
+    multi-value, multi-value-blocks, sign-extension, saturating-float-to-int, bulk-memory, reference-types, simd,
+    tail-call. Each has up to `max_functions` functions, `f0`, `f1`, …, of up to `max_statements` statements, and
+    imports up to `max_imports` functions, `env.h0`, `env.h1`, …; its memory, table and globals are exported.
+
+    Every function ends for every argument, by returning or by a trap, soon: what may run is bounded by the way they are
+    made (`pywasmrt.testing.programs`). Where an engine may choose a NaN's bits, the choice shows in floats only. A
+    failing module shrinks by whole functions and statements, and prints as text.
+    """
+    allowed = frozenset(features) & _MODULE_FEATURES
+    statements = st.lists(st.binary(min_size=20, max_size=80), max_size=max_statements)
+    function = st.tuples(st.binary(min_size=16, max_size=64), statements)
+    parts = st.tuples(st.binary(max_size=24), st.lists(function, min_size=1, max_size=max_functions))
+    return parts.map(lambda drawn: write_program(allowed, *drawn, imports=max_imports))
+
+
+def mutated(module: bytes | Module) -> SearchStrategy[bytes]:
     """Damaged copies of a module, or of any other bytes; every one differs from the original.
 
-    They are cut short, or have bits flipped, bytes replaced, or parts doubled, removed or inserted.
+    They are cut short, or have bits flipped, bytes replaced, or parts doubled, removed or inserted. Most are invalid
+    or malformed; some are valid modules that do something else, and may then run for ever.
     """
+    if isinstance(module, Module):
+        module = module.encode()
     if not module:
         raise ValueError("there is nothing to damage in an empty module")
     position = st.integers(0, len(module) - 1)

@@ -27,7 +27,7 @@ from .stdio import open_input, open_output
 from .waiting import Waiter
 
 if TYPE_CHECKING:
-    from ..protocols import Caller, Memory, ModuleInstance
+    from ..protocols import Caller, HostModule, Memory, ModuleInstance
 
 __all__ = ["PREVIEW1", "WasiContext"]
 
@@ -65,9 +65,9 @@ class WasiContext:
         self.table = Table(config.max_descriptors)
         self.files = self.table.files
         self.memory: Callable[[], Memory | None] = _nothing
+        self._imports = imports
         try:
             self._open(config)
-            self.modules: tuple[_HostModule, ...] = tuple(self._modules(imports))
         except BaseException:
             self.close()
             raise
@@ -92,11 +92,14 @@ class WasiContext:
         fd = os.open(given.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return HostDirectory(fd, self.waiter, given.readonly)
 
-    def _modules(self, imports: Sequence[ImportType]) -> list[_HostModule]:
-        """The host functions for exactly what is imported."""
+    @property
+    def modules(self) -> Sequence[HostModule]:
+        """The host functions for exactly what is imported. Made anew each time: they hold the context, so it must not
+        hold them.
+        """
         made = []
         for module in _MODULES:
-            wanted = {each.name: each.type for each in imports if each.module == module}
+            wanted = {each.name: each.type for each in self._imports if each.module == module}
             if wanted:
                 known = {**PREVIEW1, **wasmedge.functions_for(wanted)}
                 functions = {name: bind(self, known[name]) for name in wanted if name in known}

@@ -1,6 +1,6 @@
 """The one place where a guest blocks: waiting for descriptors or for time, until the call is to stop.
 
-Every wait watches a socket of its own beside what the guest waits for. Whoever interrupts or closes the store writes a
+Every wait watches a pipe of its own beside what the guest waits for. Whoever interrupts or closes the store writes a
 byte to it, and the wait ends at once. Ctrl-C needs no help: the signal's handler runs inside `poll` and raises through
 it. Deadlines bound the wait's own timeout.
 """
@@ -8,8 +8,8 @@ it. Deadlines bound the wait's own timeout.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
-import socket
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -49,12 +49,33 @@ class Stopped(WasiError):
         super().__init__(Errno.INTR)
 
 
+class _Bell:
+    """A pipe to end a `poll` by; closed when this is dropped, and so never while a thread may still ring it."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+        for fd in (self.reading, self._writing):
+            os.set_blocking(fd, False)
+
+    def ring(self) -> None:
+        with contextlib.suppress(OSError):  # it is full: rung already
+            os.write(self._writing, b"\0")
+
+    def silence(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self.reading, 64)
+
+    def __del__(self) -> None:
+        os.close(self.reading)
+        os.close(self._writing)
+
+
 class Waiter:
     """Waits for one instance. Used by one thread at a time, as the instance is; `wake` may come from any."""
 
     def __init__(self) -> None:
         self._store: ref[Any] | None = None
-        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._bell: _Bell | None = None
         self._stopped = False
 
     def attach(self, store: Any) -> None:
@@ -63,19 +84,14 @@ class Waiter:
 
     def wake(self) -> None:
         """End the wait that is under way. Quick, never raises, from any thread."""
-        ends = self._ends
-        if ends is not None:
-            with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody waits
-                ends[1].send(b"\0")
+        bell = self._bell
+        if bell is not None:
+            bell.ring()
 
     def close(self) -> None:
         """End the wait that is under way, and every later one at once."""
         self._stopped = True
         self.wake()
-
-    def __del__(self) -> None:
-        for each in self._ends or ():
-            each.close()
 
     def check(self) -> None:
         """Raise `Stopped` when the running call is to end; for work that takes long without waiting."""
@@ -100,18 +116,16 @@ class Waiter:
             poller.register(fd, mask)
         if timeout == 0:
             return dict(poller.poll(0))
-        ends = self._ends
-        if ends is None:
-            ends = self._ends = socket.socketpair()
-            for each in ends:
-                each.setblocking(False)
-        wake = ends[0].fileno()
-        poller.register(wake, POLL_IN)
+        bell = self._bell
+        if bell is None:
+            bell = self._bell = _Bell()
+        poller.register(bell.reading, POLL_IN)
         store: Any = None if self._store is None else self._store()
-        deadline = 0 if store is None else store.until()
         if store is not None:
             store.on_stop(self.wake)
         try:
+            # After on_stop: whoever stops the call either finds the bell or is found here.
+            deadline = 0 if store is None else store.until()
             end = 0 if timeout is None else time.monotonic_ns() + timeout
             while not self._stopped and not (store is not None and store.closed):
                 now = time.monotonic_ns()
@@ -126,9 +140,8 @@ class Waiter:
                     if left > 0:
                         time.sleep(left / 1e9)
                     ready = dict(poller.poll(0))
-                if ready.pop(wake, 0):
-                    with contextlib.suppress(OSError):
-                        ends[0].recv(64)
+                if ready.pop(bell.reading, 0):
+                    bell.silence()
                     break
                 if ready or (end and time.monotonic_ns() >= end):
                     return ready

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import pywasmrt
 from pywasmrt import wasi
@@ -43,6 +44,9 @@ def forwarding(version: int = 2) -> bytes:
     return guest.encode()
 
 
+_MODULES: WeakKeyDictionary[pywasmrt.Runtime, dict[int, pywasmrt.CompiledModule]] = WeakKeyDictionary()
+
+
 class Entry(NamedTuple):
     next: int
     ino: int
@@ -57,8 +61,10 @@ class Raw:
     """
 
     def __init__(self, runtime: pywasmrt.Runtime, config: wasi.WasiConfig, version: int = 2) -> None:
-        self.module = runtime.compile(forwarding(version))
-        self.instance = runtime.instantiate(self.module, wasi=config)
+        modules = _MODULES.setdefault(runtime, {})
+        if version not in modules:
+            modules[version] = runtime.compile(forwarding(version))
+        self.instance = runtime.instantiate(modules[version], wasi=config)
         memory = self.instance.memory()
         assert memory is not None
         self.memory = memory
@@ -109,7 +115,8 @@ class Raw:
         return Errno(getattr(self.instance.exports, name)(*args))
 
     def do(self, name: str, *args: int) -> None:
-        assert self.call(name, *args) is Errno.SUCCESS, f"{name}: {self.call(name, *args).name}"
+        errno = self.call(name, *args)
+        assert errno is Errno.SUCCESS, f"{name}: {errno.name}"
 
     def with_path(self, name: str, fd: int, path: bytes | str, *more: int, lookup: int | None = None) -> Errno:
         flags = () if lookup is None else (lookup,)
@@ -245,13 +252,9 @@ class Raw:
         """The events, each (userdata, error, type, nbytes, flags)."""
         given = self.put(b"".join(subscriptions))
         events, out = self.alloc(32 * len(subscriptions)), self.alloc(4)
-        self.do_once("poll_oneoff", given, events, len(subscriptions), out)
+        self.do("poll_oneoff", given, events, len(subscriptions), out)
         data = self.memory.read(events, 32 * self.u32(out))
         return [(user, Errno(error), kind, size, flags) for user, error, kind, size, flags in EVENT.iter_unpack(data)]
-
-    def do_once(self, name: str, *args: int) -> None:
-        errno = self.call(name, *args)
-        assert errno is Errno.SUCCESS, f"{name}: {errno.name}"
 
 
 def clock(userdata: int, timeout: int, *, clock_id: int = 1, absolute: bool = False) -> bytes:

@@ -1,0 +1,234 @@
+"""What long calls cost the rest of the program, and how soon a guest can be stopped. `make bench-long` runs it.
+
+Per runtime that can be interrupted: the speed that a pure-Python counter keeps beside a guest on another thread; the
+throughput of two threads with a guest each; what interruptibility costs three kinds of loops; the longest stall of an
+event loop; and how late interrupts, deadlines and Ctrl-C come, over many tries. Two free cores are assumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+from measuring import Loop, best_of_rounds
+
+import pywasmrt
+from pywasmrt import DeadlineExceeded, Interrupted, Runtime, RuntimeConfig
+from pywasmrt.testing import guests
+
+LOOPS = """(module
+  (memory 1)
+  (func $fib (export "recursion") (param i32) (result i32)
+    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+      (then (local.get 0))
+      (else (i32.add
+        (call $fib (i32.sub (local.get 0) (i32.const 1)))
+        (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
+  (func (export "hashing") (param i32) (result i32) (local i32 i32)
+    (local.set 2 (i32.const 0x811c9dc5))
+    (loop
+      (local.set 2 (i32.mul (i32.xor (local.get 2) (local.get 1)) (i32.const 0x01000193)))
+      (local.set 2 (i32.xor (local.get 2) (i32.shr_u (local.get 2) (i32.const 15))))
+      (local.set 1 (i32.add (local.get 1) (i32.const 1)))
+      (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
+    (local.get 2))
+  (func (export "loads") (param i32) (result i32) (local i32 i32)
+    (loop
+      (local.set 2 (i32.add (local.get 2) (i32.load (i32.and (local.get 1) (i32.const 0xfffc)))))
+      (local.set 1 (i32.add (local.get 1) (i32.const 4)))
+      (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
+    (local.get 2)))"""
+SIZES = {"recursion": 22, "hashing": 300_000, "loads": 1_200_000}
+SECOND = 1.0
+SOON = 0.02  # seconds until a guest is stopped
+
+
+def loops(runtime: Runtime) -> Any:
+    return runtime.instantiate(runtime.compile(guests.loops().encode()), {"env": {"f": lambda: None}})
+
+
+def kernels(runtime: Runtime, binary: bytes) -> Any:
+    return runtime.instantiate(runtime.compile(binary)).exports
+
+
+def count_for(seconds: float) -> int:
+    """How far pure Python counts in that time."""
+    n, until = 0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        n += 1
+    return n
+
+
+def beside(call: Callable[[], object], stop: Callable[[], object], work: Callable[[], Any]) -> Any:
+    """What `work` gives while `call` runs on another thread."""
+
+    def run() -> None:
+        with suppress(Interrupted):
+            call()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(SOON)
+    result = work()
+    while thread.is_alive():
+        stop()
+        thread.join(0.001)
+    return result
+
+
+def counter_kept(runtime: Runtime) -> float:
+    """The share of its speed that the counter keeps beside a guest: the median of pairs, one with and one without."""
+    instance = loops(runtime)
+    shares = []
+    for _ in range(5):
+        alone = count_for(SECOND / 2)
+        shares.append(beside(instance.exports.forever, instance.interrupt, lambda: count_for(SECOND / 2)) / alone)
+    return statistics.median(shares)
+
+
+def two_threads(runtime: Runtime, binary: bytes) -> float:
+    """The throughput of two threads, times that of one: the best of several pairs."""
+
+    def throughput(threads: int) -> float:
+        ready = threading.Barrier(threads + 1)
+
+        def work() -> None:
+            hashing = kernels(runtime, binary).hashing
+            ready.wait()
+            for _ in range(5):
+                hashing(SIZES["hashing"] * 60)
+
+        started = [threading.Thread(target=work) for _ in range(threads)]
+        for thread in started:
+            thread.start()
+        ready.wait()
+        begun = time.perf_counter()
+        for thread in started:
+            thread.join()
+        return threads / (time.perf_counter() - begun)
+
+    return max(throughput(2) / throughput(1) for _ in range(3))
+
+
+def interruptible_cost(name: str, binary: bytes) -> dict[str, float]:
+    """What a loop takes with interruption, times what it takes without."""
+    with (
+        pywasmrt.new_runtime(name) as polling,
+        pywasmrt.new_runtime(name, RuntimeConfig(interruptible=False)) as plain,
+    ):
+        entrants = {
+            (job, which): Loop(f"f({SIZES[job]})", {"f": getattr(kernels(runtime, binary), job)})
+            for job in SIZES
+            for which, runtime in (("polling", polling), ("plain", plain))
+        }
+        best = best_of_rounds(entrants, 40)
+    return {job: best[job, "polling"] / best[job, "plain"] for job in SIZES}
+
+
+def longest_stall(runtime: Runtime) -> float:
+    """The longest time, in ms, that an event loop is held up while it awaits a guest of one second."""
+    instance = loops(runtime)
+
+    async def main() -> float:
+        call = asyncio.create_task(instance.exports.forever.call_async())
+        longest, last, until = 0.0, time.perf_counter(), time.perf_counter() + SECOND
+        while last < until:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last - 0.001), now
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        return longest * 1e3
+
+    return asyncio.run(main())
+
+
+def lateness(runtime: Runtime, tries: int) -> dict[str, list[float]]:
+    """How late each means of stopping a guest comes, in ms, sorted."""
+    instance = loops(runtime)
+    main = threading.main_thread().ident
+    assert main is not None
+    at = 0.0
+
+    def act(action: Callable[[], object]) -> Callable[[], None]:
+        def late() -> None:
+            nonlocal at
+            at = time.perf_counter()
+            action()
+
+        return late
+
+    def tried(expected: type[BaseException], action: Callable[[], object] | None) -> Iterator[float]:
+        nonlocal at
+        for _ in range(tries):
+            timer = threading.Timer(SOON, act(action)) if action is not None else None
+            if timer is not None:
+                timer.start()
+            begun = time.perf_counter()
+            try:
+                if timer is None:
+                    at = begun + SOON
+                    with instance.deadline(SOON):
+                        instance.exports.forever()
+                else:
+                    instance.exports.forever()
+            except expected:
+                yield (time.perf_counter() - at) * 1e3
+            if timer is not None:
+                timer.join()
+
+    return {
+        "interrupt": sorted(tried(Interrupted, instance.interrupt)),
+        "deadline": sorted(tried(DeadlineExceeded, None)),
+        "Ctrl-C": sorted(tried(KeyboardInterrupt, lambda: signal.pthread_kill(main, signal.SIGINT))),
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--tries", type=int, default=100, help="tries of each means of stopping (default 100)")
+    options.add_argument("--json", type=Path, help="write the figures there too")
+    chosen = options.parse_args()
+    binary = bytes(wasmtime.wat2wasm(LOOPS))  # some runtimes read no text
+    figures: dict[str, Any] = {}
+    for info in pywasmrt.list_runtimes():
+        if not info.available or "interruption" not in info.features:
+            continue
+        with pywasmrt.new_runtime(info.name) as runtime:
+            late = lateness(runtime, chosen.tries)
+            figures[info.name] = {
+                "counter kept": counter_kept(runtime),
+                "two threads": two_threads(runtime, binary),
+                "with interruption": interruptible_cost(info.name, binary),
+                "longest stall, ms": longest_stall(runtime),
+                "late, ms": late,
+            }
+        show(info.name, figures[info.name])
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def show(name: str, figures: dict[str, Any]) -> None:
+    print(f"{name}")
+    print(f"  a Python counter beside a guest keeps  {figures['counter kept']:.0%} of its speed")
+    print(f"  two threads do  {figures['two threads']:.2f} times what one does")
+    for job, ratio in figures["with interruption"].items():
+        print(f"  {job} with interruption takes  {ratio:.2f} times as long as without")
+    print(f"  the longest stall of an event loop  {figures['longest stall, ms']:.1f} ms")
+    for means, late in figures["late, ms"].items():
+        print(f"  {means} late by  {late[len(late) // 2]:.1f} ms (median), {late[-1]:.1f} ms (worst of {len(late)})")
+
+
+if __name__ == "__main__":
+    main()

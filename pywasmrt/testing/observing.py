@@ -1,0 +1,197 @@
+"""Running one module on one runtime and writing down all that can be seen of it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from ..errors import ModuleCompileError, Trap, UnsupportedFeatureError
+from ..protocols import FunctionInstance, ModuleInstance, Runtime, Store
+from ..types import ExternKind, FunctionType, GlobalType, ImportType, MemoryType, TableType, TrapCode, ValueType
+from .differences import Difference
+from .edges import sample
+
+__all__ = ["Call", "Observation", "as_tuple", "observe"]
+
+_WIDTHS = {ValueType.I32: 32, ValueType.I64: 64}
+
+Call = tuple[str, tuple[Any, ...]]
+"""The name of an exported function, and its arguments."""
+
+
+@dataclass
+class Observation:
+    """What was seen, in the order in which it happened: each step has a name and something comparable."""
+
+    runtime: str
+    unsupported: str | None = None
+    steps: list[tuple[str, Any]] = field(default_factory=list)
+    traps: int = 0
+
+
+def as_tuple(type: FunctionType, returned: Any) -> tuple[Any, ...]:
+    """What a call returned, always as a tuple."""
+    if not type.results:
+        return ()
+    return (returned,) if len(type.results) == 1 else tuple(returned)
+
+
+class _Seer:
+    """Makes what is seen comparable, with the differences that are permitted taken out."""
+
+    def __init__(self, differences: Sequence[Difference]) -> None:
+        self._differences = differences
+
+    def value(self, type: ValueType, value: Any) -> Any:
+        if type is ValueType.EXTERNREF:
+            return ("externref", None if value is None else id(value))
+        if type is ValueType.FUNCREF:
+            return ("funcref", None if value is None else str(value.type))
+        if type in _WIDTHS:
+            bits = value & ((1 << _WIDTHS[type]) - 1) if isinstance(value, int) else value
+            shown: Any = value
+        elif type is ValueType.V128:
+            bits = shown = value.hex() if isinstance(value, bytes) else value
+        else:
+            width = "<f" if type is ValueType.F32 else "<d"
+            bits = int.from_bytes(struct.pack(width, value), "little") if isinstance(value, float) else value
+            shown = value.hex() if isinstance(value, float) else value
+        for difference in self._differences:
+            if type in difference.types and any(first <= bits <= last for first, last in difference.bits):
+                return (str(type), difference.name)
+        return (str(type), bits, shown if not isinstance(bits, int) or isinstance(shown, str) else None)
+
+    def values(self, types: Sequence[ValueType], values: Sequence[Any]) -> Any:
+        if len(types) != len(values):
+            return ("a wrong number of values", len(values))
+        return tuple(self.value(type, value) for type, value in zip(types, values, strict=True))
+
+    def trap(self, code: TrapCode) -> str:
+        for difference in self._differences:
+            if code in difference.traps:
+                return difference.name
+        return code.value
+
+
+def observe(
+    runtime: Runtime,
+    binary: bytes,
+    calls: Callable[[Sequence[tuple[str, FunctionType]]], Sequence[Call]],
+    differences: Sequence[Difference] = (),
+) -> Observation:
+    """Compile, instantiate and call, and look at every exported memory, global and table at the end.
+
+    What the module imports is made for it: host functions that return the same values on every runtime and whose calls
+    are written down, memories, globals and tables. `calls` says, of the exported functions in order, what to call. A
+    runtime that refuses for want of a feature gives an observation with `unsupported` set.
+    """
+    seen = Observation(runtime.info.name)
+    seer = _Seer(differences)
+    try:
+        _observe(runtime, binary, calls, seen, seer)
+    except UnsupportedFeatureError as error:
+        seen.unsupported = str(error)
+    return seen
+
+
+def _observe(
+    runtime: Runtime,
+    binary: bytes,
+    calls: Callable[[Sequence[tuple[str, FunctionType]]], Sequence[Call]],
+    seen: Observation,
+    seer: _Seer,
+) -> None:
+    try:
+        module = runtime.compile(binary)
+    except ModuleCompileError:
+        seen.steps.append(("compile", "invalid"))
+        return
+    store = runtime.new_store()
+    try:
+        imports: dict[str, dict[str, Any]] = {}
+        for each in module.imports:
+            imports.setdefault(each.module, {})[each.name] = _provided(each, store, seen, seer)
+        with _step(seen, seer, "instantiate"):
+            instance = runtime.instantiate(module, imports, store=store)
+            seen.steps.append(("instantiate", "done"))
+            functions = [(e.name, e.type) for e in module.exports if isinstance(e.type, FunctionType)]
+            functions = [each for each in functions if ValueType.REF not in each[1].params + each[1].results]
+            functions = [(name, type) for name, type in functions if instance.function(name) is not None]
+            for name, args in calls(functions):
+                _call(instance.exports[name], name, args, seen, seer)
+            _look(instance, seen, seer)
+    finally:
+        store.close()
+        module.close()
+
+
+class _step:
+    """What ends a step otherwise than well is written down as its outcome."""
+
+    def __init__(self, seen: Observation, seer: _Seer, name: str) -> None:
+        self.seen = seen
+        self.seer = seer
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if isinstance(error, Trap):
+            self.seen.traps += 1
+            self.seen.steps.append((self.name, ("trapped", self.seer.trap(error.code))))
+            return True
+        if isinstance(error, UnsupportedFeatureError) or not isinstance(error, Exception):
+            return False
+        self.seen.steps.append((self.name, ("raised", type(error).__name__)))
+        return True
+
+
+def _call(function: FunctionInstance, name: str, args: tuple[Any, ...], seen: Observation, seer: _Seer) -> None:
+    step = f"{name}({', '.join(map(repr, args))})"
+    with _step(seen, seer, step):
+        type = function.type
+        returned = function(*args)
+        seen.steps.append((step, ("returned", seer.values(type.results, as_tuple(type, returned)))))
+
+
+def _look(instance: ModuleInstance, seen: Observation, seer: _Seer) -> None:
+    for export in instance.module.exports:
+        found = instance.exports[export.name]
+        if export.kind is ExternKind.MEMORY:
+            data = found.read(0, found.size)
+            used = data.rstrip(b"\0")
+            seen.steps.append((f"the memory {export.name!r}", (len(data), used)))
+        elif isinstance(export.type, GlobalType) and export.type.content is not ValueType.REF:
+            seen.steps.append((f"the global {export.name!r}", seer.value(export.type.content, found.value)))
+        elif isinstance(export.type, TableType) and export.type.element is not ValueType.REF:
+            elements = [seer.value(export.type.element, found[n]) for n in range(len(found))]
+            seen.steps.append((f"the table {export.name!r}", elements))
+
+
+def _provided(wanted: ImportType, store: Store, seen: Observation, seer: _Seer) -> Any:
+    random = Random(f"{wanted}")
+    type = wanted.type
+    if isinstance(type, FunctionType):
+        return _host_function(wanted, type, random, seen, seer)
+    if isinstance(type, MemoryType):
+        return store.memory(type.minimum, type.maximum, is_64=type.is_64, shared=type.shared)
+    if isinstance(type, TableType):
+        return store.table(type.minimum, type.maximum, type.element)
+    return store.global_(type.content, sample(type.content, random), mutable=type.mutable)
+
+
+def _host_function(
+    wanted: ImportType, type: FunctionType, random: Random, seen: Observation, seer: _Seer
+) -> Callable[..., Any]:
+    def host(*args: Any) -> Any:
+        seen.steps.append((f"the guest calls {wanted.module}.{wanted.name}", seer.values(type.params, args)))
+        results = tuple(sample(each, random) for each in type.results)
+        if not results:
+            return None
+        return results[0] if len(results) == 1 else results
+
+    return host

@@ -1,0 +1,123 @@
+"""Fixtures for pytest, found by itself where this package is installed (entry point in the group `pytest11`).
+
+* `wasm_runtime`: a test that asks for it runs once on every runtime that is available. Tests share the runtimes, which
+  are closed at the end of the session: do not close them.
+* `wat`: a function that compiles a module in the text format on that runtime, whether it reads text itself or not.
+* `@pytest.mark.wasm_features("simd", ...)`: the test is skipped on runtimes that lack one of these features
+  (`RuntimeInfo.features`).
+
+`--wasm-runtime NAME`, which may be given several times, or the environment variable PYWASMRT_TEST_RUNTIMES, with
+commas, chooses the runtimes; one of them not being available is an error. A test that raises `UnsupportedFeatureError`
+for a feature that its runtime does not claim to have is skipped; for one that it does, it fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ..protocols import CompiledModule, Runtime
+
+__all__ = ["chosen_runtimes", "wasm_runtime", "wat"]
+
+_OPTION = "--wasm-runtime"
+_VARIABLE = "PYWASMRT_TEST_RUNTIMES"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--wasm-runtime`."""
+    group = parser.getgroup("pywasmrt", "WebAssembly runtimes")
+    group.addoption(
+        _OPTION,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"run the tests that use wasm_runtime on this runtime only; may be repeated (or {_VARIABLE}=NAME,NAME)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers", "wasm_features(*names): skip the test on runtimes that lack one of these WebAssembly features"
+    )
+
+
+def chosen_runtimes(config: pytest.Config) -> list[str]:
+    """The names of the runtimes to test. Raises `pytest.UsageError` for one that is asked for and is not available."""
+    from ..registry import list_runtimes
+
+    infos = {info.name: info for info in list_runtimes()}
+    asked = list(config.getoption(_OPTION))
+    source = _OPTION
+    if not asked:
+        asked = [name.strip() for name in os.environ.get(_VARIABLE, "").split(",") if name.strip()]
+        source = _VARIABLE
+    if not asked:
+        return [name for name, info in infos.items() if info.available]
+    for name in asked:
+        if name not in infos or not infos[name].available:
+            reason = infos[name].reason if name in infos else f"there is no such runtime, only {', '.join(infos)}"
+            raise pytest.UsageError(f"{source} asks for {name!r}: {reason}")
+    return asked
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses `wasm_runtime` on every runtime."""
+    if "wasm_runtime" in metafunc.fixturenames:
+        names = chosen_runtimes(metafunc.config)
+        metafunc.parametrize("wasm_runtime", names, ids=names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def wasm_runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
+    """A runtime that all tests share: do not close it."""
+    from ..registry import new_runtime
+
+    with new_runtime(request.param) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def wat(wasm_runtime: Runtime) -> Iterator[Callable[[str], CompiledModule]]:
+    """Compiles modules in the text format; they are closed at the end of the test."""
+    from contextlib import ExitStack
+
+    from .text import to_binary
+
+    with ExitStack() as stack:
+
+        def compile(text: str) -> CompiledModule:
+            source: Any = text if "wat" in wasm_runtime.info.features else to_binary(text)
+            return stack.enter_context(wasm_runtime.compile(source))
+
+        yield compile
+
+
+def _runtime_of(item: pytest.Item) -> Runtime | None:
+    runtime: Runtime | None = getattr(item, "funcargs", {}).get("wasm_runtime")
+    return runtime
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip by feature, before the test and where it runs into one that is missing."""
+    runtime = _runtime_of(item)
+    if runtime is None:
+        return (yield)
+    wanted = {name for marker in item.iter_markers("wasm_features") for name in marker.args}
+    missing = sorted(wanted - runtime.info.features)
+    if missing:
+        pytest.skip(f"{runtime.info.name} lacks {', '.join(missing)}")
+    from ..errors import UnsupportedFeatureError
+
+    try:
+        return (yield)
+    except UnsupportedFeatureError as error:
+        if error.feature is None or error.feature in runtime.info.features:
+            raise
+        pytest.skip(f"{runtime.info.name} lacks {error.feature}")

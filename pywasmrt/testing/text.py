@@ -1,0 +1,17 @@
+"""The text format to the binary one, for runtimes that read the binary one only."""
+
+from __future__ import annotations
+
+from ..errors import ModuleCompileError
+
+__all__ = ["to_binary"]
+
+
+def to_binary(text: str) -> bytes:
+    """The binary form of a module in the text format, by Wasmtime's reader. Raises `ModuleCompileError`."""
+    import wasmtime
+
+    try:
+        return bytes(wasmtime.wat2wasm(text))
+    except (wasmtime.WasmtimeError, UnicodeEncodeError) as error:
+        raise ModuleCompileError(str(error)) from None

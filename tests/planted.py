@@ -1,0 +1,94 @@
+"""Copies of the fallback adapter with one bug each, which the testing kit must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pywasmrt import ExternKind, RuntimeConfig, ValueType
+from pywasmrt.adapters import wasmtime_py
+from pywasmrt.adapters.wasmtime_py_objects import Function, Memory
+from pywasmrt.linking import HostImport
+
+
+def runtime_with(store_class: type[wasmtime_py.WasmtimeStore]) -> Callable[[RuntimeConfig], Any]:
+    """A factory of runtimes whose stores are of that class."""
+
+    def create(config: RuntimeConfig) -> Any:
+        runtime = wasmtime_py.create(config)
+        runtime._new_store = lambda limits: store_class(runtime, limits)  # type: ignore[method-assign]
+        return runtime
+
+    return create
+
+
+def wrapping(function: type[Function] = Function, memory: type[Memory] = Memory) -> type[wasmtime_py.WasmtimeStore]:
+    """A store whose functions and memories are of these classes."""
+
+    class Store(wasmtime_py.WasmtimeStore):
+        def wrap(self, life: Any, handle: Any, kind: ExternKind, type: Any, name: str) -> Any:
+            if kind is ExternKind.FUNCTION:
+                return function(self, life, handle, type, name)
+            if kind is ExternKind.MEMORY and not type.shared:
+                return memory(self, life, handle, type)
+            return super().wrap(life, handle, kind, type, name)
+
+    return Store
+
+
+class CutFunction(Function):
+    """Takes the upper half of an i64 away."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        result = super().__call__(*args)
+        if self.type.results == (ValueType.I64,):
+            return (result + (1 << 31)) % (1 << 32) - (1 << 31)
+        return result
+
+
+class SwappedFunction(Function):
+    """Gives several results in the wrong order."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        result = super().__call__(*args)
+        return result[::-1] if isinstance(result, tuple) else result
+
+
+class SwallowingStore(wasmtime_py.WasmtimeStore):
+    """Goes on with zeros where a host function raised."""
+
+    def _host_function(self, function: HostImport, instance: Any) -> Any:
+        zeros = tuple(0 for _ in function.type.results)
+
+        def swallowing(*args: Any) -> Any:
+            try:
+                return function.callable(*args)
+            except Exception:
+                return None if not zeros else zeros[0] if len(zeros) == 1 else zeros
+
+        return super()._host_function(function._replace(callable=swallowing), instance)
+
+
+class LaxMemory(Memory):
+    """Lets a byte beyond its end be read."""
+
+    __slots__ = ()
+
+    def read(self, offset: int, size: int) -> bytes:
+        if size > 0 and offset + size == self.size + 1:
+            return super().read(offset, size - 1) + b"\0"
+        return super().read(offset, size)
+
+
+BUGS: dict[str, Callable[[RuntimeConfig], Any]] = {
+    "an i64 cut to 32 bits": runtime_with(wrapping(function=CutFunction)),
+    "a swapped order of results": runtime_with(wrapping(function=SwappedFunction)),
+    "a swallowed exception": runtime_with(SwallowingStore),
+    "an off-by-one in the bounds of memory": runtime_with(wrapping(memory=LaxMemory)),
+}
+
+__all__ = ["BUGS", "runtime_with"]

@@ -1,0 +1,127 @@
+"""The pytest plugin, used as others use it: in a test run of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pywasmrt
+from pywasmrt.testing import to_binary
+
+TESTS = """
+import pytest
+import pywasmrt
+
+seen = []
+
+
+def test_every_runtime(wasm_runtime):
+    seen.append(wasm_runtime.info.name)
+    assert wasm_runtime.validate(b"\\0asm\\1\\0\\0\\0") is None
+
+
+def test_text(wasm_runtime, wat):
+    module = wat('(module (func (export "f") (result i32) (i32.const 7)))')
+    assert wasm_runtime.instantiate(module).exports.f() == 7
+
+
+@pytest.mark.wasm_features("multi-value", "nothing-has-this")
+def test_a_missing_feature(wasm_runtime):
+    raise AssertionError
+
+
+def test_a_refused_feature(wasm_runtime):
+    raise pywasmrt.UnsupportedFeatureError("not that", "nothing-has-this")
+
+
+def test_a_refusal_of_what_is_claimed(wasm_runtime):
+    raise pywasmrt.UnsupportedFeatureError("not that", sorted(wasm_runtime.info.features)[0])
+
+
+def test_without_a_runtime():
+    pass
+"""
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> str:
+    (folder / "test_it.py").write_text(TESTS)
+    root = str(Path(pywasmrt.__file__).parents[1])
+    options = ["-p", "pywasmrt.testing.pytest_plugin", "-p", "no:cacheprovider", "-v", "-rs", "--rootdir", str(folder)]
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *arguments, str(folder / "test_it.py")],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": root, "PYWASMRT_TEST_RUNTIMES": "", **environment},
+        timeout=120,
+    )
+    return found.stdout + found.stderr
+
+
+def test_tests_run_on_every_runtime_and_skip_by_feature(tmp_path: Path) -> None:
+    names = [info.name for info in pywasmrt.list_runtimes() if info.available]
+    output = run(tmp_path)
+    for name in names:
+        for test in ("test_every_runtime", "test_text"):
+            assert f"{test}[{name}] PASSED" in output
+        assert f"test_a_missing_feature[{name}] SKIPPED" in output
+        assert f"test_a_refused_feature[{name}] SKIPPED" in output
+        assert f"test_a_refusal_of_what_is_claimed[{name}] FAILED" in output
+        assert f"{name} lacks nothing-has-this" in output
+    assert "test_without_a_runtime PASSED" in output
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_runtimes_can_be_chosen(tmp_path: Path, runtime: pywasmrt.Runtime, way: str) -> None:
+    name = runtime.info.name
+    chosen = "-k", "test_every_runtime"
+    if way == "option":
+        output = run(tmp_path, *chosen, "--wasm-runtime", name)
+    else:
+        output = run(tmp_path, *chosen, PYWASMRT_TEST_RUNTIMES=name)
+    assert f"test_every_runtime[{name}] PASSED" in output
+    assert "1 passed" in output
+
+
+def test_a_runtime_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    output = run(tmp_path, "--wasm-runtime", "imaginary")
+    assert "--wasm-runtime asks for 'imaginary': there is no such runtime, only wasmtime" in output
+
+
+def test_the_fixtures_of_this_run(wasm_runtime: pywasmrt.Runtime, wat: object, runtime: pywasmrt.Runtime) -> None:
+    assert wasm_runtime is runtime
+    assert callable(wat)
+
+
+def test_text_that_is_none() -> None:
+    with pytest.raises(pywasmrt.ModuleCompileError):
+        to_binary("(module")
+    with pytest.raises(pywasmrt.ModuleCompileError):
+        to_binary("\ud800")
+
+
+def test_loading_the_plugin_loads_neither_engine_nor_hypothesis() -> None:
+    program = (
+        "import sys, pywasmrt.testing.pytest_plugin as plugin; import pywasmrt.testing;"
+        "print(sorted({'hypothesis', 'wasmtime', 'pywasmrt.registry', 'cffi'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_kit_says_what_to_install_where_hypothesis_is_missing() -> None:
+    program = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "from pywasmrt.testing import check_host_function, check_runtime, differential, guests\n"
+        "print(check_runtime('auto', parts=['modules', 'properties']))\n"
+        "differential([guests.arithmetic()], ['wasmtime-py', 'wasmtime-py'])\n"
+        "try: check_host_function(lambda: None)\n"
+        "except ImportError as error: print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "pip install 'pywasmrt[testing]'" in found.stdout, found.stderr
+    assert "needs the package hypothesis" in found.stdout
