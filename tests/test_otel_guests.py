@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,6 +257,16 @@ def test_add_new_attribute_wants_both_keys(name: str) -> None:
         pytest.raises(TelemetryError, match=r"attribute_value is required"),
     ):
         processor.process_traces(b"")
+
+
+def test_the_guest_that_the_readme_shows() -> None:
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    (source,) = re.findall(r"^```c\n(.*?)^```$", readme.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for abi in ABIS:
+        with WasmProcessor(config(c_guest("limit", abi, source), plugin_config={"max_bytes": 10})) as processor:
+            assert processor.process_logs(b"0123456789") == b"0123456789"
+            with pytest.raises(TelemetryError, match=r"INVALID_ARGUMENT .*: the batch is too large"):
+                processor.process_traces(b"0123456789a")
 
 
 @pytest.mark.slow

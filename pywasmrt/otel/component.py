@@ -15,7 +15,7 @@ from ..plugin.plugin import WasmPlugin
 from ..plugin.stack import Stack
 from ..values import did_you_mean, shown
 from .errors import TelemetryError, status_error, telemetry_error
-from .wire import count
+from .wire import items_in
 
 __all__ = ["Counters", "WasmComponent"]
 
@@ -73,7 +73,7 @@ class Counting:
 def items_of(data: Payload) -> int:
     """How many items a payload holds; 0 for what is no OTLP."""
     try:
-        return count(data)
+        return items_in(data)
     except ValueError:
         return 0
 
@@ -141,7 +141,10 @@ class WasmComponent:
         except KeyError:
             handles = f"the guest handles {', '.join(self.signals)}, not {signal}"
             raise TelemetryError(self.name, signal, None, handles, True) from None
-        items = items_of(data)
+        try:
+            items = items_in(data)
+        except ValueError:  # no OTLP: the guest judges
+            items = 0
         stack = Stack()
         setattr(stack, attribute, data)
         try:

@@ -65,11 +65,11 @@ _KEYS = ("path", "plugin_config", "runtime_config", "runtime", "name", "timeout"
 class PluginConfig:
     """The configuration of a plugin. Building one acquires nothing; `validate` checks it, and `WasmPlugin` does so.
 
-    `path` is that of the module's file. `plugin_config` is handed to the guest as JSON. `runtime_config` chooses the
-    runtime: a mapping as in the module's docstring, or a `RuntimeConfig`. `timeout`, in seconds, bounds each call, a
-    receiver's running time excepted. `memory_bytes` bounds the guest's memory. `cache` keeps compiled modules: True in
-    the user's cache folder, a path there, False nowhere. `wasi` is a mapping of what the guest may use of the system,
-    or a `WasiConfig`. None for `timeout` and `memory_bytes` means no limit.
+    `path` is that of the module's file, `.wat` for the text format. `plugin_config` is handed to the guest as JSON.
+    `runtime_config` chooses the runtime: a mapping as in the module's docstring, or a `RuntimeConfig`. `timeout`, in
+    seconds, bounds each call, a receiver's running time excepted. `memory_bytes` bounds the guest's memory. `cache`
+    keeps compiled modules: True in the user's cache folder, a path there, False nowhere. `wasi` is a mapping of what
+    the guest may use of the system, or a `WasiConfig`. None for `timeout` and `memory_bytes` means no limit.
     """
 
     path: Union[str, os.PathLike[str]]

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -20,6 +21,7 @@ from ..errors import (
     WasmError,
 )
 from ..registry import new_runtime
+from ..source import load
 from ..types import ExternKind, FunctionType
 from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Call, Dialect, Role, Telemetry, canonical_name, dialect_of
 from .cache import ModuleCache, default_folder
@@ -100,12 +102,12 @@ class WasmPlugin:
         check_log_imports(self._module)
         self._limits = instance_limits(self.config, self._runtime.info, self._role)
         self._wasi = wasi_config(self.config, self._module, self._role)
+        self._imports = self._host.modules()
         self._instantiate()
 
-    def _read(self) -> bytes:
+    def _read(self) -> bytes | str:
         try:
-            with open(self.config.path, "rb") as file:
-                return file.read()
+            return load(Path(self.config.path))
         except OSError as error:
             raise InvalidConfigurationError(f"path: the guest's module cannot be read: {error}") from error
 
@@ -151,7 +153,7 @@ class WasmPlugin:
         arguments: dict[str, Any] = {"limits": self._limits}
         if self._wasi is not None:
             arguments["wasi"] = self._wasi
-        instance = self._runtime.instantiate(self._module, *host.modules(), **arguments)
+        instance = self._runtime.instantiate(self._module, *self._imports, **arguments)
         try:
             self._instance = instance
             host.attach(instance.memory())
