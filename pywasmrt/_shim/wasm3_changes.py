@@ -90,6 +90,7 @@ SUBSTITUTIONS = (
         r"static u32 s_sequence = 0;",
         "static _Thread_local u32 s_sequence = 0;",
         "modules are compiled in several threads at once",
+        ("0.5.0",),
     ),
     Substitution(
         "m3_env.c",
