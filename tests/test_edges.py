@@ -189,7 +189,8 @@ def test_exports_are_not_copied(runtime: Runtime) -> None:
             attempt(instance.exports)
 
 
-def test_stores_that_hold_one_another_die_without_deep_recursion(runtime: Runtime) -> None:
+def test_stores_that_hold_one_another_die_without_deep_recursion(runtime: Runtime, needs: Needs) -> None:
+    needs("reference-types")
     run_in_child(CHAIN, runtime.info.name)
 
 
@@ -235,7 +236,8 @@ def trap_of(runtime: Runtime) -> Trap:
         return raised.value
 
 
-def test_a_trap_tells_its_frames_when_its_engine_is_gone(runtime: Runtime) -> None:
+def test_a_trap_tells_its_frames_when_its_engine_is_gone(runtime: Runtime, needs: Needs) -> None:
+    needs("trap-frames")
     with pywasmrt.new_runtime(runtime.info.name) as gone:
         trap = trap_of(gone)
     again = trap_of(runtime)
