@@ -87,6 +87,7 @@ struct Store {
   HostCallable *callables;
   HostRef *refs;
   HostRef *garbage;
+  bool releasing; /* somebody is emptying `garbage` */
   PyObject *parked[3]; /* the exception that is unwinding the guest */
   PyObject *engine;    /* owned: the adapter's object that keeps the engine */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */

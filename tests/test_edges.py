@@ -122,12 +122,12 @@ guest.function(pywasmrt.FunctionType(), [], export="f")
 runtime = pywasmrt.new_runtime(sys.argv[1])
 module = runtime.compile(guest.encode())
 last = [None]
-for _ in range(3000):
+for _ in range(6000):
     instance = runtime.instantiate(module)
     instance.exports.next.value = last[0]
     last[0] = instance.exports.f
 del instance
-threading.stack_size(128 << 10)
+threading.stack_size(256 << 10)
 thread = threading.Thread(target=last.clear)
 thread.start()
 thread.join()
