@@ -1,18 +1,20 @@
 """Builds the native parts; everything else about the package stands in pyproject.toml.
 
-Two extension modules: `_wrt`, the engine tables, by cffi, and `_fastcall`, the calls, a plain CPython extension. Where
-they cannot be built the install goes on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from where
-`list_runtimes()` tells it.
+Three extension modules: `_wrt`, the engine tables, by cffi; `_fastcall`, the calls, and `_wire`, the tools for
+telemetry payloads, plain CPython extensions. Where they cannot be built the install goes on, and the reason is written
+to `pywasmrt/_shim/_build_info.py`, from where `list_runtimes()` tells it.
 
 Environment variables, each off unless set to something other than "" and "0":
 
     PYWASMRT_PURE=1          build no native part
+    PYWASMRT_NO_WASM3=1      build without wasm3, fetching nothing
     PYWASMRT_WERROR=1        warnings of the C compiler are errors
     PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
     PYWASMRT_COVERAGE=1      count executed lines, for gcov
     PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/wrt_fault.h)
 
 With one of the last four set, a failed build fails the install: whoever asks for such a build does not want another.
+WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
 """
 
 from __future__ import annotations
@@ -28,9 +30,16 @@ from typing import BinaryIO
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 from setuptools.errors import BaseError, CCompilerError, CompileError, LinkError
 
 SHIM = os.path.join("pywasmrt", "_shim")
+# Not as part of the package, which would need to be imported first.
+sys.path.insert(0, os.path.abspath(SHIM))
+import build_wasm3  # noqa: E402
+
+sys.path.pop(0)
+
 BUILD_INFO = "_build_info.py"
 BUILD_ERRORS = (BaseError, CCompilerError, CompileError, LinkError, OSError)
 
@@ -45,6 +54,7 @@ WERROR = setting("PYWASMRT_WERROR")
 SANITIZE = setting("PYWASMRT_SANITIZE")
 COVERAGE = setting("PYWASMRT_COVERAGE")
 MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or setting("PYWASMRT_FAULTS"))
+NO_WASM3 = setting("PYWASMRT_NO_WASM3")
 PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install again without it"
 
 
@@ -71,13 +81,26 @@ def flags() -> tuple[list[str], list[str]]:
     return compile_args, link_args
 
 
-def record(folder: str, reason: str | None) -> None:
-    """Write down why the native parts are missing, or None where they were built."""
+def wasm3_flags() -> list[str]:
+    """The options for wasm3's own files, of which the interpreter needs each: without the jumps that -O3 makes of its
+    calls it would use up the stack. Its warnings, lines and undefined behaviour are its own.
+    """
+    args = ["-std=gnu11", "-O3", "-fomit-frame-pointer", "-fno-stack-protector", "-fvisibility=hidden", "-w"]
+    args += ["-falign-functions=64"]  # where an operation begins decides how fast loops are
+    # The library's functions make a quiet NaN of a signalling one, the compiler's own code does not.
+    args += [f"-fno-builtin-{name}" for name in ("ceil", "floor", "rint", "trunc")]
+    sanitizers = [name for name in SANITIZE.split(",") if name and name != "undefined"]
+    return args + ["-g"] * bool(SANITIZE) + ([f"-fsanitize={','.join(sanitizers)}"] if sanitizers else [])
+
+
+def record(folder: str, reason: str | None, wasm3_reason: str | None) -> None:
+    """Write down why the native parts or wasm3 are missing, or None where they were built."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, BUILD_INFO), "w", encoding="utf-8") as file:
         file.write('"""How the native parts were built; written by setup.py."""\n\n')
         file.write("from __future__ import annotations\n\n")
         file.write(f"reason: str | None = {reason!r}\n")
+        file.write(f"wasm3_reason: str | None = {wasm3_reason!r}\n")
         file.write(f"sanitize: str = {SANITIZE!r}\n")
 
 
@@ -111,17 +134,19 @@ class BuildPython(build_py):
     def run(self) -> None:
         super().run()
         if PURE:
-            record(SHIM if self.editable_mode else os.path.join(self.build_lib, SHIM), PURE_REASON)
+            record(SHIM if self.editable_mode else os.path.join(self.build_lib, SHIM), PURE_REASON, PURE_REASON)
 
 
 class BuildNative(build_ext):
-    """Builds both extension modules or neither, and records why."""
+    """Builds all extension modules or none, and records why."""
 
     reason: str | None = None
+    wasm3_reason: str | None = None
 
     def run(self) -> None:
         super().run()
-        record(os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall")), self.reason)
+        folder = os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall"))
+        record(folder, self.reason, self.wasm3_reason)
 
     def build_extensions(self) -> None:
         self.force = True  # what was built before may have been built with other settings
@@ -133,6 +158,7 @@ class BuildNative(build_ext):
         try:
             with stderr_copied() as file:
                 try:
+                    self.add_wasm3()
                     super().build_extensions()
                 finally:
                     file.seek(0)
@@ -144,21 +170,50 @@ class BuildNative(build_ext):
             self.warn(f"{self.reason}; the install goes on without them")
             self.extensions = []
 
+    def add_wasm3(self) -> None:
+        """Compile wasm3 for `_wrt`, or note why there is none. Sources that do not fit are an error."""
+        try:
+            if NO_WASM3:
+                raise build_wasm3.Unavailable("PYWASMRT_NO_WASM3 asked for that")
+            sources = build_wasm3.prepare()
+        except build_wasm3.Unavailable as error:
+            self.wasm3_reason = str(error)
+            self.warn(f"{error}; the install goes on without wasm3")
+            return
+        [extension] = [each for each in self.extensions if each.name == "pywasmrt._shim._wrt"]
+        objects = self.compiler.compile(sources.files, output_dir=self.build_temp, extra_postargs=wasm3_flags())
+        extension.extra_objects = [*extension.extra_objects, *objects]
+        extension.define_macros = [*extension.define_macros, ("WRT_WASM3", "1")]
+        extension.extra_compile_args = [*extension.extra_compile_args, "-isystem", sources.folder]
+        self.force = True  # which sources there are is not told by any time stamp
+
+
+class SourceDistribution(sdist):
+    """Takes wasm3's source package along where it can be had, so that a wheel can be built from the sdist alone."""
+
+    def run(self) -> None:
+        try:
+            build_wasm3.fetch()
+        except build_wasm3.Unavailable as error:
+            self.warn(f"{error}; the sdist goes on without it")
+        super().run()
+
 
 def native() -> dict[str, object]:
     """The arguments of `setup` that concern the native parts."""
     if PURE:
-        return {"cmdclass": {"build_py": BuildPython}}
+        return {"cmdclass": {"build_py": BuildPython, "sdist": SourceDistribution}}
     fastcall = Extension(
         "pywasmrt._shim._fastcall",
         sources=sorted(glob("csrc/fast_*.c")),
         depends=sorted(glob("csrc/*.h")),
         include_dirs=["csrc"],
     )
+    wire = Extension("pywasmrt._shim._wire", sources=["csrc/wire.c"])
     return {
         "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
-        "ext_modules": [fastcall],
-        "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython},
+        "ext_modules": [fastcall, wire],
+        "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython, "sdist": SourceDistribution},
     }
 
 

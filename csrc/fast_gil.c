@@ -60,6 +60,7 @@ static Store *find_stopped(Store *store) {
 int check_stopped(Store *store) { return is_stopped(store) ? raise_stopped(store) : 0; }
 
 int64_t running_until(Store *store) {
+  if (find_stopped(store) != NULL) return 1; /* long ago */
   int64_t until = store->deadline;
   for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
     if (until == 0 || (frame->store->deadline != 0 && frame->store->deadline < until)) until = frame->store->deadline;

@@ -4,8 +4,7 @@
  * adapter sees to it that a handle is used with the store it came from.
  */
 #include "fast_values.h"
-
-#include <pthread.h>
+#include "wrt_stack.h"
 
 /* ---- failures ---- */
 
@@ -56,23 +55,6 @@ static PyObject *handle_bytes(const wrt_extern *handle) {
 /* ---- entering ---- */
 
 PER_THREAD uintptr_t stack_bottom = UINTPTR_MAX;
-
-/* Finds `stack_bottom`, once for each thread: on the main thread the C library reads a file for it. */
-static uintptr_t find_stack_bottom(void) {
-#ifdef __linux__
-  pthread_attr_t attributes;
-  void *bottom = NULL;
-  size_t size;
-  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return 0;
-  if (pthread_attr_getstack(&attributes, &bottom, &size) != 0) bottom = NULL;
-  pthread_attr_destroy(&attributes);
-  return (uintptr_t)bottom;
-#elif defined(__APPLE__)
-  return (uintptr_t)pthread_get_stackaddr_np(pthread_self()) - pthread_get_stacksize_np(pthread_self());
-#else
-  return 0;
-#endif
-}
 
 int store_enter_slowly(Store *store, uintptr_t thread) {
   if (store->closed) {
@@ -555,7 +537,7 @@ static PyObject *Store_swap_deadline(PyObject *object, PyObject *number) {
   return PyLong_FromLongLong(swap_deadline(self, until));
 }
 
-/* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0 */
+/* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0; past if it was stopped */
 static PyObject *Store_until(PyObject *object, PyObject *unused) {
   (void)unused;
   return PyLong_FromLongLong(running_until((Store *)object));

@@ -32,7 +32,7 @@ typedef struct wrt_caller wrt_caller;
 typedef enum wrt_result {
   WRT_OK,
   WRT_INVALID,     /* the module, blob or option is malformed, invalid or not this engine's */
-  WRT_UNSUPPORTED, /* valid, but beyond this engine */
+  WRT_UNSUPPORTED, /* valid, but beyond this engine; the message may begin with a feature's name and a colon */
   WRT_LINK,        /* cannot be instantiated with these imports or within these limits */
   WRT_LIMIT,       /* a memory or table cannot grow that far */
   WRT_TRAP,        /* the guest trapped: failure->trap says why */
@@ -281,5 +281,11 @@ typedef struct wrt_layout {
 } wrt_layout;
 /* The rows, static; returns how many. */
 size_t wrt_wasmtime_layout(const wrt_layout **out);
+
+/* wasm3's table, static; NULL where this was built without wasm3. */
+const wrt_engine_ops *wrt_wasm3_ops(void);
+/* The version of wasm3, and the proposals that it has, separated by commas; static, and NULL likewise. */
+const char *wrt_wasm3_version(void);
+const char *wrt_wasm3_proposals(void);
 
 #endif

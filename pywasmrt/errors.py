@@ -25,7 +25,8 @@ by a host function is none of these: it comes out of the guest's call as itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .types import Frame, TrapCode
 
@@ -116,13 +117,33 @@ class BusyError(WasmError):
 
 
 class Trap(WasmError):
-    """The guest trapped. `code` says why, `frames` where: the guest's frames, innermost first."""
+    """The guest trapped. `code` says why, `frames` where: the guest's frames, innermost first.
 
-    def __init__(self, message: str, code: TrapCode = TrapCode.OTHER, frames: Sequence[Frame] = ()) -> None:
+    An adapter may give a function for the frames, which is called when somebody looks at them first.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: TrapCode = TrapCode.OTHER,
+        frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
-        self.frames = tuple(frames)
+        self._frames = frames if callable(frames) else tuple(frames)
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The guest's frames, innermost first."""
+        frames = self._frames
+        if not isinstance(frames, tuple):
+            frames = self._frames = tuple(frames())
+        return frames
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        frames = self.frames  # a function of the adapter's does not travel to another process
+        return type(self), (self.message, self.code, frames), {**self.__dict__, "_frames": frames}
 
     def __str__(self) -> str:
         return "\n".join([self.message, *(f"  {n}: {frame}" for n, frame in enumerate(self.frames))])

@@ -16,7 +16,7 @@ Rules that hold for all of them, said once:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, Protocol, Union, runtime_checkable
@@ -49,6 +49,8 @@ __all__ = [
     "Runtime",
     "Store",
     "Table",
+    "WasiContext",
+    "WasiProvider",
 ]
 
 Buffer = Union[bytes, bytearray, memoryview]
@@ -248,6 +250,13 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
     def memory(self, name: str = "memory") -> Memory | None:
         """The exported memory of that name, or None."""
 
+    def run(self) -> int:
+        """Run a command, that is call its export `_start`, and return its exit code: 0 when it returns by itself.
+
+        Raises `FunctionNotExportedError` for a module that is no command, and otherwise what a call raises, but for
+        `Exit`.
+        """
+
     def interrupt(self) -> bool:
         """As `Store.interrupt`, of the instance's store."""
 
@@ -293,6 +302,28 @@ class HostModule(Protocol):
 ImportProvider = Union[HostModule, Mapping[str, Any]]
 """A host module, or a mapping of module name to a mapping of field to extern or callable, a `HostModule`, or a
 `ModuleInstance`."""
+
+
+class WasiContext(Protocol):
+    """The host's side of WASI for one instance."""
+
+    @property
+    def modules(self) -> Sequence[HostModule]:
+        """The host functions that the instance imports."""
+
+    def attach(self, instance: ModuleInstance) -> None:
+        """Told once the instance exists."""
+
+    def close(self) -> None:
+        """Give back what the instance had open. Idempotent; from any thread, also during a call."""
+
+
+@runtime_checkable
+class WasiProvider(Protocol):
+    """What `Runtime.instantiate` takes as `wasi`; `pywasmrt.wasi.WasiConfig` is the one to use."""
+
+    def new_context(self, imports: Sequence[ImportType]) -> WasiContext:
+        """Make the host's side for one instance of a module with these imports."""
 
 
 @runtime_checkable
@@ -358,7 +389,7 @@ class Runtime(AbstractContextManager["Runtime"], Protocol):
         module: CompiledModule,
         *imports: Any,
         store: Store | None = None,
-        wasi: Any = None,
+        wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> ModuleInstance:
         """Link the module to what it imports and run its start function.
@@ -366,6 +397,10 @@ class Runtime(AbstractContextManager["Runtime"], Protocol):
         Each of `imports` is an import provider; the first that has a name serves it. Raises one
         `ModuleInstantiateError` that lists all that is missing or of the wrong type; `Trap`, or a host function's
         exception, from the start function.
+
+        `wasi` describes what the guest sees through WASI; it serves what none of `imports` does. The instance gets
+        files and streams of its own, which close with it. A reactor, a module that exports `_initialize` and no
+        `_start`, is initialised then.
         """
 
     def instantiate_with_host(
@@ -373,7 +408,7 @@ class Runtime(AbstractContextManager["Runtime"], Protocol):
         module: CompiledModule,
         *imports: Any,
         store: Store | None = None,
-        wasi: Any = None,
+        wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> tuple[ModuleInstance, Context]:
         """As `instantiate`, with the context that owns the host's side of the instance."""

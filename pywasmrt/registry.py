@@ -29,6 +29,7 @@ RuntimeFactory = Callable[[RuntimeConfig], "Runtime"]
 # _AUTO that is available.
 _BUILT_IN = {
     "wasmtime": "wasmtime",
+    "wasm3": "wasm3",
     "wasmtime-py": "wasmtime_py",
 }
 _AUTO = ("wasmtime", "wasmtime-py")
@@ -99,6 +100,15 @@ class _Plugin(_Entry):
 
 
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # a thread that there is no more may hold it
 _registered: dict[str, _Entry] = {}
 _plugins: dict[str, _Entry] | None = None  # None: not looked for yet
 

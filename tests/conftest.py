@@ -8,7 +8,7 @@ feature, never by name. HYPOTHESIS_PROFILE is "default" (quick, the same every t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -62,3 +62,17 @@ def needs(runtime: pywasmrt.Runtime) -> Callable[..., None]:
             pytest.skip(f"{runtime.info.name} lacks {', '.join(missing)}")
 
     return check
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test whose guest needs a feature that its runtime does not declare. One that it declares and then refuses
+    is a failure.
+    """
+    try:
+        return (yield)
+    except pywasmrt.UnsupportedFeatureError as error:
+        runtime = getattr(item, "funcargs", {}).get("runtime")
+        if runtime is None or error.feature is None or error.feature in runtime.info.features:
+            raise
+        pytest.skip(f"{runtime.info.name} lacks {error.feature}")

@@ -17,7 +17,6 @@ from pywasmrt import (
     ModuleInstantiateError,
     Runtime,
     TableType,
-    UnsupportedFeatureError,
     ValueType,
     i32,
     i64,
@@ -323,8 +322,7 @@ def test_a_grown_memory_counts_with_its_size(runtime: Runtime) -> None:
         runtime.instantiate(wants_two, {"a": {"memory": memory}}, store=store)
 
 
-def test_wasi_is_not_there_yet(runtime: Runtime) -> None:
+def test_what_is_no_wasi_configuration_is_refused(runtime: Runtime) -> None:
     module = runtime.compile(b"\0asm\1\0\0\0")
-    with pytest.raises(UnsupportedFeatureError, match="WASI is not supported yet") as caught:
-        runtime.instantiate(module, wasi=object())
-    assert caught.value.feature == "wasi"
+    with pytest.raises(TypeError, match=r"wasi is a pywasmrt\.wasi\.WasiConfig, not"):
+        runtime.instantiate(module, wasi=object())  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-__all__ = ["unavailable_reason"]
+__all__ = ["unavailable_reason", "wasm3_reason"]
 
 _MODULES = ("_wrt", "_fastcall")
 
@@ -25,6 +25,15 @@ def unavailable_reason() -> str | None:
         except ImportError as error:
             return f"the native module {__name__}.{name} cannot be imported: {error}"
     return None
+
+
+@cache
+def wasm3_reason() -> str | None:
+    """Why the native parts, which there are, hold no wasm3, in one sentence; None where they do."""
+    if importlib.import_module(f"{__name__}._wrt").lib.wrt_wasm3_ops():
+        return None
+    recorded = importlib.import_module(f"{__name__}._build_info")
+    return f"this was built without wasm3: {recorded.wasm3_reason}"
 
 
 def _recorded_reason() -> str | None:

@@ -43,7 +43,7 @@ from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState,
 from .lifetime import Closable, Life
 
 if TYPE_CHECKING:
-    from ..protocols import CompiledModule, ModuleInstance, Store
+    from ..protocols import CompiledModule, ModuleInstance, Store, WasiContext, WasiProvider
 
 __all__ = [
     "BaseCaller",
@@ -127,6 +127,7 @@ class BaseStore(Closable):
         self.runtime = runtime
         self.limits = limits
         self._instance_lives: list[Life] = []
+        self._wasi_contexts: list[WasiContext] = []
         self._wakes: list[Callable[[], object]] = []
         super().__init__(runtime)
 
@@ -189,7 +190,8 @@ class BaseStore(Closable):
                 self._swap_deadline(before)
 
     def until(self) -> int:
-        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never.
+        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never. For a call that
+        is being stopped, that is in the past.
 
         For host functions that wait: they should wait no longer, and then return anything at all.
         """
@@ -225,8 +227,30 @@ class BaseStore(Closable):
 
     # Instances
 
-    def _link(self, module: BaseModule, imports: Sequence[object], owned: bool) -> BaseInstance:
+    def _link(
+        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiProvider | None = None
+    ) -> BaseInstance:
         """Link `module` to `imports` and run its start function. `owned`: the store was made for this instance."""
+        if wasi is None:
+            return self._link_to(module, imports, owned, None)
+        context = wasi.new_context(module.imports)
+        self._wasi_contexts.append(context)
+        try:
+            instance = self._link_to(module, [*imports, *context.modules], owned, context)
+            context.attach(instance)
+            exports = module.exports_by_name()
+            if "_initialize" in exports and "_start" not in exports:
+                initialize = instance.function("_initialize")
+                if initialize is not None:
+                    initialize()
+        except BaseException:
+            context.close()
+            raise
+        return instance
+
+    def _link_to(
+        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiContext | None
+    ) -> BaseInstance:
         served = resolve_imports(module.imports, imports, self._check_extern)
         life = self._life if owned else Life()
         if not owned:
@@ -239,7 +263,7 @@ class BaseStore(Closable):
         state.handle = self._instantiate(module, handles, state)
         if life.ended_by is not None:  # by its own start function, or meanwhile
             raise life.error("instance")
-        return BaseInstance(self, state, owned)
+        return BaseInstance(self, state, owned, wasi)
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
@@ -254,6 +278,8 @@ class BaseStore(Closable):
         for life in self._instance_lives:
             if life.ended_by is None:
                 life.ended_by = ended_by
+        for context in self._wasi_contexts:
+            context.close()
         self._tell_waiting()
 
     def __repr__(self) -> str:
@@ -424,13 +450,13 @@ class BaseRuntime(Closable):
         module: CompiledModule,
         *imports: Any,
         store: Store | None = None,
-        wasi: Any = None,
+        wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> BaseInstance:
         """Link the module to what it imports and run its start function."""
         self._check_open()
-        if wasi is not None:
-            raise UnsupportedFeatureError("WASI is not supported yet; leave wasi out", "wasi")
+        if wasi is not None and not hasattr(wasi, "new_context"):
+            raise TypeError(f"wasi is a pywasmrt.wasi.WasiConfig, not {shown(wasi)}")
         if not isinstance(module, BaseModule):
             raise TypeError(f"instantiate takes a compiled module, not {shown(module)}; compile it first")
         module._check_open()
@@ -439,7 +465,7 @@ class BaseRuntime(Closable):
         if store is None:
             own = self.new_store(limits)
             try:
-                return own._link(module, imports, True)
+                return own._link(module, imports, True, wasi)
             except BaseException:
                 own.close()
                 raise
@@ -452,14 +478,14 @@ class BaseRuntime(Closable):
         store._check_open()
         if store.runtime is not self:
             raise ModuleInstantiateError("the store belongs to another runtime")
-        return store._link(module, imports, False)
+        return store._link(module, imports, False, wasi)
 
     def instantiate_with_host(
         self,
         module: CompiledModule,
         *imports: Any,
         store: Store | None = None,
-        wasi: Any = None,
+        wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> tuple[BaseInstance, Context]:
         """As `instantiate`, with the context that owns the host's side of the instance."""

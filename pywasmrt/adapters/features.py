@@ -58,6 +58,12 @@ API_FEATURES = frozenset(
         "fuel",  # what a guest uses is counted, where an option asks for that
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
+        "import-memory",  # modules may import a memory,
+        "import-table",  # a table,
+        "import-global",  # an immutable global,
+        "import-mutable-global",  # or a mutable one
+        "host-memory",  # the host can make a memory outside of any module
+        "host-table",  # or a table
     }
 )
 

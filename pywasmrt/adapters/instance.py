@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import FunctionNotExportedError, MemoryExportNotFoundError
+from ..errors import Exit, FunctionNotExportedError, MemoryExportNotFoundError
 from ..types import ExternKind, FunctionType
 from ..values import did_you_mean
 from .lifetime import Life
 
 if TYPE_CHECKING:
+    from ..protocols import WasiContext
     from .base import BaseModule, BaseStore
 
 __all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState", "Tag"]
@@ -81,6 +82,9 @@ class Exports:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *self})
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("exports cannot be copied or pickled: they belong to their instance")
+
     def __repr__(self) -> str:
         return f"<Exports {{{'; '.join(map(str, self.__state.module.exports))}}}>"
 
@@ -109,12 +113,15 @@ class _Finder:
 class BaseInstance(_Finder):
     """A module's running form. Closing it closes its store too, if that was made for it alone."""
 
-    __slots__ = ("__weakref__", "_exports", "_owns_store", "_state", "_store")
+    __slots__ = ("__weakref__", "_exports", "_owns_store", "_state", "_store", "_wasi")
 
-    def __init__(self, store: BaseStore, state: InstanceState, owns_store: bool) -> None:
+    def __init__(
+        self, store: BaseStore, state: InstanceState, owns_store: bool, wasi: WasiContext | None = None
+    ) -> None:
         self._store = store
         self._state = state
         self._owns_store = owns_store
+        self._wasi = wasi
         self._exports = Exports(store, state)
 
     @property
@@ -144,6 +151,19 @@ class BaseInstance(_Finder):
             raise state.life.error("instance")
         export = state.module.exports_by_name().get(name)
         return self._exports[name] if export is not None and export.kind is kind else None
+
+    def run(self) -> int:
+        """Run a command by its export `_start`, and return its exit code."""
+        start = self.function("_start")
+        if start is None:
+            raise FunctionNotExportedError(
+                "the module is no command: it exports no function '_start'; call what it does export by its name"
+            )
+        try:
+            start()
+        except Exit as end:
+            return end.code
+        return 0
 
     def interrupt(self) -> bool:
         """Stop the call that runs in the instance's store; from any thread. Returns whether one was running."""
@@ -176,6 +196,8 @@ class BaseInstance(_Finder):
         elif self._state.life.ended_by is None:
             self._state.life.ended_by = "instance"
             self._store._instance_closed(self._state, list(self._exports.__dict__.values()))
+            if self._wasi is not None:
+                self._wasi.close()
 
     def __enter__(self) -> BaseInstance:
         if self._state.life.ended_by is not None:

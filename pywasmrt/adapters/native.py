@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from .._shim import _fastcall
@@ -39,16 +40,8 @@ from ..types import (
     TrapCode,
 )
 from ..values import checked_delta, nanoseconds, shown, to_wasm
-from .base import (
-    BaseCaller,
-    BaseModule,
-    BaseRuntime,
-    BaseStore,
-    Exports,
-    InstanceState,
-    Life,
-    Tag,
-)
+from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
+from .forking import forks
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -56,19 +49,30 @@ _KINDS = tuple(ExternKind)
 _TRAPS = tuple(TrapCode)
 _UNKNOWN_OFFSET = (1 << 64) - 1
 
-ExplainTrap = Callable[[str, "list[Frame]"], "tuple[str, list[Frame]]"]
+Explain = Callable[[str], str]
+CompleteFrames = Callable[[str, "list[Frame]"], "list[Frame]"]
+RawFrame = tuple[int, int, int, "str | None", "str | None"]
 
 
 class Engine:
     """One engine: its table, its settings, and the words for its failures.
 
-    `explain` brings the engine's own text of a failure to the essential, and may complete the frames from it.
+    `explain` brings the engine's own text of a failure to the essential, and `complete` adds to a trap's frames what
+    that text tells of them.
     """
 
-    def __init__(self, ops: Any, options: Mapping[str, int], stack_needed: int, explain: ExplainTrap) -> None:
+    def __init__(
+        self,
+        ops: Any,
+        options: Mapping[str, int],
+        stack_needed: int,
+        explain: Explain,
+        complete: CompleteFrames | None = None,
+    ) -> None:
         self.ops = ops
         self.stack_needed = stack_needed
         self._explain = explain
+        self._complete = complete
         names = [ffi.new("char[]", name.encode()) for name in options]
         settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values(), strict=True)])
         out = ffi.new("wrt_engine **")
@@ -125,47 +129,67 @@ class Engine:
         self.ops.bytes_clear(out)
         return data
 
-    def fail(
-        self, result: int, trap: int, message: str | None, frames: list[tuple[int, int, int, str | None, str | None]]
-    ) -> NoReturn:
+    def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame]) -> NoReturn:
         """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h."""
-        found = [
-            Frame(
-                index,
-                name,
-                module,
-                None if func_offset == _UNKNOWN_OFFSET else func_offset,
-                None if module_offset == _UNKNOWN_OFFSET else module_offset,
-            )
-            for index, func_offset, module_offset, name, module in frames
-        ]
-        text, found = self._explain(message or "the engine gave no reason", found)
         if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:
             raise FuelExhausted
+        message = message or "the engine gave no reason"
+        text = self._explain(message)
         if result == lib.WRT_TRAP:
-            raise Trap(text, _TRAPS[trap], found)
+            raise Trap(text, _TRAPS[trap], partial(_frames, message, frames, self._complete))
         if result == lib.WRT_INVALID:
             raise ModuleCompileError(text)
         if result in (lib.WRT_LINK, lib.WRT_LIMIT):
             raise ModuleInstantiateError(f"cannot instantiate the module: {text}")
         if result == lib.WRT_UNSUPPORTED:
-            raise UnsupportedFeatureError(text)
+            feature, colon, rest = text.partition(": ")
+            raise UnsupportedFeatureError(rest or text, feature if colon else None)
         raise WasmError(text)
+
+
+def _frames(message: str, frames: list[RawFrame], complete: CompleteFrames | None) -> list[Frame]:
+    found = [
+        Frame(
+            index,
+            name,
+            module,
+            None if func_offset == _UNKNOWN_OFFSET else func_offset,
+            None if module_offset == _UNKNOWN_OFFSET else module_offset,
+        )
+        for index, func_offset, module_offset, name, module in frames
+    ]
+    return found if complete is None else complete(message, found)
 
 
 class NativeRuntime(BaseRuntime):
     """A runtime over one engine. `settings` names everything that compiled code depends on."""
 
-    def __init__(self, engine: Engine, info: RuntimeInfo, settings: str) -> None:
+    def __init__(
+        self, engine: Engine, info: RuntimeInfo, settings: str, make_compiler: Callable[[], Engine] | None = None
+    ) -> None:
+        """`make_compiler`, where the engine cannot compile any more after a fork: makes one of the same settings that
+        can, and whose blobs it loads.
+        """
         self.engine = engine
         self._settings = settings
+        self._make_compiler = make_compiler
+        self._compiler = engine
+        self._compiler_forks = forks()
         super().__init__(info)
 
+    def _compiling(self) -> Engine:
+        if self._compiler_forks != forks() and self._make_compiler is not None:
+            self._compiler = self._make_compiler()
+            self._compiler_forks = forks()
+        return self._compiler
+
     def _validate(self, data: bytes) -> None:
-        self.engine.validate(data)
+        self._compiling().validate(data)
 
     def _compile(self, data: bytes) -> Any:
-        return self.engine.compile(data)
+        compiler = self._compiling()
+        module = compiler.compile(data)
+        return module if compiler is self.engine else self.engine.deserialize(compiler.serialize(module))
 
     def _text_to_binary(self, text: str) -> bytes:
         return self.engine.text_to_binary(text)

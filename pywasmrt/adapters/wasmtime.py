@@ -7,13 +7,12 @@ import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _shim
 from .._shim import library
 from ..errors import InvalidConfigurationError, RuntimeNotFoundError
-from ..types import Frame, RuntimeConfig, RuntimeInfo
+from ..types import RuntimeConfig, RuntimeInfo
 from ..values import shown
 from .features import (
     API_FEATURES,
@@ -23,9 +22,13 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
+from .forking import environment, forks
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
 
-__all__ = ["NAME", "create", "describe"]
+if TYPE_CHECKING:
+    from .native import Engine
+
+__all__ = ["NAME", "create", "describe", "open_engine"]
 
 NAME = "wasmtime"
 
@@ -52,29 +55,21 @@ def create(config: RuntimeConfig) -> Any:
     if not info.available:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    settings = {switch: int(proposal in proposals) for proposal, switch in WASMTIME_SWITCHES.items()}
-    settings["shared_memory"] = int("threads" in proposals)
-    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
-    # it.
-    settings["memory_may_move"] = 0
-    settings["epoch_interruption"] = int(config.interruptible)
+    settings = {**_switches(proposals), "epoch_interruption": int(config.interruptible)}
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
-    from .._shim._wrt import ffi, lib
-    from .native import Engine, NativeRuntime
+    from .native import NativeRuntime
 
-    problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
-    if problem != ffi.NULL:
-        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
-    with _backtrace_details():
-        engine = Engine(lib.wrt_wasmtime_ops(), settings, stack + _STACK_MARGIN, _explain)
+    def make_engine(alone: bool) -> Engine:
+        own = {"parallel_compilation": 0} if alone else {}
+        return _open(settings | own, stack + _STACK_MARGIN)
+
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
-    return NativeRuntime(engine, replace(info, features=features), identity)
-
-
-_environment = Lock()
+    return NativeRuntime(
+        make_engine(forks() > 0), replace(info, features=features), identity, lambda: make_engine(True)
+    )
 
 
 @contextmanager
@@ -82,7 +77,7 @@ def _backtrace_details() -> Iterator[None]:
     """Have Wasmtime keep debug information for its backtraces: its C API has no setting, only this environment
     variable."""
     name = "WASMTIME_BACKTRACE_DETAILS"
-    with _environment:
+    with environment():
         if name in os.environ:  # the user's own choice
             yield
             return
@@ -91,6 +86,32 @@ def _backtrace_details() -> Iterator[None]:
             yield
         finally:
             del os.environ[name]
+
+
+def open_engine(proposals: frozenset[str]) -> Any:
+    """An engine with these proposals, to validate modules and read text with. Raises `RuntimeNotFoundError`."""
+    # Small modules must not wait for other threads to wake up.
+    return _open({**_switches(proposals), "parallel_compilation": 0}, _DEFAULT_STACK)
+
+
+def _switches(proposals: frozenset[str]) -> dict[str, int]:
+    settings = {switch: int(proposal in proposals) for proposal, switch in WASMTIME_SWITCHES.items()}
+    settings["shared_memory"] = int("threads" in proposals)
+    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
+    # it.
+    settings["memory_may_move"] = 0
+    return settings
+
+
+def _open(settings: dict[str, int], stack: int) -> Engine:
+    from .._shim._wrt import ffi, lib
+    from .native import Engine as NativeEngine
+
+    problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
+    if problem != ffi.NULL:
+        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
+    with _backtrace_details():
+        return NativeEngine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines)
 
 
 _OPTIONS: dict[str, tuple[type, Container[Any], str]] = {
@@ -124,7 +145,7 @@ def _is_exactly(value: object, kind: type) -> bool:
     return value.__class__ is kind  # a bool is no int here
 
 
-def _explain(message: str, frames: list[Frame]) -> tuple[str, list[Frame]]:
+def _explain(message: str) -> str:
     if message.startswith("error while executing"):
-        return trap_text(message), frame_lines(message, frames)
-    return compile_error_text(message.removeprefix("wasm trap: ")), frames
+        return trap_text(message)
+    return compile_error_text(message.removeprefix("wasm trap: "))

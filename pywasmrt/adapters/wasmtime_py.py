@@ -42,6 +42,7 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
+from .forking import forks
 from .wasmtime_py_deadline import Clock, Ticker
 from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
 from .wasmtime_py_objects import (
@@ -52,6 +53,7 @@ from .wasmtime_py_objects import (
     Function,
     Global,
     Memory,
+    Objects,
     SharedMemory,
     Table,
     kind_of,
@@ -123,29 +125,28 @@ def create(config: RuntimeConfig) -> WasmtimeRuntime:
 
 class WasmtimeRuntime(BaseRuntime):
     def __init__(self, proposals: frozenset[str], options: dict[str, Any], interruptible: bool) -> None:
-        import wasmtime
-
-        settings = wasmtime.Config()
-        for proposal, switch in WASMTIME_SWITCHES.items():
-            setattr(settings, switch, proposal in proposals)
-        settings.shared_memory = "threads" in proposals
-        settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
-        settings.epoch_interruption = interruptible
-        for name, value in options.items():
-            setattr(settings, name, value)
-        self._engine = wasmtime.Engine(settings)
-        named = options | {"epoch_interruption": interruptible}
+        self._proposals = proposals
+        self._options = options | {"epoch_interruption": interruptible}
+        self._engine = self._compiler = _make_engine(proposals, self._options)
+        self._compiler_forks = forks()
+        named = self._options
         self._settings = ",".join([*sorted(proposals), *(f"{name}={named[name]}" for name in sorted(named))])
         self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
         fuel = bool(options.get("consume_fuel"))
         super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals, interruptible, fuel)))
 
+    def _compiling(self) -> wasmtime.Engine:
+        if self._compiler_forks != forks():
+            self._compiler = _make_engine(self._proposals, self._options)
+            self._compiler_forks = forks()
+        return self._compiler
+
     def _validate(self, data: bytes) -> None:
         import wasmtime
 
         try:
-            wasmtime.Module.validate(self._engine, data)
+            wasmtime.Module.validate(self._compiling(), data)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -153,7 +154,11 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            return wasmtime.Module(self._engine, data)
+            compiler = self._compiling()
+            module = wasmtime.Module(compiler, data)
+            if compiler is not self._engine:
+                module = wasmtime.Module.deserialize(self._engine, module.serialize())
+            return module
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -195,6 +200,21 @@ class WasmtimeRuntime(BaseRuntime):
         return known
 
 
+def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime.Engine:
+    import wasmtime
+
+    settings = wasmtime.Config()
+    for proposal, switch in WASMTIME_SWITCHES.items():
+        setattr(settings, switch, proposal in proposals)
+    settings.shared_memory = "threads" in proposals
+    settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
+    for name, value in options.items():
+        setattr(settings, name, value)
+    if forks():
+        settings.parallel_compilation = False
+    return wasmtime.Engine(settings)
+
+
 def wasmtime_version() -> str:
     from importlib.metadata import version
 
@@ -234,6 +254,7 @@ class WasmtimeStore(GuardedStore):
             )
         self.parked: BaseException | None = None
         self.hosts: list[Callable[..., Any]] = []
+        self.objects = Objects()
         self.views = 0
         self._modules: list[BaseModule] = []
         self._place: wasmtime.Global | None = None  # where a function is copied through
@@ -439,7 +460,9 @@ class WasmtimeStore(GuardedStore):
         if type is _EXTERNREF:
             import wasmtime
 
-            return wasmtime.Val.externref(None if value is None else Box(value))
+            if self.objects.dropped:
+                self.objects.dropped.clear()
+            return wasmtime.Val.externref(None if value is None else Box(self.objects, value))
         if type is _FUNCREF and value is not None:
             if not isinstance(value, Function) or value.store is not self:
                 raise TypeError(f"{where}: {shown(value)} belongs to another store")
@@ -476,6 +499,8 @@ class WasmtimeStore(GuardedStore):
     def _free(self) -> None:
         self.handle.close()
         self.hosts.clear()
+        self.objects.clear()
+        self.objects.dropped.clear()
 
 
 def is_shared(handle: Any) -> bool:

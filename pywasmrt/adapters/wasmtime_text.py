@@ -14,8 +14,8 @@ _NUMBERED = re.compile(r"^\d+: ")
 
 def _causes(text: str) -> list[str]:
     """The lines under `Caused by:`, without their numbers."""
-    lines = [_NUMBERED.sub("", line.strip()) for line in text.partition("Caused by:")[2].splitlines()]
-    return [line for line in lines if line]
+    lines = [line.strip() for line in text.partition("Caused by:")[2].splitlines()]
+    return [_NUMBERED.sub("", line) if line[0].isdigit() else line for line in lines if line]
 
 
 def trap_text(text: str) -> str:

@@ -64,14 +64,16 @@ class Embedding:
         self._prints = pywasmrt.HostModule("spectest")
         for name, params in _PRINTS.items():
             self._prints.add_function(name, params, (), lambda *args: None)
-        spectest = {
+        spectest: dict[str, Any] = {
             "global_i32": store.global_(_I32, 666),
             "global_i64": store.global_(_I64, 666),
             "global_f32": store.global_(_F32, 666.6),
             "global_f64": store.global_(_F64, 666.6),
-            "table": store.table(10, 20),
-            "memory": store.memory(1, 2),
         }
+        if "host-table" in self.features:
+            spectest["table"] = store.table(10, 20)
+        if "host-memory" in self.features:
+            spectest["memory"] = store.memory(1, 2)
         if "threads" in self.features:
             spectest["shared_memory"] = store.memory(1, 2, shared=True)
         self._registered: dict[str, Any] = {"spectest": spectest}

@@ -46,6 +46,7 @@ class Script:
         self._embedding = embedding
         self._instances: dict[str | None, Any] = {}
         self._definitions: dict[str | None, Any] = {}
+        self._missing_names: dict[str, Skipped] = {}  # registered names of modules that were skipped
         self._missing = "there is no instance yet"
         self._folder = tempfile.TemporaryDirectory()
         self._runners: dict[str, Callable[[Command], None]] = {
@@ -74,7 +75,10 @@ class Script:
         except pywasmrt.UnsupportedFeatureError as error:
             if error.feature in self._embedding.features:
                 raise Failed(f"refused a feature that it declares: {error}") from error
-            raise Skipped(f"the feature {error.feature}") from error
+            skipped = Skipped(f"the feature {error.feature}")
+            if command["type"] == "assert_uninstantiable":
+                self._note_skipped(skipped)
+            raise skipped from error
 
     def skip(self, command: Command) -> None:
         """Take note of a command that is not run, since it ended the process before."""
@@ -116,9 +120,13 @@ class Script:
         name = command.get("name")
         self._bind(name, None)
         try:
-            self._bind(name, self._embedding.instantiate(module()))
+            defined = module()
+            self._needs_present(defined)
+            self._bind(name, self._embedding.instantiate(defined))
         except (Skipped, pywasmrt.UnsupportedFeatureError) as error:
-            self._bind(name, error if isinstance(error, Skipped) else Skipped(f"the feature {error.feature}"))
+            skipped = error if isinstance(error, Skipped) else Skipped(f"the feature {error.feature}")
+            self._note_skipped(skipped)
+            self._bind(name, skipped)
             raise
         except BaseException as error:
             self._missing = f"the module at line {command['line']} failed with {type(error).__name__}"
@@ -139,9 +147,28 @@ class Script:
         self._instantiated(command, lambda: self._definitions[command["definition"]])
 
     def _register(self, command: Command) -> None:
-        self._embedding.register(command["as"], self._instance(command["name"]))
+        try:
+            self._embedding.register(command["as"], self._instance(command["name"]))
+        except Skipped as skipped:
+            self._missing_names[command["as"]] = skipped
+            raise
 
     # Actions.
+
+    def _needs_present(self, module: Any) -> None:
+        """Skip a module that imports from one that was skipped."""
+        for wanted in module.imports:
+            if wanted.module in self._missing_names:
+                raise self._missing_names[wanted.module]
+
+    def _note_skipped(self, skipped: Skipped) -> None:
+        """A module that was skipped for what it imports would have written to what others share with it: nothing can be
+        told any more of the instances that there are.
+        """
+        if str(skipped).startswith("the feature import-"):
+            for name, instance in self._instances.items():
+                if instance is not None and not isinstance(instance, Skipped):
+                    self._instances[name] = skipped
 
     def _act(self, action: Command) -> list[Value]:
         instance = self._instance(action["module"])
@@ -161,7 +188,8 @@ class Script:
             if matches(wanted, result):
                 continue
             nans = [argument(each) for each in action.get("args", ())] + [result]
-            if "f32-nan-bits" not in self._embedding.features and any(map(has_nan, nans)):
+            told = wanted["type"] == "i32" and all(has_nan(("f32", bits)) for bits in (wanted["value"], result[1]))
+            if "f32-nan-bits" not in self._embedding.features and (told or any(map(has_nan, nans))):
                 raise Skipped("the feature f32-nan-bits")
             raise Failed(f"returned {shown(result)} where {wanted} is expected")
 

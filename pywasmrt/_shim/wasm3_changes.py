@@ -1,0 +1,321 @@
+"""What the build changes in wasm3's sources, and why; used by build_wasm3.py, of no use in an installed package.
+
+Each substitution must match exactly once in each version that it is for, so that a source which they do not fit is an
+error and never an engine without its guards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CHECKED", "SUBSTITUTIONS", "Substitution"]
+
+CHECKED = ("0.5.0", "0.9.0")
+"""The versions that the substitutions, and `csrc/wrt_wasm3_inside.h`, were written for."""
+
+
+@dataclass(frozen=True)
+class Substitution:
+    """In `file`, what `pattern` matches becomes `text`; `why` says what for."""
+
+    file: str
+    pattern: str
+    text: str
+    why: str
+    versions: tuple[str, ...] = CHECKED
+
+
+# One set for every version that was checked; what differs between them is told by the patterns.
+SUBSTITUTIONS = (
+    Substitution(
+        "m3_config.h",
+        r"#define m3_config_h\n",
+        "#define m3_config_h\n\n"
+        # Compiled programs need more than the usual 2000; with more than 8000, 0.5.0 counts a function's locals in 16
+        # bits that overflow.
+        "#define d_m3MaxFunctionStackHeight 8000\n"
+        # 65536 pages would be 2**32 bytes, which 0.5.0 counts in 32 bits.
+        "#define d_m3MaxLinearMemoryPages 65535\n"
+        # 0.9.0 has a guard that takes every stack for one of 8 MiB; the guard of ours knows the thread.
+        "#define d_m3MaxNativeStack 0\n",
+        "limits that are the same in every file",
+    ),
+    Substitution(
+        "m3_core.h",
+        r"(    size_t +length;\n)\}\nM3MemoryHeader;",
+        r"\1"
+        "    uintptr_t       wrt_floor;\n"
+        "    const size_t *  wrt_ticks;\n"
+        "    size_t          wrt_seen;\n"
+        "}\nM3MemoryHeader;\n\n"
+        "int wrt_wasm3_poll (M3MemoryHeader * i_memory);\n"
+        "const void * wrt_wasm3_stop (M3MemoryHeader * i_memory);\n"
+        "void * wrt_wasm3_memory (struct M3Runtime * i_runtime, size_t i_size);\n"
+        "int wrt_wasm3_no_stack (void);\n"
+        "const uint8_t * wrt_wasm3_skip (const uint8_t * i_at, const uint8_t * i_end);\n"
+        "#define wrt_wasm3_not_ticked(MEM) (__builtin_expect "
+        "(__atomic_load_n ((MEM)->wrt_ticks, __ATOMIC_RELAXED) == (MEM)->wrt_seen, 1) || wrt_wasm3_poll (MEM))\n"
+        "#define wrt_wasm3_goes_on(MEM) (__builtin_expect "
+        "((uintptr_t) __builtin_frame_address (0) >= (MEM)->wrt_floor, 1) && wrt_wasm3_not_ticked (MEM))\n",
+        "the lowest address that the native stack may reach, and the ticks by which guests poll their host",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"if \(((?:M3_)?LIKELY) \(\(void \*\) \(_sp \+ function->maxStackSlots\) < _mem->maxStack\)\)",
+        r"if (\1 ((void *) (_sp + function->maxStackSlots) < _mem->maxStack and wrt_wasm3_goes_on (_mem)))",
+        "a call polls, and ends where no native stack is left",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"else newTrap \(m3Err_trapStackOverflow\);",
+        "else newTrap (wrt_wasm3_stop (_mem));",
+        "why the call ended",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo \(_mem\);\n\n    do\n",
+        "\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo (_mem);\n"
+        "\n    if (not wrt_wasm3_goes_on (_mem)) newTrap (wrt_wasm3_stop (_mem));\n    do\n",
+        "a loop within loops takes native stack too",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\n    \}\n    while \(r == _pc\);",
+        "\n    }\n    while (r == _pc and wrt_wasm3_not_ticked (_mem));"
+        "\n\n    if (r == _pc) newTrap (wrt_wasm3_stop (_mem));",
+        "every turn of a loop polls",
+    ),
+    Substitution(
+        "m3_env.c",
+        r'm3_Realloc \((?:"Wasm Linear Memory", )?memory->mallocated, numBytes, numPreviousBytes\)',
+        "wrt_wasm3_memory (io_runtime, numBytes)",
+        "memory grows in reserved address space, and so never moves",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    M3CompilationScope outerScope = o->block;",
+        "\n    if (wrt_wasm3_no_stack ()) return m3Err_functionStackOverflow;"
+        "\n    M3CompilationScope outerScope = o->block;",
+        "blocks are compiled by recursion, and a valid module may nest them without end",
+    ),
+    # What both versions compile wrongly. The compiler counts who uses each slot of the stack, and blocks rely on it.
+    Substitution(
+        "m3_compile.c",
+        r"\n_ +\(IncrementSlotUsageCount \(o, \* o_preservedSlotNumber\)\);\n",
+        "\n                for (u16 n = 0; n < GetTypeNumSlots (GetStackTypeFromBottom (o, i)); ++n)"
+        "\n_                   (IncrementSlotUsageCount (o, * o_preservedSlotNumber + n))\n",
+        "of a value of 64 bits, the second half was released once too often",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"(?s)(\n    if \(i_stackIndex < i_endStackIndex\)\n    \{\n        u16 srcSlot = [^\n]*\n).*?"
+        r"\n        o->wasmStack \[preserveIndex\] = collisionSlot;\n",
+        r"\1"
+        """        u16 srcEnd = GetExtraSlotForStackIndex (o, i_stackIndex);
+        u16 lastTarget = i_targetSlotStackIndex + (i_endStackIndex - i_stackIndex) - 1;
+        // The values further up are put into their places before this one.
+        for (u16 t = i_targetSlotStackIndex + 1; t <= lastTarget; ++t)
+        {
+            if (GetSlotForStackIndex (o, t) <= srcEnd and srcSlot <= GetExtraSlotForStackIndex (o, t))
+            {
+                _throwif (m3Err_functionStackOverflow, i_tempSlot + 2 > d_m3MaxFunctionSlots);
+_               (CopyStackIndexToSlot (o, i_tempSlot, i_stackIndex));
+                o->wasmStack [i_stackIndex] = i_tempSlot;
+                i_tempSlot += GetTypeNumSlots (c_m3Type_i64);
+                TouchSlot (o, i_tempSlot - 1);
+                break;
+            }
+        }
+_       (CopyStackSlotsR (o, i_targetSlotStackIndex + 1, i_stackIndex + 1, i_endStackIndex, i_tempSlot));
+        u16 targetSlot = GetSlotForStackIndex (o, i_targetSlotStackIndex);
+        if (targetSlot != GetSlotForStackIndex (o, i_stackIndex))
+_           (CopyStackIndexToSlot (o, targetSlot, i_stackIndex));
+        o->wasmStack [i_stackIndex] = srcSlot;
+""",
+        "of several values in the way of another, only the first was saved",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    _       \(EmitOp \(o, op_ContinueLoop\)\);\n",
+        "\n_           (ResolveBlockResults (o, scope, true));\n_           (EmitOp (o, op_ContinueLoop));\n",
+        "a branch back to a loop left its values behind",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n            if \(targetHasResults or isReturn\)\n            \{\n",
+        """
+            if (targetHasResults or isReturn)
+            {
+                // Else the way with the branch would do it, and the way without it count on that.
+                if (targetHasResults and not isReturn and IsRegisterAllocated (o, 1) and
+                    IsFpType (GetFuncTypeResultType (scope->type, GetFuncTypeNumResults (scope->type) - 1)) and
+                    GetRegisterStackIndex (o, 1) + 2 != o->stackIndex)
+_                   (PreserveRegisterIfOccupied (o, c_m3Type_f64));
+""",
+        "a branch that was not taken lost a float that was waiting",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n(_ +\(PreserveRegisterIfOccupied \(o, c_m3Type_i64\)\); +// move branch operand to a slot\n"
+        r"    u16 slot = GetStackTopSlotNumber \(o\);\n_ +\(Pop \(o\)\);\n)",
+        r"\n\1"
+        "    if (IsRegisterAllocated (o, 1) and GetRegisterStackIndex (o, 1) + 1 != o->stackIndex)\n"
+        "_       (PreserveRegisterIfOccupied (o, c_m3Type_f64));\n",
+        "of the ways of a table, the first saved a float for all of them",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n((?:static\n)?M3Result  Compile_LoopOrBlock  \(IM3Compilation o, m3opcode_t i_opcode\)\n\{)",
+        """
+// Gives each param of a block a slot of its own; there are i_numAbove values above the params.
+static
+M3Result  wrt_SeparateParams  (IM3Compilation o, IM3FuncType i_type, u16 i_numAbove)
+{
+    M3Result result = m3Err_none;
+    u16 numParams = GetFuncTypeNumParams (i_type);
+    _throwif (m3Err_typeCountMismatch, GetNumBlockValuesOnStack (o) < numParams + i_numAbove);
+
+    for (u16 i = o->stackIndex - i_numAbove - numParams; i < o->stackIndex - i_numAbove; ++i)
+    {
+        u16 slot = GetSlotForStackIndex (o, i);
+        if (slot >= o->slotFirstDynamicIndex and slot < d_m3MaxFunctionSlots and o->m3Slots [slot] > 1)
+        {
+            u16 newSlot = c_slotUnused;
+_           (AllocateSlots (o, & newSlot, GetStackTypeFromBottom (o, i)));
+_           (CopyStackIndexToSlot (o, newSlot, i));
+            DeallocateSlot (o, slot, GetStackTypeFromBottom (o, i));
+            o->wasmStack [i] = newSlot;
+        }
+    }
+
+    _catch: return result;
+}
+
+// Pushes the results of a block that has ended: they are where the ways out of it have put them.
+static
+M3Result  wrt_PushResults  (IM3Compilation o)
+{
+    M3Result result = m3Err_none;
+    u16 record = o->block.exitStackIndex + GetFuncTypeNumParams (o->block.type);
+    o->stackIndex = o->block.exitStackIndex;
+
+    for (u16 i = 0; i < GetFuncTypeNumResults (o->block.type); ++i)
+    {
+        u16 slot = o->wasmStack [record + i];
+        u16 numSlots = GetTypeNumSlots (GetFuncTypeResultType (o->block.type, i));
+_       (Push (o, GetFuncTypeResultType (o->block.type, i), slot));
+        if (IsRegisterSlotAlias (slot))
+            continue;
+        for (u16 n = 0; n < numSlots; ++n)
+            _throwif ("the place of a block's result is taken", IsSlotAllocated (o, slot + n));
+        MarkSlotsAllocated (o, slot, numSlots);
+    }
+
+    _catch: return result;
+}
+
+
+"""
+        r"\1",
+        "what the next substitutions use",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    if \(i_opcode == c_waOp_loop\)\n",
+        "\n_   (wrt_SeparateParams (o, blockType, 0));\n\n    if (i_opcode == c_waOp_loop)\n",
+        "a param of a block shared its slot with a value outside, and was counted once",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"(\n    IM3Operation op = IsStackTopInRegister \(o\) \? op_If_r : op_If_s;\n)((?:.|\n)*?)"
+        r"\n    IM3FuncType blockType;\n(_ +\(ReadBlockType \(o, & blockType\)\);\n)",
+        r"\n    IM3FuncType blockType;\n\3_   (wrt_SeparateParams (o, blockType, 1));\n\1\2",
+        "the same for an if",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n            o->stackIndex = o->block.exitStackIndex;\n_ +\(PushBlockResults \(o\)\);\n",
+        "\n_           (wrt_PushResults (o));\n",
+        "results were looked for in the first free slots, which need not be those that were free at the block's start",
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"(\n        m3opcode_t opcode;\n)(        o->lastOpcodeStart = o->wasm;\n)",
+        r"\1"
+        "        if (IsStackPolymorphic (o) and o->function)\n"
+        "        {\n"
+        "            o->wasm = wrt_wasm3_skip (o->wasm, o->wasmEnd);\n"
+        "            _throwif (m3Err_unknownOpcode, not o->wasm);\n"
+        "        }\n"
+        r"\2",
+        "code that is never reached is left out; compiling it upset the counts",
+    ),
+    # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
+    Substitution(
+        "m3_compile.c",
+        r"\n            --endIndex;\n",
+        "\n            --endIndex;\n            --numValues;\n",
+        "a block that returns a float and more gave results in disorder",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"if \(numConstantSlots >= d_m3MaxConstantTableSize\)",
+        "if (numConstantSlots + 3 > d_m3MaxConstantTableSize)",
+        "the table of constants overflowed by one",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"if \(result\) // no more constant table space",
+        "if (result or slot == c_slotUnused) // no more constant table space",
+        "a constant without a place was put nowhere",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"    if \(o->function\)\n(    \{\n        // op_Entry uses this value)",
+        r"\1",
+        "the stack of constant expressions was not counted",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"    else o->stackIndex -= numParams;\n",
+        "    else if (IsStackPolymorphic (o) and o->block.blockStackIndex + numParams > o->stackIndex)\n"
+        "        o->stackIndex = o->block.blockStackIndex;\n"
+        "    else o->stackIndex -= numParams;\n",
+        "an else after unreachable code took more off the stack than was on it",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n        Push \(o, type, slot\);\n\n        if \(slot >= o->slotFirstDynamicIndex\)",
+        "\n_       (Push (o, type, slot));\n\n        if (slot >= o->slotFirstDynamicIndex and slot != c_slotUnused)",
+        "parameters of a block in unreachable code have no place to mark",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    PushBlockResults \(o\);\n",
+        "\n_   (PushBlockResults (o));\n",
+        "results of a block beyond the stack's limit went unnoticed",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n    u16 stackIndex = o->stackIndex\+\+;",
+        "\n    if (o->stackIndex >= d_m3MaxFunctionStackHeight) return m3Err_functionStackOverflow;"
+        "\n    u16 stackIndex = o->stackIndex++;",
+        "a push beyond the stack's limit moved the stack's index all the same",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"\n        else if \(slot >= o->slotFirstDynamicIndex\)\n        \{\n            DeallocateSlot",
+        "\\n        else if (slot >= o->slotFirstDynamicIndex and slot < d_m3MaxFunctionSlots)"
+        "\\n        {\\n            DeallocateSlot",
+        "a pop in unreachable code released a slot that there is not",
+        ("0.5.0",),
+    ),
+)

@@ -1,0 +1,117 @@
+"""wasm3, an interpreter that starts in microseconds. What it needs beyond `native`: a validator, and its features.
+
+wasm3 trusts the module that it is given. So Wasmtime validates every module first, with the proposals switched off
+that wasm3 has not; where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says
+that no module needs it. That is a promise about every module that this runtime will ever see: one that is not valid
+can read and write any memory of the process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from .. import _shim
+from .._shim import library
+from ..errors import InvalidConfigurationError, RuntimeNotFoundError
+from ..types import RuntimeConfig, RuntimeInfo
+from ..values import shown
+from .features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
+from .wasmtime import open_engine
+
+__all__ = ["NAME", "create", "describe"]
+
+NAME = "wasm3"
+
+_FIXED = frozenset({"sign-extension", "saturating-float-to-int", "mutable-globals"})
+_STACK_NEEDED = 192 << 10  # of the native stack, to begin with: wasm3 takes what there is, and leaves some to the host
+_WASM_STACK = range(1 << 14, (1 << 28) + 1)
+
+
+def describe() -> RuntimeInfo:
+    """What there is to say of this runtime, without loading Wasmtime."""
+    reason = _shim.unavailable_reason() or _shim.wasm3_reason()
+    if reason is not None:
+        return RuntimeInfo(NAME, False, reason=reason)
+    version, proposals = _built()
+    wat = library.wasmtime_library_reason() is None
+    return RuntimeInfo(NAME, True, version, proposals | _api_features(wat, True))
+
+
+def create(config: RuntimeConfig) -> Any:
+    """Make a runtime. Raises `InvalidConfigurationError`, or `RuntimeNotFoundError` with what is missing here."""
+    info = describe()
+    if not info.available:
+        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
+    _, known = _built()
+    proposals = allowed_proposals(config.features, known, known, _FIXED, NAME)
+    trust, stack = _options_of(config)
+    reason = library.wasmtime_library_reason()
+    if reason is not None and not trust:
+        raise RuntimeNotFoundError(
+            f"the runtime {NAME!r} cannot validate modules: {reason}; if every module comes from where you trust it, "
+            'say so by RuntimeConfig(options={"trust_modules": True})'
+        )
+
+    from .._shim._wrt import lib
+    from .native import Engine
+    from .wasm3_runtime import Wasm3Runtime
+
+    engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
+    validator = None if reason is not None else _validator(proposals)
+    info = replace(info, features=proposals | _api_features(validator is not None, config.interruptible))
+    return Wasm3Runtime(engine, info, f"max_wasm_stack={stack}", validator, trust)
+
+
+@cache
+def _built() -> tuple[str, frozenset[str]]:
+    """The version of the wasm3 that was built in, and its proposals."""
+    from .._shim._wrt import ffi, lib
+
+    version = ffi.string(lib.wrt_wasm3_version()).decode()
+    return version, frozenset(ffi.string(lib.wrt_wasm3_proposals()).decode().split(","))
+
+
+def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
+    """What the library can do with wasm3, of which the newer one links immutable globals."""
+    _, proposals = _built()
+    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "fuel", "host-memory", "host-table"}
+    lacking |= {"import-memory", "import-table", "import-mutable-global"}
+    if not interruptible:
+        lacking |= {"interruption", "deadline"}
+    if "bulk-memory" not in proposals:
+        lacking.add("import-global")
+    if not wat:
+        lacking.add("wat")
+    return API_FEATURES - lacking
+
+
+@cache
+def _validator(proposals: frozenset[str]) -> Any:
+    """Made once for each set of proposals, since making one takes longer than wasm3 takes for most modules."""
+    from .wasm3_runtime import Validator
+
+    _, known = _built()
+    # 0.5.0 has memory.copy and memory.fill; the rest of that proposal, and references, it refuses when it compiles.
+    allowed = proposals | {"bulk-memory", "reference-types"}
+    return Validator(allowed, WASMTIME_DEFAULT - known - allowed, cache(open_engine))
+
+
+def _options_of(config: RuntimeConfig) -> tuple[bool, int]:
+    options = dict(config.options)
+    trust = options.pop("trust_modules", False)
+    stack = options.pop("max_wasm_stack", 1 << 20)
+    if options:
+        raise InvalidConfigurationError(f"{NAME} has no option {min(options)!r}; it has max_wasm_stack, trust_modules")
+    if type(trust) is not bool:
+        raise InvalidConfigurationError(f"the option 'trust_modules' of {NAME} is a bool, not {shown(trust)}")
+    if type(stack) is not int or stack not in _WASM_STACK:
+        raise InvalidConfigurationError(
+            f"the option 'max_wasm_stack' of {NAME} is an int of bytes from 16384 to 2**28, not {shown(stack)}"
+        )
+    return trust, stack
+
+
+def _explain(message: str) -> str:
+    return message

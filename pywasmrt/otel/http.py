@@ -1,0 +1,176 @@
+"""Sending OTLP payloads over HTTP, with the OpenTelemetry SDK's habits; standard library only."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import logging
+import math
+import random
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from ..errors import InvalidConfigurationError
+from ..plugin.abi import SIGNALS
+from ..values import shown
+from .errors import TelemetryError
+
+__all__ = ["DEFAULT_ENDPOINT", "OtlpHttpSender"]
+
+_log = logging.getLogger("pywasmrt.otel.http")
+DEFAULT_ENDPOINT = "http://localhost:4318"
+_ATTEMPTS = 6
+_RETRYABLE = frozenset({429, 502, 503, 504})  # OTLP specification, "Retryable Response Codes"
+_MAX_ANSWER = 64 * 1024
+
+
+class OtlpHttpSender:
+    """Sends OTLP payloads to an endpoint over HTTP. It is a `Consumer`; payloads are sent as they are.
+
+    `endpoint` is the base URL, to which `/v1/traces` and so on are added, or a mapping of signal to full URL.
+    `timeout`, in seconds, bounds a payload's sending with all its attempts: up to six, with pauses of 1, 2, 4, ...
+    seconds that vary by a fifth, or as long as the endpoint's Retry-After says. Only 429, 502, 503, 504 and failures of
+    the connection are tried again. `compression` is "none", "gzip" or "deflate". May be used from any thread; payloads
+    wait for each other.
+
+    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Mapping[str, str] = DEFAULT_ENDPOINT,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+        compression: str = "none",
+    ) -> None:
+        if isinstance(endpoint, str):
+            endpoint = {signal: f"{endpoint.rstrip('/')}/v1/{signal}" for signal in SIGNALS}
+        self._urls = {signal: _Url(url) for signal, url in endpoint.items()}
+        if compression not in ("none", "gzip", "deflate"):
+            raise InvalidConfigurationError(f"compression is one of none, gzip, deflate; not {shown(compression)}")
+        self._timeout = timeout
+        self._compression = compression
+        self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": "pywasmrt", **(headers or {})}
+        if compression != "none":
+            self._headers["Content-Encoding"] = compression
+        self._connections: dict[str, http.client.HTTPConnection] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def consume_traces(self, data: bytes) -> None:
+        """Send a batch of traces."""
+        self.send("traces", data)
+
+    def consume_metrics(self, data: bytes) -> None:
+        """Send a batch of metrics."""
+        self.send("metrics", data)
+
+    def consume_logs(self, data: bytes) -> None:
+        """Send a batch of logs."""
+        self.send("logs", data)
+
+    def send(self, signal: str, data: bytes) -> None:
+        """Send one payload, as often as it takes. Raises `TelemetryError`."""
+        url = self._urls[signal]
+        if self._compression == "gzip":
+            data = gzip.compress(data, 6)
+        elif self._compression == "deflate":
+            data = zlib.compress(data)
+        deadline = time.monotonic() + self._timeout
+        with self._lock:
+            for attempt in range(_ATTEMPTS):
+                status, reason, after = self._attempt(signal, url, data, deadline)
+                if status is not None and 200 <= status < 300:
+                    return
+                error = TelemetryError(
+                    url.shown, signal, None if status is None else status, reason, status not in (None, *_RETRYABLE)
+                )
+                pause = 2**attempt * random.uniform(0.8, 1.2) if after is None else after
+                if error.permanent or attempt + 1 == _ATTEMPTS or time.monotonic() + pause > deadline:
+                    raise error
+                _log.warning("%s; trying again in %.2f s", error, pause)
+                if self._stopped.wait(pause):
+                    raise error
+
+    def _attempt(self, signal: str, url: _Url, data: bytes, deadline: float) -> tuple[int | None, str, float | None]:
+        """The status, its reason and the pause that the endpoint asks for; None for no answer."""
+        for fresh in (False, True):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None, "there was no answer in time", None
+            kept = self._connections.pop(signal, None)
+            connection = url.connect() if kept is None or fresh else kept
+            if kept is not None and kept is not connection:
+                kept.close()
+            connection.timeout = left
+            if connection.sock is not None:
+                connection.sock.settimeout(left)
+            try:
+                connection.request("POST", url.path, data, self._headers)
+                response = connection.getresponse()
+                answer = response.read(_MAX_ANSWER + 1)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if kept is not None and not fresh and not isinstance(error, TimeoutError):
+                    continue  # the endpoint closed a connection that was kept: try with a new one at once
+                return None, f"{type(error).__name__}: {error}", None
+            if response.will_close or len(answer) > _MAX_ANSWER:
+                connection.close()
+            else:
+                self._connections[signal] = connection
+            return response.status, response.reason or "", _retry_after(response.getheader("Retry-After"))
+        raise AssertionError("the second attempt returns")
+
+    def shutdown(self) -> None:
+        """Stop trying again, and close the connections. Idempotent."""
+        self._stopped.set()
+        with self._lock:
+            for connection in self._connections.values():
+                connection.close()
+            self._connections.clear()
+
+
+class _Url:
+    """Where to post to."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidConfigurationError(f"an OTLP endpoint is a URL with http or https, not {shown(url)}")
+        try:
+            self._port = parts.port
+        except ValueError:
+            raise InvalidConfigurationError(
+                f"an OTLP endpoint has a port of 0 to 65535, not as in {shown(url)}"
+            ) from None
+        self._host = parts.hostname
+        self._secure = parts.scheme == "https"
+        self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self.shown = f"{parts.scheme}://{parts.hostname}{f':{self._port}' if self._port else ''}{parts.path}"
+
+    def connect(self) -> http.client.HTTPConnection:
+        if self._secure:
+            return http.client.HTTPSConnection(self._host, self._port, context=ssl.create_default_context())
+        return http.client.HTTPConnection(self._host, self._port)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from a number or a date (RFC 9110, section 10.2.3); None for what is neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(date.timestamp() - time.time(), 0.0)

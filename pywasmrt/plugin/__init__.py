@@ -1,0 +1,60 @@
+"""Plugins: guests of the otelwasm ABI, run from Python on any runtime.
+
+`WasmPlugin` loads a guest and calls it; `PluginConfig` says which and how. Most programs use the components of
+`pywasmrt.otel`, which stand on this.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .abi import Dialect, Role, Telemetry
+    from .cache import ModuleCache
+    from .config import PluginConfig, RuntimeMode, RuntimeType
+    from .errors import GuestProtocolError, GuestStatusError, PluginError
+    from .plugin import WasmPlugin
+    from .stack import Stack
+
+__all__ = [
+    "Dialect",
+    "GuestProtocolError",
+    "GuestStatusError",
+    "ModuleCache",
+    "PluginConfig",
+    "PluginError",
+    "Role",
+    "RuntimeMode",
+    "RuntimeType",
+    "Stack",
+    "Telemetry",
+    "WasmPlugin",
+]
+
+_HOME = {
+    "Dialect": "abi",
+    "GuestProtocolError": "errors",
+    "GuestStatusError": "errors",
+    "ModuleCache": "cache",
+    "PluginConfig": "config",
+    "PluginError": "errors",
+    "Role": "abi",
+    "RuntimeMode": "config",
+    "RuntimeType": "config",
+    "Stack": "stack",
+    "Telemetry": "abi",
+    "WasmPlugin": "plugin",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

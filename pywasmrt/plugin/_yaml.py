@@ -1,0 +1,70 @@
+"""Reading YAML as the Collector does: words and colons that PyYAML takes for truth values and times stay strings."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..errors import InvalidConfigurationError
+from ..values import shown
+
+__all__ = ["load"]
+
+
+@functools.cache
+def _loader() -> Any:
+    """PyYAML's safe loader with the scalars of YAML 1.2's core schema. Raises where PyYAML is missing."""
+    import re
+
+    try:
+        import yaml
+    except ImportError:
+        raise InvalidConfigurationError(
+            "reading YAML needs the package PyYAML: install pywasmrt[yaml], or use PluginConfig.from_mapping"
+        ) from None
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {}  # noqa: RUF012 - none of the base class's
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if isinstance(key, str) and key in keys:
+                    mark = key_node.start_mark
+                    raise InvalidConfigurationError(f"line {mark.line + 1}: the key {key!r} is given twice")
+                keys.add(key if isinstance(key, str) else id(key_node))
+            return super().construct_mapping(node, deep)
+
+    for tag, pattern, first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+        ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+0123456789."),
+    ):
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
+
+    def integer(loader: Any, node: Any) -> int:
+        return int(node.value, 8 if node.value.startswith("0o") else 16 if node.value.startswith("0x") else 10)
+
+    def number(loader: Any, node: Any) -> float:
+        return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+    Loader.add_constructor("tag:yaml.org,2002:int", integer)
+    Loader.add_constructor("tag:yaml.org,2002:float", number)
+    return Loader
+
+
+def load(text: str) -> Any:
+    """The document in `text`. Raises `InvalidConfigurationError` where it is no YAML, or PyYAML is missing."""
+    if not isinstance(text, str):
+        raise TypeError(f"YAML text is a str, not {shown(text)}; read a file's text first")
+    loader = _loader()
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InvalidConfigurationError):
+            raise
+        raise InvalidConfigurationError(f"this is no YAML that can be read: {error}") from None

@@ -1,0 +1,73 @@
+"""How the functions of WASI are written down, and how they become host functions.
+
+Each is a plain Python function of the context, the guest's memory and the guest's arguments. It returns nothing when it
+succeeds and raises `WasiError` otherwise; `OSError` and `MemoryAccessError` are turned into errnos here, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ..errors import MemoryAccessError
+from ..types import HostFunction, ValueType
+from .errno import Errno, WasiError, from_os_error
+
+if TYPE_CHECKING:
+    from .context import WasiContext
+
+__all__ = ["Function", "Functions", "bind", "function"]
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
+_TYPES = {"i": ValueType.I32, "I": ValueType.I64}
+_FAULT = int(Errno.FAULT)
+_OVERFLOW = int(Errno.OVERFLOW)
+
+
+class Function(NamedTuple):
+    """One function: its name, its parameters and results, and what it does."""
+
+    name: str
+    params: tuple[ValueType, ...]
+    results: tuple[ValueType, ...]
+    body: Callable[..., Any]
+
+
+Functions = dict[str, Function]
+
+
+def function(table: Functions, params: str, *, name: str | None = None, results: str = "i") -> Callable[[_Body], _Body]:
+    """Enter the decorated function in a table. In `params` and `results`, "i" stands for i32 and "I" for i64."""
+
+    def enter(body: _Body) -> _Body:
+        key = name or body.__name__
+        types = [tuple(_TYPES[each] for each in signature) for signature in (params, results)]
+        table[key] = Function(key, types[0], types[1], body)
+        return body
+
+    return enter
+
+
+def bind(context: WasiContext, function: Function) -> HostFunction:
+    """Make the host function for one instance. It receives the caller, for when the memory is not known yet."""
+    body = function.body
+
+    def call(caller: Any, *args: int) -> int:
+        try:
+            memory = context.memory()
+            body(context, context.find_memory(caller) if memory is None else memory, *args)
+        except WasiError as error:
+            return error.errno
+        except MemoryAccessError:
+            return _FAULT
+        except OSError as error:
+            return from_os_error(error)
+        except OverflowError:  # a number of 64 bits where the host takes 63
+            return _OVERFLOW
+        return 0
+
+    def call_without_result(caller: Any, *args: int) -> None:
+        body(context, None, *args)
+
+    wrapped = call if function.results else call_without_result
+    return HostFunction(function.name, wrapped, function.params, function.results, pass_caller=True)

@@ -1,0 +1,130 @@
+"""How a guest's world is set up: `WasiConfig`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Union
+
+from ..errors import InvalidConfigurationError
+from ..values import shown
+from .clocks import Clock, SystemClock
+from .memory_files import MemoryTree
+from .network import Network
+
+if TYPE_CHECKING:
+    from ..types import ImportType
+    from .context import WasiContext
+
+__all__ = ["Preopen", "WasiConfig"]
+
+
+@dataclass(frozen=True)
+class Preopen:
+    """A directory of the host for a guest, or a tree in memory; with `readonly` nothing in it can be changed."""
+
+    host: str | os.PathLike[str] | MemoryTree
+    readonly: bool = False
+
+
+HostPath = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class WasiConfig:
+    """What a guest sees of the world through WASI preview 1. It sees nothing that is not given here.
+
+    * `args`: the arguments, the program's name (argv[0]) first.
+    * `env`: the environment. The host's is never passed on by itself.
+    * `stdin`: None (empty), `wasi.INHERIT`, bytes, a binary or text file, a callable `(size) -> bytes`, or a
+      `pathlib.Path` to read.
+    * `stdout`, `stderr`: None (discarded), `wasi.INHERIT`, a bytearray to append to, a binary or text file, a callable
+      `(bytes) -> None`, or a `pathlib.Path` to replace. Text files get UTF-8, decoded.
+    * `preopens`: guest path to a path of the host, to a `Preopen`, or to a `MemoryTree`. The guest can reach what is in
+      these directories, and no other file.
+    * `clock`: `SystemClock()`, or a `FixedClock` or `SteppingClock` for a time that tests control.
+    * `random`: None for the system's, a seed for numbers that repeat, or a callable `(size) -> bytes`.
+    * `on_exit`: called with the exit code when the guest calls `proc_exit`, before `Exit` is raised.
+    * `network`: which addresses may be connected to and listened on.
+    * `sockets`: listening sockets of the host's for the guest to accept from; their descriptors follow those of
+      `preopens`, which start at 3. The guest works on duplicates.
+    * `max_descriptors`: how many descriptors the guest may have open at a time.
+
+    One may serve any number of instances; each gets descriptors of its own. It is checked when it is used, by
+    `Runtime.instantiate`, which raises `InvalidConfigurationError`.
+    """
+
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: Any = None
+    stdout: Any = None
+    stderr: Any = None
+    preopens: Mapping[str, HostPath | Preopen | MemoryTree] = field(default_factory=dict)
+    clock: Clock = field(default_factory=SystemClock)
+    random: int | Callable[[int], bytes] | None = None
+    on_exit: Callable[[int], object] | None = None
+    network: Network = field(default_factory=Network)
+    sockets: Sequence[socket.socket] = ()
+    max_descriptors: int = 1024
+
+    def new_context(self, imports: Sequence[ImportType]) -> WasiContext:
+        """Open what is given here, for one instance that imports `imports`. `Runtime.instantiate` calls this.
+
+        Raises `InvalidConfigurationError` for what cannot be used, and `OSError` for files that cannot be opened.
+        """
+        from .context import WasiContext
+
+        self.validate()
+        return WasiContext(self, imports)
+
+    def validate(self) -> None:
+        """Raise `InvalidConfigurationError` for values that cannot be used, without opening anything."""
+        if isinstance(self.args, (str, bytes)):
+            raise InvalidConfigurationError("WasiConfig.args is a list of arguments, not one string")
+        for each in self.args:
+            _check_text("args", each)
+        if not isinstance(self.env, Mapping):
+            raise InvalidConfigurationError(f"WasiConfig.env is a mapping of names to values, not {shown(self.env)}")
+        for name, value in self.env.items():
+            _check_text("env", name)
+            _check_text("env", value)
+            if not name or "=" in name:
+                raise InvalidConfigurationError(f"{name!r} is no name for a variable of WasiConfig.env")
+        if not isinstance(self.preopens, Mapping):
+            raise InvalidConfigurationError(
+                f"WasiConfig.preopens is a mapping of guest paths to directories, not {shown(self.preopens)}"
+            )
+        for guest, host in self.preopens.items():
+            _check_text("preopens", guest)
+            source = host.host if isinstance(host, Preopen) else host
+            if not guest or not isinstance(source, (str, os.PathLike, MemoryTree)):
+                raise InvalidConfigurationError(
+                    f"WasiConfig.preopens[{guest!r}] is a path, a Preopen or a MemoryTree, not {shown(source)}"
+                )
+        if not isinstance(self.clock, Clock):
+            raise InvalidConfigurationError(f"WasiConfig.clock is a wasi.Clock, not {shown(self.clock)}")
+        if not (self.random is None or isinstance(self.random, int) or callable(self.random)):
+            raise InvalidConfigurationError(f"WasiConfig.random is a seed or a callable, not {shown(self.random)}")
+        if not (self.on_exit is None or callable(self.on_exit)):
+            raise InvalidConfigurationError(f"WasiConfig.on_exit is a callable, not {shown(self.on_exit)}")
+        if not isinstance(self.network, Network):
+            raise InvalidConfigurationError(f"WasiConfig.network is a wasi.Network, not {shown(self.network)}")
+        self.network.validate()
+        for sock in self.sockets:
+            if not isinstance(sock, socket.socket):
+                raise InvalidConfigurationError(f"WasiConfig.sockets holds sockets that listen, not {shown(sock)}")
+        least = 3 + len(self.preopens) + len(self.sockets)
+        if not isinstance(self.max_descriptors, int) or not least <= self.max_descriptors <= 1 << 20:
+            raise InvalidConfigurationError(
+                f"WasiConfig.max_descriptors is {least} (what is open from the start) to {1 << 20}, "
+                f"not {shown(self.max_descriptors)}"
+            )
+
+
+def _check_text(where: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidConfigurationError(f"WasiConfig.{where} holds str, not {shown(value)}")
+    if "\0" in value:
+        raise InvalidConfigurationError(f"WasiConfig.{where} cannot hold a NUL character: {value!r}")

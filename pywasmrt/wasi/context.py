@@ -1,0 +1,157 @@
+"""The host's side of one instance: its descriptors, its clock and randomness, and its host functions.
+
+The functions hold the context, and the engine's store holds the functions; so the context must not hold the store,
+nor the memory, which holds the store: a circle would keep the store until the garbage collector runs. It looks at the
+memory through a weak reference, and asks the caller again where that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
+
+from ..errors import MemoryAccessError, MemoryExportNotFoundError
+from ..types import HostFunction, ImportType
+from . import files, paths, polling, process, sockets, wasmedge
+from .binding import Function, bind
+from .config import Preopen, WasiConfig
+from .descriptors import Descriptor, Table
+from .host_files import HostDirectory
+from .memory_files import MemoryDirectory, MemoryTree
+from .socket_files import Socket
+from .stdio import open_input, open_output
+from .waiting import Waiter
+
+if TYPE_CHECKING:
+    from ..protocols import Caller, HostModule, Memory, ModuleInstance
+
+__all__ = ["PREVIEW1", "WasiContext"]
+
+PREVIEW1: dict[str, Function] = {
+    **process.FUNCTIONS,
+    **files.FUNCTIONS,
+    **paths.FUNCTIONS,
+    **polling.FUNCTIONS,
+    **sockets.FUNCTIONS,
+}
+"""The functions of `wasi_snapshot_preview1`."""
+
+_MODULES = ("wasi_snapshot_preview1",)
+
+
+class _HostModule:
+    """The host functions that one instance imports under one module name."""
+
+    def __init__(self, name: str, functions: Mapping[str, HostFunction]) -> None:
+        self.name = name
+        self.functions = functions
+
+
+class WasiContext:
+    """What `WasiConfig` describes, opened for one instance. Closing it forgets every descriptor and ends a wait."""
+
+    def __init__(self, config: WasiConfig, imports: Sequence[ImportType]) -> None:
+        self.args = [_encoded(each) for each in config.args]
+        self.env = [_encoded(f"{name}={value}") for name, value in config.env.items()]
+        self.clock = config.clock
+        self.random_bytes = _random_source(config.random)
+        self.on_exit = config.on_exit
+        self.network = config.network
+        self.waiter = Waiter()
+        self.table = Table(config.max_descriptors)
+        self.files = self.table.files
+        self.memory: Callable[[], Memory | None] = _nothing
+        self._imports = imports
+        try:
+            self._open(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, config: WasiConfig) -> None:
+        add = self.table.add
+        add(open_input(config.stdin, self.waiter))
+        add(open_output("stdout", config.stdout, self.waiter))
+        add(open_output("stderr", config.stderr, self.waiter))
+        for guest, host in config.preopens.items():
+            directory = self._directory(host)
+            directory.preopen = _encoded(guest)
+            add(directory)
+        for each in config.sockets:
+            # Not each.dup(), which would set the mode of the host's socket too.
+            add(Socket(socket.socket(fileno=os.dup(each.fileno())), self.waiter))
+
+    def _directory(self, host: Any) -> Descriptor:
+        given = host if isinstance(host, Preopen) else Preopen(host)
+        if isinstance(given.host, MemoryTree):
+            return MemoryDirectory(given.host, given.host.root, self.clock, given.readonly)
+        fd = os.open(given.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return HostDirectory(fd, self.waiter, given.readonly)
+
+    @property
+    def modules(self) -> Sequence[HostModule]:
+        """The host functions for exactly what is imported. Made anew each time: they hold the context, so it must not
+        hold them.
+        """
+        made = []
+        for module in _MODULES:
+            wanted = {each.name: each.type for each in self._imports if each.module == module}
+            if wanted:
+                known = {**PREVIEW1, **wasmedge.functions_for(wanted)}
+                functions = {name: bind(self, known[name]) for name in wanted if name in known}
+                made.append(_HostModule(module, functions))
+        return made
+
+    def attach(self, instance: ModuleInstance) -> None:
+        """Learn of the instance once it exists, and let its store end the waits."""
+        memory = instance.memory()
+        if memory is not None:
+            self.memory = ref(memory)
+        self.waiter.attach(instance.store)
+
+    def find_memory(self, caller: Caller) -> Memory:
+        """The memory of the instance that calls, where it is not known: before `attach`, or when nobody holds it."""
+        try:
+            return caller.memory()
+        except MemoryExportNotFoundError:
+            return _NO_MEMORY
+
+    def close(self) -> None:
+        """Forget every descriptor, and end a wait that is under way. Idempotent, from any thread."""
+        self.waiter.close()
+        self.table.clear()
+
+
+class _NoMemory:
+    """Stands for the memory of a guest that exports none: every pointer is beyond it."""
+
+    size = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        raise MemoryAccessError("the guest exports no memory named 'memory'")
+
+    def write(self, offset: int, data: Any) -> None:
+        self.read(offset, 0)
+
+
+_NO_MEMORY = cast("Memory", _NoMemory())
+
+
+def _nothing() -> None:
+    return None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _random_source(source: int | Callable[[int], bytes] | None) -> Callable[[int], bytes]:
+    if source is None:
+        return os.urandom
+    if isinstance(source, int):
+        return random.Random(source).randbytes
+    return source

@@ -1,0 +1,339 @@
+"""Files, directories and streams of the host, by its file descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat as modes
+from typing import TYPE_CHECKING
+
+from . import resolve
+from .abi import (
+    DIRECTORY_INHERITING,
+    DIRECTORY_RIGHTS,
+    FILE_RIGHTS,
+    STREAM_RIGHTS,
+    WRITING_RIGHTS,
+    FdFlags,
+    FileType,
+    OFlags,
+    Stat,
+)
+from .descriptors import Descriptor, Directory
+from .errno import Errno, WasiError
+from .waiting import POLL_IN, POLL_OUT
+
+if TYPE_CHECKING:
+    from .waiting import Waiter
+
+__all__ = ["HostDirectory", "HostFile", "HostStream", "file_type", "open_host_stream", "stat_of"]
+
+_I64 = 1 << 63
+_TYPES = {
+    modes.S_IFREG: FileType.REGULAR_FILE,
+    modes.S_IFDIR: FileType.DIRECTORY,
+    modes.S_IFLNK: FileType.SYMBOLIC_LINK,
+    modes.S_IFCHR: FileType.CHARACTER_DEVICE,
+    modes.S_IFBLK: FileType.BLOCK_DEVICE,
+    modes.S_IFSOCK: FileType.SOCKET_STREAM,
+}
+_WHENCE = (os.SEEK_SET, os.SEEK_CUR, os.SEEK_END)
+_SYNC_FLAGS = (
+    (FdFlags.DSYNC, os.O_DSYNC),
+    (FdFlags.RSYNC, getattr(os, "O_RSYNC", os.O_SYNC)),
+    (FdFlags.SYNC, os.O_SYNC),
+)
+_PIPE_PIECE = 4096
+"""What a pipe that is ready for writing takes without blocking (PIPE_BUF)."""
+
+
+def file_type(mode: int) -> int:
+    """The `filetype` for a mode of the host."""
+    return _TYPES.get(modes.S_IFMT(mode), FileType.UNKNOWN)
+
+
+def stat_of(found: os.stat_result) -> Stat:
+    """The `filestat` for what the host tells."""
+    times = (max(0, ns) for ns in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
+    return Stat(found.st_dev % _I64, found.st_ino, file_type(found.st_mode), found.st_nlink, found.st_size, *times)
+
+
+def times_for(found: os.stat_result, atim: int | None, mtim: int | None) -> tuple[int, int]:
+    """Both times, where None keeps the one that was found."""
+    return (found.st_atime_ns if atim is None else atim), (found.st_mtime_ns if mtim is None else mtim)
+
+
+class _Held(Descriptor):
+    """A descriptor of the host, closed when this is dropped, unless it is only borrowed."""
+
+    __slots__ = ("_owned", "fd")
+
+    def __init__(self, fd: int, flags: int = 0, owned: bool = True) -> None:
+        self.fd = fd
+        self._owned = owned
+        super().__init__(flags)
+
+    def __del__(self) -> None:
+        if self._owned:
+            with contextlib.suppress(OSError):
+                os.close(self.fd)
+
+    def stat(self) -> Stat:
+        return stat_of(os.fstat(self.fd))
+
+    def set_times(self, atim: int | None, mtim: int | None) -> None:
+        os.utime(self.fd, ns=times_for(os.fstat(self.fd), atim, mtim))
+
+    def sync(self, data_only: bool) -> None:
+        (os.fdatasync if data_only else os.fsync)(self.fd)
+
+
+class HostFile(_Held):
+    """A regular file. The position, and `APPEND`, are the host's."""
+
+    __slots__ = ()
+
+    filetype = FileType.REGULAR_FILE
+    most_rights = FILE_RIGHTS
+
+    def read(self, size: int) -> bytes:
+        return os.read(self.fd, size)
+
+    def write(self, data: bytes) -> int:
+        return os.write(self.fd, data)
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        return os.pread(self.fd, size, offset)
+
+    def write_at(self, data: bytes, offset: int) -> int:
+        return os.pwrite(self.fd, data, offset)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return os.lseek(self.fd, offset, _WHENCE[whence])
+
+    def set_flags(self, flags: int) -> None:
+        if (flags ^ self.flags) & FdFlags.APPEND:
+            import fcntl
+
+            now = fcntl.fcntl(self.fd, fcntl.F_GETFL)
+            wanted = now | os.O_APPEND if flags & FdFlags.APPEND else now & ~os.O_APPEND
+            super().set_flags(flags)
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, wanted)
+        else:
+            super().set_flags(flags)
+
+    def set_size(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    def advise(self, offset: int, size: int, advice: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.fd, offset, size, advice)
+
+    def allocate(self, offset: int, size: int) -> None:
+        if not hasattr(os, "posix_fallocate"):
+            raise WasiError(Errno.NOTSUP)
+        os.posix_fallocate(self.fd, offset, size)
+
+    def readable_bytes(self) -> int:
+        return max(0, os.fstat(self.fd).st_size - os.lseek(self.fd, 0, os.SEEK_CUR))
+
+
+class HostStream(_Held):
+    """A terminal, pipe, or other device. Before each use the host is asked whether it is ready, since its descriptor
+    may be shared with others who want it to block.
+    """
+
+    __slots__ = ("_waiter", "filetype")
+
+    most_rights = STREAM_RIGHTS
+
+    def __init__(self, fd: int, filetype: int, waiter: Waiter, flags: int = 0, owned: bool = True) -> None:
+        self._waiter = waiter
+        self.filetype = filetype
+        super().__init__(fd, flags, owned)
+
+    def read(self, size: int) -> bytes:
+        self._waiter.ready(self.fd, POLL_IN, self.flags)
+        return os.read(self.fd, size)
+
+    def write(self, data: bytes) -> int:
+        self._waiter.ready(self.fd, POLL_OUT, self.flags)
+        return os.write(self.fd, data[:_PIPE_PIECE])
+
+    def sync(self, data_only: bool) -> None:
+        with contextlib.suppress(OSError):  # a pipe cannot be synchronised, and need not be
+            super().sync(data_only)
+
+    def host_fd(self) -> int:
+        return self.fd
+
+
+def open_host_stream(fd: int, waiter: Waiter, owned: bool, flags: int = 0) -> Descriptor:
+    """The descriptor for what `fd` is: a regular file, or a stream. A pipe has no type in WASI."""
+    mode = os.fstat(fd).st_mode
+    if modes.S_ISREG(mode):
+        return HostFile(fd, flags, owned)
+    kind = FileType.CHARACTER_DEVICE if os.isatty(fd) else FileType.UNKNOWN
+    return HostStream(fd, kind, waiter, flags, owned)
+
+
+class HostDirectory(_Held, Directory):
+    """A directory of the host. `read_only` holds for everything below."""
+
+    __slots__ = ("_read_only", "_waiter")
+
+    most_rights = DIRECTORY_RIGHTS
+    most_inheriting = DIRECTORY_INHERITING
+
+    def __init__(self, fd: int, waiter: Waiter, read_only: bool = False) -> None:
+        super().__init__(fd)
+        self._waiter = waiter
+        self._read_only = read_only
+
+    def open(self, path: bytes, follow: bool, oflags: int, fdflags: int, read: bool, write: bool) -> Descriptor:
+        changes = write or oflags & (OFlags.CREAT | OFlags.TRUNC)
+        if changes and self._read_only:
+            raise WasiError(Errno.ROFS)
+        # O_NONBLOCK: opening a pipe must not wait for its other end.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        if write:
+            flags |= os.O_RDWR if read else os.O_WRONLY
+        if oflags & OFlags.CREAT:
+            flags |= os.O_CREAT
+        if oflags & OFlags.EXCL:
+            flags |= os.O_EXCL
+            follow = follow and not oflags & OFlags.CREAT
+        if oflags & OFlags.TRUNC:
+            flags |= os.O_TRUNC
+        if oflags & OFlags.DIRECTORY:
+            flags |= os.O_DIRECTORY
+        if fdflags & FdFlags.APPEND:
+            flags |= os.O_APPEND
+        for flag, of_host in _SYNC_FLAGS:
+            if fdflags & flag:
+                flags |= of_host
+        fd = resolve.open_beneath(self.fd, path, follow, flags)
+        try:
+            mode = os.fstat(fd).st_mode
+        except BaseException:
+            os.close(fd)
+            raise
+        file: Descriptor
+        if modes.S_ISDIR(mode):
+            return HostDirectory(fd, self._waiter, self._read_only)
+        file = HostFile(fd, fdflags) if modes.S_ISREG(mode) else HostStream(fd, file_type(mode), self._waiter, fdflags)
+        if self._read_only:
+            file.rights &= ~WRITING_RIGHTS
+        return file
+
+    def set_times(self, atim: int | None, mtim: int | None) -> None:
+        self._check_writable()
+        super().set_times(atim, mtim)
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise WasiError(Errno.ROFS)
+
+    def _place(self, path: bytes, follow: bool) -> resolve.Place:
+        if follow or path[-1:] == b"/":
+            return resolve.followed(self.fd, path)
+        return resolve.parent(self.fd, path)
+
+    def stat_at(self, path: bytes, follow: bool) -> Stat:
+        with self._place(path, follow) as place:
+            found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+        if place.must_be_directory and not modes.S_ISDIR(found.st_mode):
+            raise WasiError(Errno.NOTDIR)
+        return stat_of(found)
+
+    def set_times_at(self, path: bytes, follow: bool, atim: int | None, mtim: int | None) -> None:
+        self._check_writable()
+        with self._place(path, follow) as place:
+            found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+            if place.must_be_directory and not modes.S_ISDIR(found.st_mode):
+                raise WasiError(Errno.NOTDIR)
+            os.utime(place.name, ns=times_for(found, atim, mtim), dir_fd=place.directory, follow_symlinks=False)
+
+    def create_directory(self, path: bytes) -> None:
+        self._check_writable()
+        with resolve.parent(self.fd, path) as place:
+            os.mkdir(place.name, dir_fd=place.directory)
+
+    def remove_directory(self, path: bytes) -> None:
+        self._check_writable()
+        with resolve.parent(self.fd, path) as place:
+            os.rmdir(place.name, dir_fd=place.directory)
+
+    def unlink(self, path: bytes) -> None:
+        self._check_writable()
+        with resolve.parent(self.fd, path) as place:
+            if place.must_be_directory:  # never a file's name, whatever is there
+                found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+                raise WasiError(Errno.ISDIR if modes.S_ISDIR(found.st_mode) else Errno.NOTDIR)
+            os.unlink(place.name, dir_fd=place.directory)
+
+    def readlink(self, path: bytes) -> bytes:
+        with self._place(path, False) as place:
+            return os.readlink(place.name, dir_fd=place.directory)
+
+    def symlink(self, target: bytes, path: bytes) -> None:
+        self._check_writable()
+        with resolve.parent(self.fd, path) as place:
+            if place.must_be_directory:
+                self._refuse_new(place)
+            os.symlink(target, place.name, dir_fd=place.directory)
+
+    def link(self, path: bytes, to: Directory, to_path: bytes) -> None:
+        other = self._same_kind(to)
+        with resolve.parent(self.fd, path) as source, resolve.parent(other.fd, to_path) as place:
+            if source.must_be_directory:
+                found = os.stat(source.name, dir_fd=source.directory, follow_symlinks=False)
+                raise WasiError(Errno.PERM if modes.S_ISDIR(found.st_mode) else Errno.NOTDIR)
+            if place.must_be_directory:
+                self._refuse_new(place)
+            os.link(
+                source.name,
+                place.name,
+                src_dir_fd=source.directory,
+                dst_dir_fd=place.directory,
+                follow_symlinks=False,
+            )
+
+    def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
+        other = self._same_kind(to)
+        with resolve.parent(self.fd, path) as source, resolve.parent(other.fd, to_path) as place:
+            if source.must_be_directory or place.must_be_directory:
+                found = os.stat(source.name, dir_fd=source.directory, follow_symlinks=False)
+                if not modes.S_ISDIR(found.st_mode):
+                    raise WasiError(Errno.NOTDIR)
+            os.rename(source.name, place.name, src_dir_fd=source.directory, dst_dir_fd=place.directory)
+
+    def _same_kind(self, to: Directory) -> HostDirectory:
+        self._check_writable()
+        if not isinstance(to, HostDirectory):
+            raise WasiError(Errno.XDEV)
+        to._check_writable()
+        return to
+
+    @staticmethod
+    def _refuse_new(place: resolve.Place) -> None:
+        """A new name that ends in a slash, for what is no directory."""
+        found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)  # ENOENT where there is nothing
+        raise WasiError(Errno.EXIST if modes.S_ISDIR(found.st_mode) else Errno.NOTDIR)
+
+    def entries(self) -> list[tuple[bytes, int, int]]:
+        with os.scandir(self.fd) as found:
+            return [(os.fsencode(each.name), each.inode(), _entry_type(each)) for each in found]
+
+
+def _entry_type(entry: os.DirEntry[str]) -> int:
+    if entry.is_symlink():
+        return FileType.SYMBOLIC_LINK
+    if entry.is_dir(follow_symlinks=False):
+        return FileType.DIRECTORY
+    if entry.is_file(follow_symlinks=False):
+        return FileType.REGULAR_FILE
+    try:
+        return file_type(entry.stat(follow_symlinks=False).st_mode)
+    except OSError:
+        return FileType.UNKNOWN

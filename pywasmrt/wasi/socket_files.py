@@ -1,0 +1,115 @@
+"""Sockets of the host as descriptors of a guest."""
+
+from __future__ import annotations
+
+import errno as host
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .abi import SOCKET_RIGHTS, FdFlags, FileType, Stat
+from .descriptors import Descriptor
+from .errno import Errno, WasiError
+from .waiting import POLL_IN, POLL_OUT
+
+if TYPE_CHECKING:
+    from .waiting import Waiter
+
+__all__ = ["Socket"]
+
+_T = TypeVar("_T")
+_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+_NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class Socket(Descriptor):
+    """A socket. Each operation is tried without waiting first; where it would block, the waiter waits, so that a
+    blocked guest can be stopped.
+    """
+
+    __slots__ = ("_waiter", "filetype", "sock")
+
+    most_rights = SOCKET_RIGHTS
+    most_inheriting = SOCKET_RIGHTS
+
+    def __init__(self, sock: socket.socket, waiter: Waiter, flags: int = 0) -> None:
+        """Takes over `sock`."""
+        self.filetype = FileType.SOCKET_DGRAM if sock.type == socket.SOCK_DGRAM else FileType.SOCKET_STREAM
+        self.sock = sock
+        self._waiter = waiter
+        super().__init__(flags)
+
+    def __del__(self) -> None:
+        self.sock.close()
+
+    def _do(self, mask: int, operation: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return operation()
+            except (BlockingIOError, TimeoutError):
+                if self.flags & FdFlags.NONBLOCK:
+                    raise WasiError(Errno.AGAIN) from None
+            self._waiter.ready(self.sock.fileno(), mask, 0)
+
+    def read(self, size: int) -> bytes:
+        return self._do(POLL_IN, lambda: self.sock.recv(size, _DONTWAIT))
+
+    def write(self, data: bytes) -> int:
+        return self._do(POLL_OUT, lambda: self.sock.send(data, _DONTWAIT | _NOSIGNAL))
+
+    def receive(self, size: int, peek: bool, wait_for_all: bool) -> tuple[bytes, bool, Any]:
+        """What `recvfrom` gives: the data, whether a datagram was cut off, and the sender's address."""
+        flags = _DONTWAIT | (socket.MSG_PEEK if peek else 0)
+        data, _, state, address = self._do(POLL_IN, lambda: self.sock.recvmsg(size, 0, flags))
+        if wait_for_all and not peek and self.filetype == FileType.SOCKET_STREAM:
+            while data and len(data) < size:
+                try:
+                    more = self.read(size - len(data))
+                except (WasiError, OSError):  # what there is so far must not get lost
+                    break
+                if not more:
+                    break
+                data += more
+        return data, bool(state & socket.MSG_TRUNC), address
+
+    def send_to(self, data: bytes, address: Any) -> int:
+        return self._do(POLL_OUT, lambda: self.sock.sendto(data, _DONTWAIT | _NOSIGNAL, address))
+
+    def accept(self, flags: int) -> Socket:
+        def accept() -> socket.socket:
+            # Asked first, since a socket that was handed in by the host may be one that blocks.
+            if self.sock.gettimeout() != 0 and not self._waiter.wait({self.sock.fileno(): POLL_IN}, 0):
+                raise BlockingIOError
+            return self.sock.accept()[0]
+
+        accepted = self._do(POLL_IN, accept)
+        accepted.setblocking(False)
+        return Socket(accepted, self._waiter, flags)
+
+    def connect(self, address: Any) -> None:
+        code = self.sock.connect_ex(address)
+        if code in (host.EINPROGRESS, host.EWOULDBLOCK, host.EINTR):
+            if self.flags & FdFlags.NONBLOCK:
+                raise WasiError(Errno.INPROGRESS)
+            self._waiter.ready(self.sock.fileno(), POLL_OUT, 0)
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+
+    def stat(self) -> Stat:
+        return Stat(0, 0, self.filetype, 1, 0, 0, 0, 0)
+
+    def host_fd(self) -> int:
+        return self.sock.fileno()
+
+    def readable_bytes(self) -> int:
+        import fcntl
+        import termios
+
+        try:
+            count = fcntl.ioctl(self.sock.fileno(), termios.FIONREAD, bytes(4))
+        except OSError:  # a socket that listens has no bytes to read
+            return 1
+        return max(1, int.from_bytes(count, sys.byteorder))

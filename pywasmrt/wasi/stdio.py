@@ -1,0 +1,180 @@
+"""Standard input, output and error as Python objects."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InvalidConfigurationError
+from ..values import shown
+from .abi import STREAM_RIGHTS, FileType, Rights
+from .descriptors import Descriptor
+from .errno import Errno, WasiError
+from .host_files import open_host_stream
+from .waiting import POLL_IN
+
+if TYPE_CHECKING:
+    from .waiting import Waiter
+
+__all__ = ["INHERIT", "Inherit", "Input", "Output", "open_input", "open_output"]
+
+
+class Inherit:
+    """The type of `INHERIT`."""
+
+    def __repr__(self) -> str:
+        return "wasi.INHERIT"
+
+
+INHERIT: Final = Inherit()
+"""The standard stream of this process: its descriptor 0, 1 or 2, whatever `sys.stdin` and the others are."""
+
+_NOT_READABLE = ~Rights.FD_READ
+_NOT_WRITABLE = ~Rights.FD_WRITE
+
+
+class Input(Descriptor):
+    """A stream that is read from a callable `(size) -> bytes`, which gives no more than `size`; nothing is the end.
+
+    What the callable raises comes out of the guest's call as it is, but for `OSError`, which the guest sees as an
+    errno.
+    """
+
+    __slots__ = ("_fd", "_left", "_source", "_waiter")
+
+    filetype = FileType.UNKNOWN
+    most_rights = STREAM_RIGHTS & _NOT_WRITABLE
+
+    def __init__(self, source: Callable[[int], Any], waiter: Waiter, fd: int | None = None) -> None:
+        """`fd`: what to wait for before `source` is called, where it would block."""
+        super().__init__()
+        self._source = source
+        self._waiter = waiter
+        self._fd = fd
+        self._left = b""
+
+    def read(self, size: int) -> bytes:
+        data = self._left
+        if not data:
+            if size == 0:
+                return b""
+            if self._fd is not None:
+                self._waiter.ready(self._fd, POLL_IN, self.flags)
+            found = self._source(size)
+            if found is None:  # a raw file that has nothing yet
+                raise WasiError(Errno.AGAIN)
+            data = found.encode() if isinstance(found, str) else bytes(found)
+        self._left = data[size:]
+        return data[:size]
+
+    def host_fd(self) -> int | None:
+        return None if self._left else self._fd
+
+    def readable_bytes(self) -> int:
+        return len(self._left) or 1
+
+
+class Output(Descriptor):
+    """A stream that is written to a callable `(bytes) -> count or None`, where None stands for all of them."""
+
+    __slots__ = ("write",)
+
+    filetype = FileType.UNKNOWN
+    most_rights = STREAM_RIGHTS & _NOT_READABLE
+
+    def __init__(self, sink: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self.write = sink  # type: ignore[method-assign, assignment]  # an attribute: the shortest way to the sink
+
+
+def open_input(source: Any, waiter: Waiter) -> Descriptor:
+    """The descriptor for `WasiConfig.stdin`."""
+    if source is None:
+        return Input(lambda size: b"", waiter)
+    if source is INHERIT:
+        return _limited(open_host_stream(0, waiter, owned=False), _NOT_WRITABLE)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return Input(io.BytesIO(source).read, waiter)
+    if isinstance(source, os.PathLike):
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return _limited(open_host_stream(fd, waiter, owned=True), _NOT_WRITABLE)
+    read = getattr(source, "read1", None) or getattr(source, "read", None)
+    if read is not None:
+        return Input(read, waiter, _pollable_fd(source))
+    if callable(source):
+        return Input(source, waiter)
+    raise _wrong("stdin", source, "None, wasi.INHERIT, bytes, a file, a callable or a pathlib.Path")
+
+
+def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
+    """The descriptor for `WasiConfig.stdout` or `stderr`."""
+    if sink is None:
+        return Output(len)
+    if sink is INHERIT:
+        return _limited(open_host_stream(1 if name == "stdout" else 2, waiter, owned=False), _NOT_READABLE)
+    if isinstance(sink, bytearray):
+        return Output(sink.extend)
+    if isinstance(sink, os.PathLike):
+        fd = os.open(sink, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        return _limited(open_host_stream(fd, waiter, owned=True), _NOT_READABLE)
+    write = getattr(sink, "write", None)
+    if write is not None:
+        if isinstance(sink, (io.BytesIO, io.BufferedWriter)):  # known to return what an Output is to return
+            return Output(write)
+        return Output(_text_writer(write) if _is_text(sink) else _counted(write))
+    if callable(sink):
+        return Output(_ignoring_result(sink))
+    raise _wrong(name, sink, "None, wasi.INHERIT, a bytearray, a file, a callable or a pathlib.Path")
+
+
+def _limited(file: Descriptor, mask: int) -> Descriptor:
+    file.rights &= mask
+    return file
+
+
+def _is_text(file: Any) -> bool:
+    return isinstance(file, io.TextIOBase) or hasattr(file, "encoding")
+
+
+def _text_writer(write: Callable[[str], Any]) -> Callable[[bytes], None]:
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def put(data: bytes) -> None:
+        write(decode(data))
+
+    return put
+
+
+def _counted(write: Callable[[bytes], Any]) -> Callable[[bytes], int | None]:
+    def put(data: bytes) -> int | None:
+        count = write(data)
+        return count if type(count) is int and 0 <= count <= len(data) else None
+
+    return put
+
+
+def _ignoring_result(sink: Callable[[bytes], Any]) -> Callable[[bytes], None]:
+    def put(data: bytes) -> None:
+        sink(data)
+
+    return put
+
+
+def _pollable_fd(file: Any) -> int | None:
+    """The host's descriptor behind a file object, if reading it may block."""
+    import stat
+
+    try:
+        fd = file.fileno()
+        mode = os.fstat(fd).st_mode
+    except (AttributeError, OSError, ValueError, TypeError):  # io.UnsupportedOperation is both of the middle
+        return None
+    return None if stat.S_ISREG(mode) else fd
+
+
+def _wrong(name: str, value: object, wanted: str) -> InvalidConfigurationError:
+    hint = "; a file's name is given as a pathlib.Path" if isinstance(value, str) else ""
+    return InvalidConfigurationError(f"WasiConfig.{name} is {wanted}, not {shown(value)}{hint}")

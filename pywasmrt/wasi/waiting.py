@@ -1,0 +1,152 @@
+"""The one place where a guest blocks: waiting for descriptors or for time, until the call is to stop.
+
+Every wait watches a pipe of its own beside what the guest waits for. Whoever interrupts or closes the store writes a
+byte to it, and the wait ends at once. Ctrl-C needs no help: the signal's handler runs inside `poll` and raises through
+it. Deadlines bound the wait's own timeout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+from weakref import ref
+
+from .abi import FdFlags
+from .errno import Errno, WasiError
+
+__all__ = ["POLL_IN", "POLL_OUT", "Stoppable", "Stopped", "Waiter"]
+
+POLL_IN = select.POLLIN
+POLL_OUT = select.POLLOUT
+_MILLISECOND = 1_000_000
+_MAX_MILLISECONDS = 1 << 30
+
+
+class Stoppable(Protocol):
+    """What the waiter needs of a store."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def until(self) -> int:
+        """When the running call is to end, in ns of the monotonic clock; 0 for never."""
+
+    def on_stop(self, callback: Any) -> None:
+        """Have `callback` called, from any thread, when the running call is interrupted or the store closed."""
+
+    def off_stop(self, callback: Any) -> None:
+        """Undo `on_stop`."""
+
+
+class Stopped(WasiError):
+    """The wait ended since the call is to end."""
+
+    def __init__(self) -> None:
+        super().__init__(Errno.INTR)
+
+
+class _Bell:
+    """A pipe to end a `poll` by; closed when this is dropped, and so never while a thread may still ring it."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+        for fd in (self.reading, self._writing):
+            os.set_blocking(fd, False)
+
+    def ring(self) -> None:
+        with contextlib.suppress(OSError):  # it is full: rung already
+            os.write(self._writing, b"\0")
+
+    def silence(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self.reading, 64)
+
+    def __del__(self) -> None:
+        os.close(self.reading)
+        os.close(self._writing)
+
+
+class Waiter:
+    """Waits for one instance. Used by one thread at a time, as the instance is; `wake` may come from any."""
+
+    def __init__(self) -> None:
+        self._store: ref[Any] | None = None
+        self._bell: _Bell | None = None
+        self._stopped = False
+
+    def attach(self, store: Any) -> None:
+        """Let the store stop the waits, if it can."""
+        self._store = ref(store)
+
+    def wake(self) -> None:
+        """End the wait that is under way. Quick, never raises, from any thread."""
+        bell = self._bell
+        if bell is not None:
+            bell.ring()
+
+    def close(self) -> None:
+        """End the wait that is under way, and every later one at once."""
+        self._stopped = True
+        self.wake()
+
+    def check(self) -> None:
+        """Raise `Stopped` when the running call is to end; for work that takes long without waiting."""
+        store: Any = None if self._store is None else self._store()
+        deadline = 0 if store is None else store.until()
+        if self._stopped or (store is not None and store.closed) or (deadline and time.monotonic_ns() >= deadline):
+            raise Stopped
+
+    def ready(self, fd: int, mask: int, flags: int) -> None:
+        """Wait until the host's `fd` is ready. `EAGAIN` if it is not and `flags` say `NONBLOCK`."""
+        if not self.wait({fd: mask}, 0 if flags & FdFlags.NONBLOCK else None):
+            raise WasiError(Errno.AGAIN)
+
+    def wait(self, wants: Mapping[int, int], timeout: int | None) -> dict[int, int]:
+        """Wait for descriptors of the host: each with `POLL_IN` or `POLL_OUT`, or both.
+
+        `timeout` is in ns; None waits for ever. Returns what is ready, as `poll` tells it (hang-ups and errors
+        included); nothing if the time is up. Raises `Stopped` when the running call is to end.
+        """
+        poller = select.poll()
+        for fd, mask in wants.items():
+            poller.register(fd, mask)
+        if timeout == 0:
+            return dict(poller.poll(0))
+        bell = self._bell
+        if bell is None:
+            bell = self._bell = _Bell()
+        poller.register(bell.reading, POLL_IN)
+        store: Any = None if self._store is None else self._store()
+        if store is not None:
+            store.on_stop(self.wake)
+        try:
+            # After on_stop: whoever stops the call either finds the bell or is found here.
+            deadline = 0 if store is None else store.until()
+            end = 0 if timeout is None else time.monotonic_ns() + timeout
+            while not self._stopped and not (store is not None and store.closed):
+                now = time.monotonic_ns()
+                if deadline and now >= deadline:
+                    break
+                left = min((each - now for each in (end, deadline) if each), default=None)
+                if left is None:
+                    ready = dict(poller.poll())
+                elif left >= _MILLISECOND:
+                    ready = dict(poller.poll(min(left // _MILLISECOND, _MAX_MILLISECONDS)))
+                else:  # poll counts in milliseconds
+                    if left > 0:
+                        time.sleep(left / 1e9)
+                    ready = dict(poller.poll(0))
+                if ready.pop(bell.reading, 0):
+                    bell.silence()
+                    deadline = 0 if store is None else store.until()  # past, unless the bell rang for an earlier wait
+                    continue
+                if ready or (end and time.monotonic_ns() >= end):
+                    return ready
+            raise Stopped
+        finally:
+            if store is not None:
+                store.off_stop(self.wake)

@@ -1,0 +1,482 @@
+"""Standard streams as Python objects, arguments, environment, clocks, randomness and the end of a guest."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pywasmrt
+from pywasmrt import Exit, InvalidConfigurationError, wasi
+from pywasmrt.wasi.abi import FileType, Rights
+from pywasmrt.wasi.errno import Errno
+
+from .guest import Raw, clock, readable, writable
+
+Make = Callable[..., Raw]
+
+
+def everything(guest: Raw, size: int = 7) -> bytes:
+    pieces = []
+    while piece := guest.read(0, size):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (None, b""),
+        (b"some bytes, read in pieces", b"some bytes, read in pieces"),
+        (bytearray(b"some"), b"some"),
+        (lambda: io.BytesIO(b"a file"), b"a file"),
+        (lambda: io.StringIO("täxt"), "täxt".encode()),
+        (lambda: io.BufferedReader(io.BytesIO(b"buffered")), b"buffered"),
+    ],
+)
+def test_input(raw: Make, source: Any, expected: bytes) -> None:
+    guest = raw(stdin=source() if callable(source) else source)
+    assert everything(guest) == expected
+    assert guest.read(0, 1) == b""
+
+
+def test_input_from_a_path_a_pipe_and_a_callable(raw: Make, tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(b"from a path")
+    guest = raw(stdin=tmp_path / "input")
+    assert everything(guest) == b"from a path"
+    assert guest.seek(0, 5) == 5
+    pieces = [b"one", b"two", b"", b"never"]
+    asked = []
+
+    def source(size: int) -> bytes:
+        asked.append(size)
+        return pieces.pop(0)
+
+    guest = raw(stdin=source)
+    assert (guest.read(0, 5), guest.read(0, 2), guest.read(0, 5)) == (b"one", b"tw", b"o")
+    assert guest.read(0) == b""
+    assert asked == [5, 2, 4096]
+    reading, writing = os.pipe()
+    with open(reading, "rb") as file:
+        guest = raw(stdin=file)
+        os.write(writing, b"through a pipe")
+        assert guest.poll(readable(1, 0), clock(2, 10**10))[0][:3] == (1, Errno.SUCCESS, 1)
+        assert guest.read(0, 7) == b"through"
+        os.close(writing)
+        assert everything(guest) == b" a pipe"
+
+
+@pytest.mark.parametrize("make", [bytearray, io.BytesIO, io.StringIO, list])
+def test_output(raw: Make, make: Callable[[], Any]) -> None:
+    out, err = make(), make()
+    given = [each.append if isinstance(each, list) else each for each in (out, err)]
+    guest = raw(stdout=given[0], stderr=given[1])
+    for data in ("line\n", "", "wörd", "x" * 5000):
+        guest.write(1, data.encode())
+        guest.write(2, data.encode())
+    for each in (out, err):
+        got = b"".join(each) if isinstance(each, list) else each if isinstance(each, bytearray) else each.getvalue()
+        expected = "line\nwörd" + "x" * 5000
+        assert got == expected if isinstance(got, str) else got == expected.encode()
+
+
+def test_output_to_a_path_and_to_nowhere(raw: Make, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("replaced")
+    guest = raw(stdout=tmp_path / "out")
+    guest.write(1, b"new")
+    guest.write(2, b"discarded")
+    assert (tmp_path / "out").read_text() == "new"
+
+
+def test_text_is_decoded_across_writes(raw: Make) -> None:
+    out = io.StringIO()
+    guest = raw(stdout=out)
+    for byte in "ä€😀".encode():
+        guest.write(1, bytes([byte]))
+    assert out.getvalue() == "ä€😀"
+    guest.write(1, b"\xff!")
+    assert out.getvalue() == "ä€😀\N{REPLACEMENT CHARACTER}!"
+
+
+def test_standard_streams_of_the_process(raw: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    guest = raw(stdin=wasi.INHERIT, stdout=wasi.INHERIT, stderr=wasi.INHERIT)
+    guest.write(1, b"to stdout")
+    guest.write(2, b"to stderr")
+    assert capfd.readouterr() == ("to stdout", "to stderr")
+    guest.close()
+    os.fstat(1)  # only borrowed
+
+
+def test_kinds_and_rights_of_streams(raw: Make) -> None:
+    guest = raw(stdin=b"x", stdout=bytearray())
+    for fd, lacking in ((0, Rights.FD_WRITE), (1, Rights.FD_READ), (2, Rights.FD_READ)):
+        kind, _, rights, _ = guest.fdstat(fd)
+        assert kind == FileType.UNKNOWN
+        assert rights & (lacking | Rights.FD_SEEK | Rights.FD_TELL) == 0
+    assert guest.try_write(0, b"x")[0] is Errno.NOTCAPABLE
+    assert guest.try_read(1, 1)[0] is Errno.NOTCAPABLE
+    assert guest.call("fd_seek", 1, 0, 0, 8) is Errno.SPIPE
+    assert guest.call("fd_tell", 1, 8) is Errno.SPIPE
+    guest.do("fd_sync", 1)
+
+
+def test_what_streams_raise(raw: Make) -> None:
+    def fails(_: object) -> bytes:
+        raise error
+
+    guest = raw(stdin=fails, stdout=fails)
+    error: Exception = ZeroDivisionError("mine")
+    for call in (lambda: guest.read(0), lambda: guest.write(1, b"x")):
+        with pytest.raises(ZeroDivisionError) as caught:
+            call()
+        assert caught.value is error
+    error = BrokenPipeError(32, "gone")
+    assert guest.try_read(0, 1)[0] is Errno.PIPE
+    assert guest.try_write(1, b"x")[0] is Errno.PIPE
+
+
+def test_a_write_of_many_buffers_is_one(raw: Make) -> None:
+    out: list[bytes] = []
+    guest = raw(stdout=out.append)
+    iovs, count, buffers = guest.iovs(2, 3)
+    guest.memory.write(buffers[0], b"ab")
+    guest.memory.write(buffers[1], b"cde")
+    written = guest.alloc(4)
+    guest.do("fd_write", 1, iovs, count, written)
+    assert out == [b"abcde"]
+    assert guest.u32(written) == 5
+
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+
+
+@given(
+    args=st.lists(texts, max_size=5), env=st.dictionaries(texts.filter(lambda t: t and "=" not in t), texts, max_size=5)
+)
+def test_arguments_and_environment(one_runtime: pywasmrt.Runtime, args: list[str], env: dict[str, str]) -> None:
+    with Raw(one_runtime, wasi.WasiConfig(args=args, env=env)) as guest:
+        for name, expected in (("args", args), ("environ", [f"{k}={v}" for k, v in env.items()])):
+            count, size = guest.alloc(4), guest.alloc(4)
+            guest.do(f"{name}_sizes_get", count, size)
+            assert guest.u32(count) == len(expected)
+            pointers, buffer = guest.alloc(4 * len(expected)), guest.alloc(guest.u32(size))
+            guest.do(f"{name}_get", pointers, buffer)
+            data = guest.memory.read(buffer, guest.u32(size))
+            assert data == b"".join(each.encode() + b"\0" for each in expected)
+            starts = [guest.u32(pointers + 4 * n) - buffer for n in range(len(expected))]
+            assert starts == [len(b"\0".join(e.encode() for e in expected[:n])) + bool(n) for n in range(len(expected))]
+
+
+def test_nothing_is_inherited(raw: Make) -> None:
+    guest = raw()
+    count, size = guest.alloc(4), guest.alloc(4)
+    for name in ("args_sizes_get", "environ_sizes_get"):
+        guest.do(name, count, size)
+        assert guest.u32(count) == guest.u32(size) == 0
+    assert guest.read(0) == b""
+    assert guest.call("fd_prestat_get", 3, count) is Errno.BADF
+    assert guest.call("sock_open", 1, 2, count) is Errno.ACCES
+
+
+def now(guest: Raw, clock_id: int) -> int:
+    out = guest.alloc(8)
+    guest.do("clock_time_get", clock_id, 0, out)
+    return guest.u64(out)
+
+
+def test_clocks(raw: Make) -> None:
+    import time
+
+    guest = raw()
+    assert abs(now(guest, 0) - time.time_ns()) < 60 * 10**9
+    for clock_id in range(1, 4):
+        assert now(guest, clock_id) <= now(guest, clock_id)
+    out = guest.alloc(8)
+    for clock_id in range(4):
+        guest.do("clock_res_get", clock_id, out)
+        assert guest.u64(out) >= 1
+    for clock_id in (4, -1, 1 << 30):
+        assert guest.call("clock_time_get", clock_id, 0, out) is Errno.INVAL
+        assert guest.call("clock_res_get", clock_id, out) is Errno.INVAL
+
+
+def test_virtual_clocks(raw: Make) -> None:
+    guest = raw(clock=wasi.FixedClock(realtime=1000, monotonic=5))
+    assert (now(guest, 0), now(guest, 0), now(guest, 1), now(guest, 2)) == (1000, 1000, 5, 5)
+    assert guest.poll(clock(7, 3600 * 10**9)) == [(7, Errno.SUCCESS, 0, 0, 0)]  # an hour, at once
+    assert (now(guest, 0), now(guest, 1)) == (1000 + 3600 * 10**9, 5 + 3600 * 10**9)
+    guest = raw(clock=wasi.SteppingClock(realtime=0, step=10))
+    assert [now(guest, 0) for _ in range(3)] == [0, 10, 20]
+
+
+def test_randomness(raw: Make) -> None:
+    def some(guest: Raw, size: int = 100) -> bytes:
+        at = guest.alloc(size)
+        guest.do("random_get", at, size)
+        return guest.memory.read(at, size)
+
+    assert some(raw(random=7)) == some(raw(random=7)) != some(raw(random=8))
+    assert len({some(raw()) for _ in range(3)}) == 3
+    assert some(raw(random=lambda size: b"r" * size)) == b"r" * 100
+    guest = raw(random=1)
+    guest.do("random_get", 0, 4 * 65536)
+    assert guest.call("random_get", 0, -1) is Errno.FAULT
+    guest.do("random_get", 4 * 65536, 0)
+
+
+def test_the_end(raw: Make) -> None:
+    guest = raw()
+    for code in (0, 7, 255, 256, -1):
+        with pytest.raises(Exit) as caught:
+            guest.instance.exports.proc_exit(code)
+        assert caught.value.code == code % 2**32
+    assert guest.call("sched_yield") is Errno.SUCCESS
+    codes: list[int] = []
+    guest = raw(on_exit=codes.append)
+    with pytest.raises(Exit):
+        guest.instance.exports.proc_exit(3)
+    assert codes == [3]
+
+    def other(code: int) -> None:
+        raise LookupError(code)
+
+    with pytest.raises(LookupError, match="4"):
+        raw(on_exit=other).instance.exports.proc_exit(4)
+
+
+def test_signals(raw: Make) -> None:
+    guest = raw()
+    for signal in (0, 16, 27):
+        assert guest.call("proc_raise", signal) is Errno.SUCCESS
+    assert guest.call("proc_raise", 18) is Errno.NOTSUP
+    assert guest.call("proc_raise", 31) is Errno.INVAL
+    with pytest.raises(Exit) as caught:
+        guest.call("proc_raise", 6)
+    assert caught.value.code == 134
+
+
+# poll_oneoff
+
+
+def test_sleeping(raw: Make) -> None:
+    guest = raw()
+    before = now(guest, 1)
+    assert guest.poll(clock(1, 3_000_000), clock(2, 10**12)) == [(1, Errno.SUCCESS, 0, 0, 0)]
+    assert now(guest, 1) - before >= 3_000_000
+    assert guest.poll(clock(1, 300_000)) == [(1, Errno.SUCCESS, 0, 0, 0)]
+    assert guest.poll(clock(1, 0), clock(2, 0)) == [(1, Errno.SUCCESS, 0, 0, 0), (2, Errno.SUCCESS, 0, 0, 0)]
+    for clock_id in (0, 1):
+        assert guest.poll(clock(1, now(guest, clock_id) + 2_000_000, clock_id=clock_id, absolute=True))
+        assert guest.poll(clock(1, 5, clock_id=clock_id, absolute=True))
+
+
+def test_what_is_wrong_with_one_subscription_is_an_event(raw: Make) -> None:
+    guest = raw(stdout=bytearray())
+    assert guest.poll(readable(1, 77), clock(2, 10**12)) == [(1, Errno.BADF, 1, 0, 0)]
+    assert guest.poll(clock(5, 1, clock_id=9, absolute=True)) == [(5, Errno.INVAL, 0, 0, 0)]
+    assert guest.poll(writable(3, 1), readable(1, 77), clock(2, 10**12)) == [
+        (1, Errno.BADF, 1, 0, 0),
+        (3, Errno.SUCCESS, 2, 1, 0),
+    ]
+    kinds = bytearray(readable(1, 0))
+    kinds[8] = 9
+    assert guest.poll(bytes(kinds)) == [(1, Errno.INVAL, 9, 0, 0)]
+    assert guest.call("poll_oneoff", 0, 0, 0, 0) is Errno.INVAL
+    assert guest.call("poll_oneoff", 0, 0, -1, 0) is Errno.INVAL
+    assert guest.call("poll_oneoff", 0, 4 * 65536 - 8, 1, 0) is Errno.FAULT
+
+
+def test_files_are_always_ready(raw: Make) -> None:
+    guest = raw(preopens={"/": wasi.MemoryTree({"file": b"12345"})})
+    fd = guest.open("file", rights=Rights.FD_READ | Rights.POLL_FD_READWRITE)
+    assert guest.poll(readable(1, fd), clock(2, 10**12)) == [(1, Errno.SUCCESS, 1, 5, 0)]
+    guest.read(fd, 2)
+    assert guest.poll(readable(1, fd)) == [(1, Errno.SUCCESS, 1, 3, 0)]
+    unfit = guest.open("file", rights=Rights.FD_READ)
+    assert guest.poll(readable(1, unfit)) == [(1, Errno.NOTCAPABLE, 1, 0, 0)]
+
+
+def test_a_pipe_of_the_host(raw: Make, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    guest = raw(preopens={"/": tmp_path})
+    rights = Rights.FD_READ | Rights.POLL_FD_READWRITE | Rights.FD_FDSTAT_SET_FLAGS
+    fd = guest.open("pipe", rights=rights)
+    guest.do("fd_fdstat_set_flags", fd, 4)
+    assert guest.try_read(fd, 10)[1] == b""  # nobody has it open for writing
+    writer = guest.open("pipe", rights=Rights.FD_WRITE)
+    assert guest.try_read(fd, 10)[0] is Errno.AGAIN
+    assert guest.poll(readable(1, fd), clock(2, 1_000_000)) == [(2, Errno.SUCCESS, 0, 0, 0)]
+    guest.write(writer, b"data")
+    assert guest.poll(readable(1, fd))[0][:3] == (1, Errno.SUCCESS, 1)
+    assert guest.read(fd) == b"data"
+    guest.do("fd_close", writer)
+    guest.do("fd_fdstat_set_flags", fd, 0)
+    assert guest.read(fd) == b""
+
+
+# Lifetimes
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux tells")
+@pytest.mark.parametrize("how", ["close", "drop", "store", "function"])
+def test_descriptors_end_with_the_instance(runtime: pywasmrt.Runtime, tmp_path: Path, how: str) -> None:
+    def use() -> Any:
+        guest = Raw(runtime, wasi.WasiConfig(preopens={"/": tmp_path}, stdout=tmp_path / "out"))
+        for n in range(5):
+            guest.open(f"file{n}", oflags=1)
+        guest.poll(clock(1, 1_000_000))
+        if how == "close":
+            guest.close()
+        elif how == "store":
+            guest.instance.store.close()
+        elif how == "function":
+            return guest.instance.function("fd_close")
+        return None
+
+    use()
+    before = open_descriptors()
+    for _ in range(5):
+        kept = use()
+        if kept is not None:  # a function keeps what it stands on, and works
+            assert kept(3) == 0
+            del kept
+    assert open_descriptors() == before
+
+
+def test_each_instance_has_its_own(raw: Make, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"preopens": {"/": tmp_path}}
+    one, two = raw(**config), raw(**config)
+    fd = one.open("file", oflags=1)
+    assert two.call("fd_close", fd) is Errno.BADF
+    one.do("fd_close", 3)
+    two.stat(3)
+
+
+def test_a_common_store(runtime: pywasmrt.Runtime) -> None:
+    module = runtime.compile(reactor())
+    with runtime.new_store() as store:
+        outs = [bytearray(), bytearray()]
+        instances = [runtime.instantiate(module, store=store, wasi=wasi.WasiConfig(stdout=out)) for out in outs]
+        assert [instance.exports.initialized.value for instance in instances] == [1, 1]
+        instances[0].close()
+        assert instances[1].exports.initialized.value == 1
+
+
+def reactor(start: bool = False, code: int | None = None) -> bytes:
+    from pywasmrt.testing.parts import Module
+    from pywasmrt.types import FunctionType, GlobalType, MemoryType, ValueType
+
+    guest = Module()
+    exit_ = guest.import_("wasi_snapshot_preview1", "proc_exit", FunctionType((ValueType.I32,)))
+    guest.memory(MemoryType(1), export="memory")
+    guest.global_(GlobalType(ValueType.I32, True), ("i32.const", 0), export="initialized")
+    body: list[Any] = [("global.get", 0), ("i32.const", 1), ("i32.add",), ("global.set", 0)]
+    if code is not None:
+        body += [("i32.const", code), ("call", exit_)]
+    guest.function(FunctionType(), body, export="_start" if start else "_initialize")
+    if start:
+        guest.function(FunctionType(), [("unreachable",)], export="_initialize")
+    return guest.encode()
+
+
+def test_reactors_and_commands(runtime: pywasmrt.Runtime) -> None:
+    instance = runtime.instantiate(runtime.compile(reactor()), wasi=wasi.WasiConfig())
+    assert instance.exports.initialized.value == 1
+    with pytest.raises(pywasmrt.FunctionNotExportedError, match="no command"):
+        instance.run()
+    for code in (None, 0, 5):
+        instance = runtime.instantiate(runtime.compile(reactor(True, code)), wasi=wasi.WasiConfig())
+        assert instance.exports.initialized.value == 0
+        assert instance.run() == (code or 0)
+        assert instance.exports.initialized.value == 1
+    with pytest.raises(Exit):
+        runtime.instantiate(runtime.compile(reactor(code=3)), wasi=wasi.WasiConfig())
+
+
+def test_a_start_function_may_call(runtime: pywasmrt.Runtime) -> None:
+    """Before there is an instance to ask, the memory comes from the caller."""
+    from pywasmrt.testing.parts import Module
+    from pywasmrt.types import FunctionType, MemoryType, ValueType
+
+    guest = Module()
+    random = guest.import_("wasi_snapshot_preview1", "random_get", FunctionType((ValueType.I32,) * 2, (ValueType.I32,)))
+    guest.memory(MemoryType(1), export="memory")
+    body: list[Any] = [("i32.const", 8), ("i32.const", 4), ("call", random), ("drop",)]
+    guest.start(guest.function(FunctionType(), body))
+    config = wasi.WasiConfig(random=lambda size: b"r" * size)
+    memory = runtime.instantiate(runtime.compile(guest.encode()), wasi=config).memory()
+    assert memory is not None
+    assert memory.read(6, 8) == b"\0\0rrrr\0\0"
+
+
+def test_a_guest_without_memory(runtime: pywasmrt.Runtime) -> None:
+    from pywasmrt.testing.parts import Module
+    from pywasmrt.types import FunctionType, ValueType
+
+    guest = Module()
+    type_ = FunctionType((ValueType.I32,) * 2, (ValueType.I32,))
+    random = guest.import_("wasi_snapshot_preview1", "random_get", type_)
+    guest.function(type_, [("local.get", 0), ("local.get", 1), ("call", random)], export="random")
+    instance = runtime.instantiate(runtime.compile(guest.encode()), wasi=wasi.WasiConfig())
+    assert instance.exports.random(0, 1) == Errno.FAULT
+
+
+def test_functions_of_ones_own_come_first(runtime: pywasmrt.Runtime) -> None:
+    module = runtime.compile(reactor(True, 9))
+    codes: list[int] = []
+    instance = runtime.instantiate(
+        module, {"wasi_snapshot_preview1": {"proc_exit": codes.append}}, wasi=wasi.WasiConfig()
+    )
+    assert instance.run() == 0
+    assert codes == [9]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"args": "one string"},
+        {"args": [1]},
+        {"args": ["nul\0"]},
+        {"env": ["A=1"]},
+        {"env": {"": "x"}},
+        {"env": {"A=": "x"}},
+        {"env": {"A": 1}},
+        {"stdin": "text"},
+        {"stdout": b"not writable"},
+        {"stderr": 5},
+        {"preopens": ["/"]},
+        {"preopens": {"/": 5}},
+        {"preopens": {"": "."}},
+        {"clock": 5},
+        {"random": "x"},
+        {"on_exit": 5},
+        {"network": True},
+        {"network": wasi.Network(connect=["nonsense"])},
+        {"network": wasi.Network(listen=["1.2.3.4:99999"])},
+        {"sockets": [5]},
+        {"max_descriptors": 2},
+    ],
+)
+def test_wrong_configurations(raw: Make, wrong: dict[str, Any]) -> None:
+    wasi.WasiConfig(**wrong)  # building one never fails
+    before = open_descriptors()
+    with pytest.raises(InvalidConfigurationError):
+        raw(**wrong)
+    assert open_descriptors() == before
+
+
+def test_a_directory_that_is_missing(raw: Make, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        raw(preopens={"/": tmp_path / "nowhere"})
+    with pytest.raises(NotADirectoryError):
+        raw(preopens={"/": __file__})
