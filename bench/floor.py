@@ -54,7 +54,8 @@ def load() -> ModuleType:
 class EngineLoop:
     """A C loop over the engine's call of the `add` that `data`, a module without imports, exports.
 
-    It makes an engine of its own with the settings that pywasmrt uses, and everything in it through the engine table.
+    It makes an engine of its own with the settings that pywasmrt uses, but for the checks by which guests are stopped,
+    and everything in it through the engine table.
     """
 
     def __init__(self, floor: ModuleType, data: bytes) -> None:
@@ -65,7 +66,7 @@ class EngineLoop:
         ffi = _wrt.ffi
         self._floor = floor
         self._library = os.fspath(library.find().path)
-        self._runtime: Any = wasmtime.create(RuntimeConfig("wasmtime"))
+        self._runtime: Any = wasmtime.create(RuntimeConfig("wasmtime", interruptible=False))
         engine = self._runtime.engine
         self._ops = engine.ops
         failure = ffi.new("wrt_failure *")
