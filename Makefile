@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+FUZZ_SECONDS ?= 60
 PYTEST_ARGS ?= -q -m "not slow"
 
 BIN = $(VENV)/bin
@@ -21,7 +22,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly lint demo docs docs-figures bench bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz lint demo docs docs-figures bench bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +54,11 @@ test: develop ## run the tests, except the slow ones
 
 nightly: develop ## run the slow tests: millions of calls, thousands of mutated modules
 	$(PY) -m pytest -q -m slow
+
+fuzz: develop ## fuzz compiling, instantiating and calling for FUZZ_SECONDS (60), and as long again guided by coverage
+	$(PY) tests/fuzz --seconds $(FUZZ_SECONDS)
+	$(PY) -m pip install --quiet --disable-pip-version-check atheris || echo "atheris does not install here; left out"
+	! $(PY) -c 'import atheris' 2>/dev/null || $(PY) tests/fuzz --seconds $(FUZZ_SECONDS) --atheris
 
 lint: dev ## check style and types, and the C code with warnings as errors
 	$(BIN)/ruff check .

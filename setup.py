@@ -11,8 +11,9 @@ Environment variables, each off unless set to something other than "" and "0":
     PYWASMRT_WERROR=1        warnings of the C compiler are errors
     PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
     PYWASMRT_COVERAGE=1      count executed lines, for gcov
+    PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/wrt_fault.h)
 
-With one of the last three set, a failed build fails the install: whoever asks for such a build does not want another.
+With one of the last four set, a failed build fails the install: whoever asks for such a build does not want another.
 WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
 """
 
@@ -52,7 +53,7 @@ PURE = setting("PYWASMRT_PURE")
 WERROR = setting("PYWASMRT_WERROR")
 SANITIZE = setting("PYWASMRT_SANITIZE")
 COVERAGE = setting("PYWASMRT_COVERAGE")
-MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE)
+MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or setting("PYWASMRT_FAULTS"))
 NO_WASM3 = setting("PYWASMRT_NO_WASM3")
 PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install again without it"
 

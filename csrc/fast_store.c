@@ -351,13 +351,16 @@ static PyObject *Store_function(PyObject *object, PyObject *args) {
 
 /* ---- globals and tables ---- */
 
-/* What a global's value or a table's elements are, inside the store. */
-static wrt_type content_of(Store *store, const wrt_extern *handle) {
+/* What a global's value or a table's elements are, inside the store; false with an exception set. */
+static bool content_of(Store *store, const wrt_extern *handle, wrt_type *content) {
   wrt_extern_type type;
   wrt_failure failure;
-  if (store->ops->extern_type(store->native, handle, &type, &failure) == WRT_OK) return type.content;
-  store->ops->failure_clear(&failure);
-  return WRT_REF;
+  int result = store->ops->extern_type(store->native, handle, &type, &failure);
+  if (result == WRT_OK)
+    *content = type.content;
+  else
+    raise_failure(store, result, &failure);
+  return result == WRT_OK;
 }
 
 /* global_get(handle) -> value */
@@ -366,9 +369,12 @@ static PyObject *Store_global_get(PyObject *object, PyObject *bytes) {
   wrt_extern handle;
   wrt_slot slot[2];
   if (!read_handle(bytes, &handle, sizeof handle) || store_enter(self) < 0) return NULL;
-  wrt_type type = content_of(self, &handle);
-  self->ops->global_get(self->native, &handle, slot);
-  PyObject *value = decode_one(self, type, slot);
+  wrt_type type;
+  PyObject *value = NULL;
+  if (content_of(self, &handle, &type)) {
+    self->ops->global_get(self->native, &handle, slot);
+    value = decode_one(self, type, slot);
+  }
   store_leave(self);
   return value;
 }
@@ -383,7 +389,8 @@ static PyObject *Store_global_set(PyObject *object, PyObject *args) {
   if (!PyArg_ParseTuple(args, "SO", &bytes, &value) || !read_handle(bytes, &handle, sizeof handle) ||
       store_enter(self) < 0)
     return NULL;
-  if (encode_one(self, content_of(self, &handle), value, slot) == 0) {
+  wrt_type type;
+  if (content_of(self, &handle, &type) && encode_one(self, type, value, slot) == 0) {
     int result = self->ops->global_set(self->native, &handle, slot, &failure);
     done = result == WRT_OK ? Py_NewRef(Py_None) : raise_failure(self, result, &failure);
   }
@@ -409,10 +416,13 @@ static PyObject *Store_table_get(PyObject *object, PyObject *args) {
   if (!PyArg_ParseTuple(args, "SK", &bytes, &index) || !read_handle(bytes, &handle, sizeof handle) ||
       store_enter(self) < 0)
     return NULL;
-  if (self->ops->table_get(self->native, &handle, index, slot))
-    value = decode_one(self, content_of(self, &handle), slot);
-  else
-    PyErr_Format(PyExc_IndexError, "index %llu is beyond the table", index);
+  wrt_type type;
+  if (content_of(self, &handle, &type)) {
+    if (self->ops->table_get(self->native, &handle, index, slot))
+      value = decode_one(self, type, slot);
+    else
+      PyErr_Format(PyExc_IndexError, "index %llu is beyond the table", index);
+  }
   store_leave(self);
   return value;
 }
@@ -428,7 +438,8 @@ static PyObject *Store_table_set(PyObject *object, PyObject *args) {
   if (!PyArg_ParseTuple(args, "SKO", &bytes, &index, &value) || !read_handle(bytes, &handle, sizeof handle) ||
       store_enter(self) < 0)
     return NULL;
-  if (encode_one(self, content_of(self, &handle), value, slot) == 0) {
+  wrt_type type;
+  if (content_of(self, &handle, &type) && encode_one(self, type, value, slot) == 0) {
     int result = self->ops->table_set(self->native, &handle, index, slot, &failure);
     done = result == WRT_OK ? Py_NewRef(Py_None) : raise_failure(self, result, &failure);
   }
@@ -448,7 +459,8 @@ static PyObject *Store_table_grow(PyObject *object, PyObject *args) {
   if (!PyArg_ParseTuple(args, "SKO", &bytes, &delta, &value) || !read_handle(bytes, &handle, sizeof handle) ||
       store_enter(self) < 0)
     return NULL;
-  if (encode_one(self, content_of(self, &handle), value, slot) == 0) {
+  wrt_type type;
+  if (content_of(self, &handle, &type) && encode_one(self, type, value, slot) == 0) {
     int result = self->ops->table_grow(self->native, &handle, delta, slot, &previous, &failure);
     if (result == WRT_OK) {
       done = PyLong_FromUnsignedLongLong(previous);

@@ -41,7 +41,7 @@ static PyObject *raise_malformed(const Wire *wire) {
 }
 
 /* A number of up to 64 bits; moves *at behind it. */
-static bool read_varint(Wire *wire, size_t *at, size_t end, uint64_t *value) {
+static bool read_long_varint(Wire *wire, size_t *at, size_t end, uint64_t *value) {
   size_t begin = *at;
   uint64_t result = 0;
   for (unsigned n = 0; n < 10; n++) {
@@ -58,7 +58,25 @@ static bool read_varint(Wire *wire, size_t *at, size_t end, uint64_t *value) {
   return fail(wire, begin, "a number has more than 64 bits");
 }
 
-static bool read_tag(Wire *wire, size_t *at, size_t end, uint32_t *number, unsigned *type) {
+/* The same, quick for what nearly all tags and lengths are: numbers of one or two bytes. */
+static inline bool read_varint(Wire *wire, size_t *at, size_t end, uint64_t *value) {
+  if (end - *at >= 2) {
+    const uint8_t *bytes = wire->data + *at;
+    if (bytes[0] < 0x80) {
+      *value = bytes[0];
+      *at += 1;
+      return true;
+    }
+    if (bytes[1] < 0x80) {
+      *value = (uint64_t)(bytes[0] & 0x7F) | (uint64_t)bytes[1] << 7;
+      *at += 2;
+      return true;
+    }
+  }
+  return read_long_varint(wire, at, end, value);
+}
+
+static inline bool read_tag(Wire *wire, size_t *at, size_t end, uint32_t *number, unsigned *type) {
   size_t begin = *at;
   uint64_t value;
   if (!read_varint(wire, at, end, &value)) return false;
@@ -69,7 +87,7 @@ static bool read_tag(Wire *wire, size_t *at, size_t end, uint32_t *number, unsig
 }
 
 /* Moves *at behind a length, to the content, and gives the content's end. */
-static bool read_length(Wire *wire, size_t *at, size_t end, size_t *content_end) {
+static inline bool read_length(Wire *wire, size_t *at, size_t end, size_t *content_end) {
   size_t begin = *at;
   uint64_t size;
   if (!read_varint(wire, at, end, &size)) return false;
@@ -109,7 +127,7 @@ static bool skip(Wire *wire, uint32_t number, unsigned type, size_t *at, size_t 
 }
 
 /* Reads the field at *at and moves behind it. */
-static bool read_field(Wire *wire, size_t *at, size_t end, Field *field) {
+static inline bool read_field(Wire *wire, size_t *at, size_t end, Field *field) {
   field->begin = *at;
   if (!read_tag(wire, at, end, &field->number, &field->type)) return false;
   field->start = *at;

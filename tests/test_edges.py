@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,12 @@ import pywasmrt
 from pywasmrt import (
     Caller,
     FunctionType,
+    GlobalType,
     Limits,
     MemoryType,
     ModuleInstantiateError,
     Runtime,
+    TableType,
     Trap,
     ValueType,
     WasmError,
@@ -131,7 +134,63 @@ thread.join()
 """
 
 
-def test_stores_that_hold_one_another_die_without_deep_recursion(runtime: Runtime) -> None:
+@pytest.mark.parametrize("where", ["global", "table", "argument", "result"])
+def test_a_cycle_through_an_externref_is_collected(runtime: Runtime, where: str) -> None:
+    class Holder:
+        instance: Any
+
+    guest = guests.passthrough(FunctionType((EXTERNREF,), (EXTERNREF,)))
+    guest.global_(GlobalType(EXTERNREF, True), ("ref.null", EXTERNREF), export="global")
+    guest.table(TableType(EXTERNREF, 1, 1), export="objects")
+    module = runtime.compile(guest.encode())
+
+    def build() -> weakref.ref[Holder]:
+        holder = Holder()
+        made = [holder]
+        instance = holder.instance = runtime.instantiate(module, {"env": {"f": lambda x: made[0]}})
+        if where == "global":
+            instance.exports["global"].value = holder
+        elif where == "table":
+            instance.exports.objects[0] = holder
+        else:
+            assert instance.exports.direct(holder if where == "argument" else None) is holder
+        return weakref.ref(holder)
+
+    reference = build()
+    gc.collect()
+    assert reference() is None
+
+
+def test_the_destructor_of_what_a_guest_held_may_use_the_store(runtime: Runtime) -> None:
+    """The engine says that an object is not held any more while it collects, when nobody may use the store."""
+    guest = guests.passthrough(FunctionType((EXTERNREF,), (EXTERNREF,)))
+    instance: Any = runtime.instantiate(runtime.compile(guest.encode()), {"env": {"f": lambda x: x}})
+    ended = 0
+
+    class Busy:
+        def __del__(self) -> None:
+            nonlocal ended
+            thing = object()
+            assert instance.exports.direct(thing) is thing
+            ended += 1
+
+    for _ in range(6000):
+        instance.exports.direct(Busy())
+    for _ in range(6000):
+        instance.exports.direct(object())
+    assert ended
+
+
+def test_exports_are_not_copied(runtime: Runtime) -> None:
+    guest = guests.passthrough(FunctionType())
+    instance = runtime.instantiate(runtime.compile(guest.encode()), {"env": {"f": lambda: None}})
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"cannot be copied or pickled"):
+            attempt(instance.exports)
+
+
+def test_stores_that_hold_one_another_die_without_deep_recursion(runtime: Runtime, needs: Needs) -> None:
+    needs("reference-types")
     run_in_child(CHAIN, runtime.info.name)
 
 
@@ -177,7 +236,8 @@ def trap_of(runtime: Runtime) -> Trap:
         return raised.value
 
 
-def test_a_trap_tells_its_frames_when_its_engine_is_gone(runtime: Runtime) -> None:
+def test_a_trap_tells_its_frames_when_its_engine_is_gone(runtime: Runtime, needs: Needs) -> None:
+    needs("trap-frames")
     with pywasmrt.new_runtime(runtime.info.name) as gone:
         trap = trap_of(gone)
     again = trap_of(runtime)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,7 +180,7 @@ def apply(listed: list[dict[str, Any]], data: Any) -> Any:
 def test_attributes_are_edited_as_protobuf_edits_them(abi: str, name: str) -> None:
     guest = c_guest("attributesprocessor", abi)
 
-    @settings(max_examples=settings.default.max_examples // (1 if name == "wasmtime" else 4))
+    @settings(max_examples=settings.default.max_examples // (2 if name == "wasmtime" else 5))
     @given(st.lists(actions(), min_size=1, max_size=4), st.lists(st.one_of(traces(), logs(), metrics()), max_size=3))
     def check(listed: list[dict[str, Any]], payloads: list[Any]) -> None:
         with WasmProcessor(
@@ -257,6 +259,17 @@ def test_add_new_attribute_wants_both_keys(name: str) -> None:
         processor.process_traces(b"")
 
 
+def test_the_guest_that_the_readme_shows() -> None:
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    (source,) = re.findall(r"^```c\n(.*?)^```$", readme.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for abi in ABIS:
+        with WasmProcessor(config(c_guest("limit", abi, source), plugin_config={"max_bytes": 10})) as processor:
+            assert processor.process_logs(b"0123456789") == b"0123456789"
+            with pytest.raises(TelemetryError, match=r"INVALID_ARGUMENT .*: the batch is too large"):
+                processor.process_traces(b"0123456789a")
+
+
+@pytest.mark.slow
 def test_the_twin_in_go(name: str) -> None:
     guest = go_guest("echo_go")
     if name == "wasm3":

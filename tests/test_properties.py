@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import pywasmrt
 from pywasmrt import FunctionType, GlobalType, Runtime, TableType, Trap, ValueType
-from pywasmrt.testing import Module, as_guest_sees, const, guests, same_values
+from pywasmrt.testing import Module, as_guest_sees, guests, same_values
 from pywasmrt.testing.strategies import (
     arguments,
     function_types,
@@ -466,84 +466,6 @@ def same_outcome(type: FunctionType, first: Any, second: Any) -> bool:
     if first[0] != "returned" or second[0] != "returned":
         return bool(first == second)
     return same_values(type.results, as_tuple(type, first[1]), as_tuple(type, second[1]))
-
-
-OPERATIONS = {
-    I32: "clz ctz popcnt add sub mul div_s div_u rem_s rem_u and or xor shl shr_s shr_u rotl rotr eqz eq lt_s lt_u",
-    I64: "clz ctz popcnt add sub mul div_s div_u rem_s rem_u and or xor shl shr_s shr_u rotl rotr",
-    F32: "abs neg ceil floor trunc nearest sqrt add sub mul div min max copysign",
-    F64: "abs neg ceil floor trunc nearest sqrt add sub mul div min max copysign",
-}
-UNARY = set("clz ctz popcnt eqz abs neg ceil floor trunc nearest sqrt".split())
-CONVERSIONS = [
-    (I64, "i32.wrap_i64", I32),
-    (F32, "i32.trunc_f32_s", I32),
-    (F64, "i32.trunc_f64_u", I32),
-    (F32, "i64.trunc_f32_u", I64),
-    (F64, "i64.trunc_f64_s", I64),
-    (F64, "i32.trunc_sat_f64_s", I32),
-    (I32, "i64.extend_i32_s", I64),
-    (I32, "f32.convert_i32_u", F32),
-    (I64, "f32.convert_i64_s", F32),
-    (F64, "f32.demote_f64", F32),
-    (I64, "f64.convert_i64_u", F64),
-    (F32, "f64.promote_f32", F64),
-]
-
-
-@st.composite
-def computations(draw: st.DrawFn) -> tuple[Module, FunctionType]:
-    """A guest whose `compute` does generated arithmetic with its parameters; it may trap."""
-    params = tuple(draw(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=4)))
-    body: list[Any] = []
-    stack: list[ValueType] = []
-
-    def push(type: ValueType) -> None:
-        here = [n for n, param in enumerate(params) if param is type]
-        if here and draw(st.booleans()):
-            body.append(("local.get", draw(st.sampled_from(here))))
-        else:
-            body.append(const_of(type, draw(values(type))))
-
-    for _ in range(draw(st.integers(1, 8))):
-        if not stack or draw(st.booleans()):
-            stack.append(draw(st.sampled_from(NUMBERS)))
-            push(stack[-1])
-        type = stack[-1]
-        if draw(st.integers(0, 3)) == 0:
-            _, name, stack[-1] = draw(st.sampled_from([each for each in CONVERSIONS if each[0] is type]))
-            body.append((name,))
-            continue
-        operation = draw(st.sampled_from(OPERATIONS[type].split()))
-        if operation not in UNARY:
-            push(type)
-        body.append((f"{type}.{operation}",))
-    guest = Module()
-    function_type = FunctionType(params, tuple(stack))
-    guest.function(function_type, body, export="compute")
-    return guest, function_type
-
-
-def const_of(type: ValueType, value: Any) -> Any:
-    if type is F64 and isinstance(value, float):
-        return ("f64.const", slots_of(type, value)[0])
-    return const(type, value)
-
-
-@given(data=st.data())
-def test_runtimes_agree_on_arithmetic(runtimes: list[Runtime], data: st.DataObject) -> None:
-    guest, type = data.draw(computations())
-    args = data.draw(arguments(type))
-    outcomes = []
-    for runtime in runtimes:
-        outcomes.append((runtime.info.name, outcome(instantiate(runtime, guest).exports.compute, *args)))
-    for name, found in outcomes[1:]:
-        assert same_outcome(without_nan_bits(type), found, outcomes[0][1]), (name, outcomes)
-
-
-def without_nan_bits(type: FunctionType) -> FunctionType:
-    """Arithmetic may choose a NaN's bits, so f64 results are compared as f32's are."""
-    return FunctionType(type.params, tuple(F32 if each is F64 else each for each in type.results))
 
 
 @given(data=st.data())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import Exit, FunctionNotExportedError, MemoryExportNotFoundError
 from ..types import ExternKind, FunctionType
@@ -81,6 +81,9 @@ class Exports:
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *self})
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("exports cannot be copied or pickled: they belong to their instance")
 
     def __repr__(self) -> str:
         return f"<Exports {{{'; '.join(map(str, self.__state.module.exports))}}}>"

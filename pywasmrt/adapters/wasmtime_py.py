@@ -53,6 +53,7 @@ from .wasmtime_py_objects import (
     Function,
     Global,
     Memory,
+    Objects,
     SharedMemory,
     Table,
     kind_of,
@@ -253,6 +254,7 @@ class WasmtimeStore(GuardedStore):
             )
         self.parked: BaseException | None = None
         self.hosts: list[Callable[..., Any]] = []
+        self.objects = Objects()
         self.views = 0
         self._modules: list[BaseModule] = []
         self._place: wasmtime.Global | None = None  # where a function is copied through
@@ -458,7 +460,9 @@ class WasmtimeStore(GuardedStore):
         if type is _EXTERNREF:
             import wasmtime
 
-            return wasmtime.Val.externref(None if value is None else Box(value))
+            if self.objects.dropped:
+                self.objects.dropped.clear()
+            return wasmtime.Val.externref(None if value is None else Box(self.objects, value))
         if type is _FUNCREF and value is not None:
             if not isinstance(value, Function) or value.store is not self:
                 raise TypeError(f"{where}: {shown(value)} belongs to another store")
@@ -495,6 +499,8 @@ class WasmtimeStore(GuardedStore):
     def _free(self) -> None:
         self.handle.close()
         self.hosts.clear()
+        self.objects.clear()
+        self.objects.dropped.clear()
 
 
 def is_shared(handle: Any) -> bool:

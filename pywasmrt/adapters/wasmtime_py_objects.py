@@ -7,8 +7,10 @@ import math
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from ..errors import MemoryAccessError, UnsupportedFeatureError
 from ..types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
@@ -39,6 +41,7 @@ __all__ = [
     "Function",
     "Global",
     "Memory",
+    "Objects",
     "SharedMemory",
     "Table",
     "kind_of",
@@ -65,13 +68,44 @@ BOUNDS: dict[ValueType, _Bound] = {
 NEVER: _Bound = (BOUNDS, 0, 0)  # no value is of this class
 
 
+class Objects(dict[int, Any]):
+    """The objects that the guests of a store hold as externrefs, by the numbers of their boxes.
+
+    They belong to the store, where the garbage collector sees a cycle through them. What the guests have let go of
+    waits in `dropped`: the engine says so while it is at work in the store, which a destructor may want to use.
+    """
+
+    __slots__ = ("__weakref__", "dropped", "numbers", "reference")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped: list[Any] = []
+        self.numbers = count()
+        self.reference = ref(self)
+
+
 class Box:
-    """Holds an externref's object inside the package, which would otherwise ask the object whether it is true."""
+    """Stands for an object in the package, which keeps it in a table that lasts as long as the process, and would ask
+    the object itself whether it is true.
+    """
 
-    __slots__ = ("content",)
+    __slots__ = ("_number", "_objects")
 
-    def __init__(self, content: Any) -> None:
-        self.content = content
+    def __init__(self, objects: Objects, content: Any) -> None:
+        self._objects = objects.reference
+        self._number = next(objects.numbers)
+        objects[self._number] = content
+
+    @property
+    def content(self) -> Any:
+        """The object. Its store is alive whenever a guest hands it over."""
+        objects: Any = self._objects()
+        return objects[self._number]
+
+    def __del__(self) -> None:
+        objects = self._objects()
+        if objects is not None:
+            objects.dropped.append(objects.pop(self._number, None))
 
 
 class Extern:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from ..plugin.config import PluginConfig
-from .component import Counters, items_of
+from .component import Counters, Counting, items_of
 from .consumer import Consumer
 from .environment import Settings, otlp_sender
 from .exporter import WasmExporter
@@ -35,8 +34,7 @@ class ExportChain:
     ) -> None:
         self.signal = signal
         self._suppress = suppress
-        self._lock = threading.Lock()
-        self._counts = [0, 0, 0, 0]  # items and batches that succeeded, and that failed
+        self._counting = Counting()
         self._shut = False
         with ExitStack() as undo:
             self.processors: Sequence[WasmProcessor] = [
@@ -58,7 +56,7 @@ class ExportChain:
         """Send what `encode` gives through the chain. Whether it went well; what did not is logged and counted."""
         if self._shut:
             _log.warning("the exporter was shut down; a batch (%s) is dropped", self.signal)
-            self._count(0, False)
+            self._counting.fail(0)
             return False
         items = 0
         try:
@@ -73,23 +71,15 @@ class ExportChain:
                     getattr(self.last, f"consume_{self.signal}")(data)
         except Exception as error:
             _log.error("a batch of %d items (%s) was not exported: %s", items, self.signal, error)
-            self._count(items, False)
+            self._counting.fail(items)
             return False
-        self._count(items, True)
+        self._counting.succeed(items)
         return True
-
-    def _count(self, items: int, succeeded: bool) -> None:
-        with self._lock:
-            at = 0 if succeeded else 2
-            self._counts[at] += items
-            self._counts[at + 1] += 1
 
     @property
     def counters(self) -> Counters:
         """What became of the batches so far, in items as they were given."""
-        with self._lock:
-            good, good_batches, bad, bad_batches = self._counts
-        return Counters(good + bad, good_batches + bad_batches, good, good_batches, bad, bad_batches)
+        return self._counting.read()
 
     def shutdown(self) -> None:
         """Shut every component down, the last one first told to stop trying again. Idempotent; failures are logged."""

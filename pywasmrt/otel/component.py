@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidConfigurationError
@@ -15,7 +15,7 @@ from ..plugin.plugin import WasmPlugin
 from ..plugin.stack import Stack
 from ..values import did_you_mean, shown
 from .errors import TelemetryError, status_error, telemetry_error
-from .wire import count
+from .wire import items_in
 
 __all__ = ["Counters", "WasmComponent"]
 
@@ -24,59 +24,56 @@ Payload = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class Counters:
-    """How many items (spans, metrics, log records) and batches of one signal a component was given, and what became of
-    them. What is no OTLP counts as a batch of no items. `accepted` is `succeeded` plus `failed` plus what is under way.
+    """How many items (spans, metrics, log records) and batches of one signal a component handled, and what became of
+    them. What is no OTLP counts as a batch of no items.
     """
 
-    accepted_items: int = 0
-    accepted_batches: int = 0
     succeeded_items: int = 0
     succeeded_batches: int = 0
     failed_items: int = 0
     failed_batches: int = 0
 
+    @property
+    def accepted_items(self) -> int:
+        """All items, but for those under way."""
+        return self.succeeded_items + self.failed_items
 
-class _Counting:
+    @property
+    def accepted_batches(self) -> int:
+        """All batches, but for those under way."""
+        return self.succeeded_batches + self.failed_batches
+
+
+class Counting:
     """The counters of one signal, to be changed by any thread."""
 
-    __slots__ = ("_lock", *(field.name for field in fields(Counters)))
+    __slots__ = ("_lock", "_values")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        for field in fields(Counters):
-            setattr(self, field.name, 0)
-
-    accepted_items: int
-    accepted_batches: int
-    succeeded_items: int
-    succeeded_batches: int
-    failed_items: int
-    failed_batches: int
-
-    def accept(self, items: int) -> None:
-        with self._lock:
-            self.accepted_items += items
-            self.accepted_batches += 1
+        self._values = [0, 0, 0, 0]  # the fields of Counters
 
     def succeed(self, items: int) -> None:
+        values = self._values
         with self._lock:
-            self.succeeded_items += items
-            self.succeeded_batches += 1
+            values[0] += items
+            values[1] += 1
 
     def fail(self, items: int) -> None:
+        values = self._values
         with self._lock:
-            self.failed_items += items
-            self.failed_batches += 1
+            values[2] += items
+            values[3] += 1
 
     def read(self) -> Counters:
         with self._lock:
-            return Counters(*(getattr(self, field.name) for field in fields(Counters)))
+            return Counters(*self._values)
 
 
 def items_of(data: Payload) -> int:
     """How many items a payload holds; 0 for what is no OTLP."""
     try:
-        return count(data)
+        return items_in(data)
     except ValueError:
         return 0
 
@@ -110,7 +107,10 @@ class WasmComponent:
             raise
         self.name = self.plugin.name
         self._names = names
-        self._counting = {signal: _Counting() for signal in SIGNALS}
+        self._counting = {signal: Counting() for signal in SIGNALS}
+        self._handled = {
+            signal: (names[signal], f"current_{signal}", self._counting[signal]) for signal in self.signals
+        }
 
     def _exported(self, names: Mapping[str, str]) -> list[str]:
         return [self.plugin.dialect.exported(name) for name in names.values()]
@@ -134,21 +134,21 @@ class WasmComponent:
 
     def _call(self, signal: str, data: Payload) -> Stack:
         """Hand one batch to the guest. Raises `TelemetryError`; `TypeError` for what are no bytes."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"telemetry is the bytes of an OTLP payload, not {shown(data)}")
-        if signal not in self.signals:
-            raise TelemetryError(
-                self.name, signal, None, f"the guest handles {', '.join(self.signals)}, not {signal}", True
-            )
-        if isinstance(data, memoryview):
-            data = bytes(data)  # its length is not always in bytes
-        counting = self._counting[signal]
-        items = items_of(data)
-        counting.accept(items)
-        stack = Stack()
-        setattr(stack, f"current_{signal}", data)
+        if type(data) is not bytes:
+            data = _checked_payload(data)
         try:
-            status = self.plugin.process_function_call(self._names[signal], stack)
+            name, attribute, counting = self._handled[signal]
+        except KeyError:
+            handles = f"the guest handles {', '.join(self.signals)}, not {signal}"
+            raise TelemetryError(self.name, signal, None, handles, True) from None
+        try:
+            items = items_in(data)
+        except ValueError:  # no OTLP: the guest judges
+            items = 0
+        stack = Stack()
+        setattr(stack, attribute, data)
+        try:
+            status = self.plugin.process_function_call(name, stack)
         except Exception as error:
             counting.fail(items)
             raise telemetry_error(self.name, signal, error) from error
@@ -170,6 +170,14 @@ class WasmComponent:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} ({', '.join(self.signals)}){' closed' if self.closed else ''}>"
+
+
+def _checked_payload(data: object) -> bytes | bytearray:
+    if isinstance(data, (bytes, bytearray)):
+        return data
+    if isinstance(data, memoryview):
+        return bytes(data)  # its length is not always in bytes
+    raise TypeError(f"telemetry is the bytes of an OTLP payload, not {shown(data)}")
 
 
 def _checked_signals(signals: Any) -> tuple[str, ...] | None:

@@ -56,6 +56,7 @@ class RuntimeMode(str, enum.Enum):
     __str__ = str.__str__
 
 
+_OWN_KEYS = ("type", "mode", "features", "options", "interruptible")
 _MODES = {RuntimeMode.COMPILED: RuntimeType.AUTO, RuntimeMode.INTERPRETER: RuntimeType.WASM3}
 _KEYS = ("path", "plugin_config", "runtime_config", "runtime", "name", "timeout", "memory_bytes", "cache", "wasi")
 
@@ -64,11 +65,11 @@ _KEYS = ("path", "plugin_config", "runtime_config", "runtime", "name", "timeout"
 class PluginConfig:
     """The configuration of a plugin. Building one acquires nothing; `validate` checks it, and `WasmPlugin` does so.
 
-    `path` is that of the module's file. `plugin_config` is handed to the guest as JSON. `runtime_config` chooses the
-    runtime: a mapping as in the module's docstring, or a `RuntimeConfig`. `timeout`, in seconds, bounds each call, a
-    receiver's running time excepted. `memory_bytes` bounds the guest's memory. `cache` keeps compiled modules: True in
-    the user's cache folder, a path there, False nowhere. `wasi` is a mapping of what the guest may use of the system,
-    or a `WasiConfig`. None for `timeout` and `memory_bytes` means no limit.
+    `path` is that of the module's file, `.wat` for the text format. `plugin_config` is handed to the guest as JSON.
+    `runtime_config` chooses the runtime: a mapping as in the module's docstring, or a `RuntimeConfig`. `timeout`, in
+    seconds, bounds each call, a receiver's running time excepted. `memory_bytes` bounds the guest's memory. `cache`
+    keeps compiled modules: True in the user's cache folder, a path there, False nowhere. `wasi` is a mapping of what
+    the guest may use of the system, or a `WasiConfig`. None for `timeout` and `memory_bytes` means no limit.
     """
 
     path: Union[str, os.PathLike[str]]
@@ -142,7 +143,7 @@ class PluginConfig:
         """The runtime's configuration. Raises `InvalidConfigurationError`, listing the runtimes that there are."""
         given = self.runtime_config
         if isinstance(given, RuntimeConfig):
-            _check_type(given.type, _runtimes())
+            _check_type(given.type)
             return given
         if not isinstance(given, Mapping):
             raise InvalidConfigurationError(f"runtime_config is a mapping, not {shown(given)}")
@@ -177,12 +178,20 @@ def _check_number(key: str, value: object, types: tuple[type, ...], wanted: str,
         raise InvalidConfigurationError(f"{key} is {wanted}, or null for no limit; not {shown(value)}")
 
 
+_available: set[str] = {RuntimeType.AUTO.value}  # seen in this process: looking for runtimes takes milliseconds
+
+
 def _runtimes() -> dict[str, str | None]:
     """The runtimes there are, each with the reason why it is not available."""
-    return {info.name: info.reason if not info.available else None for info in list_runtimes()}
+    found = {info.name: info.reason if not info.available else None for info in list_runtimes()}
+    _available.update(name for name, reason in found.items() if reason is None)
+    return found
 
 
-def _check_type(type: object, runtimes: Mapping[str, str | None]) -> None:
+def _check_type(type: object) -> None:
+    if isinstance(type, str) and str(type) in _available:
+        return
+    runtimes = _runtimes()
     available = [RuntimeType.AUTO.value, *(name for name, reason in runtimes.items() if reason is None)]
     if not isinstance(type, str):
         raise InvalidConfigurationError(f"runtime_config.type is one of {', '.join(available)}, not {shown(type)}")
@@ -197,9 +206,11 @@ def _check_type(type: object, runtimes: Mapping[str, str | None]) -> None:
 
 
 def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
-    runtimes = _runtimes()
-    sections = {*runtimes, RuntimeType.WAZERO.value}
-    keys = ("type", "mode", "features", "options", "interruptible", *sorted(sections))
+    sections = {*_available, RuntimeType.WAZERO.value}
+    if not sections.union(_OWN_KEYS).issuperset(given):
+        sections.update(_runtimes())
+    sections.discard(RuntimeType.AUTO.value)
+    keys = (*_OWN_KEYS, *sorted(sections))
     for key, value in given.items():
         if key not in keys:
             hint = did_you_mean(key, keys) if isinstance(key, str) else ""
@@ -209,7 +220,7 @@ def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
     if "type" in given and "mode" in given:
         raise InvalidConfigurationError("runtime_config has a type and a mode: give one of them")
     wazero = given.get(RuntimeType.WAZERO.value) or {}
-    if RuntimeType.WAZERO.value not in runtimes:
+    if RuntimeType.WAZERO.value not in _available:
         for key in wazero:
             if key != "mode":
                 raise InvalidConfigurationError(f"runtime_config.wazero has no key {shown(key)}, only mode")
@@ -218,7 +229,7 @@ def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
     chosen: Any = given.get("type", RuntimeType.AUTO.value)
     if "mode" in given:
         chosen = _MODES[_mode(given["mode"], "runtime_config.mode")].value
-    _check_type(chosen, runtimes)
+    _check_type(chosen)
     name = str(chosen)
     options = dict(given.get("options") or {})
     own = given.get("wasmtime" if name == RuntimeType.AUTO.value else name) or {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MemoryAccessError
 from ..types import ExternKind, FunctionType, HostFunction, ValueType
-from .abi import IMPORT_MODULES, SIGNALS, Call, Role
+from .abi import CALLS, IMPORT_MODULES, SIGNALS, Call, Role
 from .errors import GuestProtocolError
 from .logs import MAX_LOG_BYTES, GuestLog
 
@@ -43,117 +43,129 @@ class PluginHost:
     """The host's side of one plugin: what its guest may ask for. Serves one call at a time.
 
     `memory` is the guest's, once the instance is made; before that, while it initialises, it is looked up by the
-    calling instance. `stack` and `call` are those of the call that is going on, or None.
+    calling instance. `stack` and `call` are those of the call that is going on, or None; `data` is its payload, and
+    `result` what a processor set. A payload passes four Python functions on its way, so these are kept short: what a
+    call needs is put here at its beginning, not looked up by name when the guest asks.
     """
 
     def __init__(self, log: GuestLog, config_json: bytes) -> None:
         self.log = log
         self.config_json = config_json
         self.memory: Memory | None = None
+        self.read: Callable[[int, int], bytes] = _no_memory
+        self.write: Callable[[int, Any], None] = _no_memory
+        self.data: Any = b""
+        self.result: bytes | None = None
         self.stack: Stack | None = None
         self.call: Call | None = None
         self.discarded = 0  # results that an exporter set, for which there is no place
 
+    def attach(self, memory: Memory | None) -> None:
+        """Learn of the guest's memory, or forget it."""
+        self.memory = memory
+        self.read = _no_memory if memory is None else memory.read
+        self.write = _no_memory if memory is None else memory.write
+
     def modules(self) -> list[HostModule]:
         """The host functions, under both names that guests import from."""
         functions = {
-            name: HostFunction(name, function, params, results, True)
-            for name, ((params, results), function) in self._functions().items()
+            name: HostFunction(name, function, params, results, pass_caller)
+            for name, ((params, results), function, pass_caller) in self._functions().items()
         }
         return [_Functions(name, functions) for name in IMPORT_MODULES]
 
-    def _functions(self) -> dict[str, tuple[Any, Callable[..., Any]]]:
+    def _functions(self) -> dict[str, tuple[Any, Callable[..., Any], bool]]:
+        """Types, callable, and whether it wants the caller: those that a guest may call before its memory is known."""
         # The guest's import decides by which of its two shapes `logMessage` is called: see `check_log_imports`.
-        functions: dict[str, tuple[Any, Callable[..., Any]]] = {"logMessage": ((None, ()), self._log_message)}
+        functions: dict[str, tuple[Any, Callable[..., Any], bool]] = {
+            "logMessage": ((None, ()), self._log_message, True)
+        }
         for signal in SIGNALS:
-            functions[f"current{signal.capitalize()}"] = (_FILL, self._current(signal))
+            functions[f"current{signal.capitalize()}"] = (_FILL, self._current(signal), False)
             setter = self._set_result(signal)
-            functions[f"setResult{signal.capitalize()}"] = (_SPAN, setter)
-            functions[f"otelwasm_set_result_{signal}"] = (_SPAN, setter)
+            functions[f"setResult{signal.capitalize()}"] = (_SPAN, setter, False)
+            functions[f"otelwasm_set_result_{signal}"] = (_SPAN, setter, False)
         for name, other, types, function in (
             ("getPluginConfig", "otelwasm_get_plugin_config", _FILL, self._get_plugin_config),
             ("setResultStatusReason", "otelwasm_set_status_reason", _SPAN, self._set_status_reason),
             ("getShutdownRequested", "otelwasm_get_shutdown_requested", ((), (_I32,)), self._get_shutdown_requested),
         ):
-            functions[name] = functions[other] = (types, function)
-        functions["otelwasm_log"] = (((_I32, _I32, _I32), ()), self._log_text)
+            functions[name] = functions[other] = (types, function, True)
+        functions["otelwasm_log"] = (((_I32, _I32, _I32), ()), self._log_text, True)
         return functions
 
-    # Data for the guest
+    # Data for the guest: written if its buffer holds it, and the true size returned, by which the guest knows
 
-    def _fill(self, caller: Caller, data: bytes | bytearray | memoryview, offset: int, limit: int, what: str) -> int:
-        """Write `data` if the guest's buffer holds it, and return its true size, by which the guest knows."""
-        size = len(data)
-        if size > limit & _MASK:
-            return size
-        if size:
-            try:
-                (self.memory or caller.memory()).write(offset & _MASK, data)
-            except MemoryAccessError as error:
-                raise GuestProtocolError(f"the guest's buffer for {what} is not in its memory: {error}") from None
-        return size
-
-    def _current(self, signal: str) -> Callable[[Caller, int, int], int]:
-        attribute = f"current_{signal}"
+    def _current(self, signal: str) -> Callable[[int, int], int]:
         name = f"current{signal.capitalize()}"
-        fill = self._fill
+        handled = {call.role: call for call in CALLS.values() if call.signal == signal}
+        process, push = handled[Role.PROCESSOR], handled[Role.EXPORTER]
 
-        def current(caller: Caller, offset: int, limit: int) -> int:
-            call = self.call
-            if call is None or call.signal != signal or call.role is Role.RECEIVER:
+        def current(offset: int, limit: int) -> int:
+            if self.call is not process and self.call is not push:
                 raise self._out_of_place(name, f"there are no current {signal}")
-            return fill(caller, getattr(self.stack, attribute), offset, limit, f"the current {signal}")
+            data = self.data
+            size = len(data)
+            if size and size <= (limit if limit >= 0 else limit & _MASK):
+                try:
+                    self.write(offset if offset >= 0 else offset & _MASK, data)
+                except MemoryAccessError as error:
+                    raise _bad_buffer(f"the current {signal}", error) from None
+            return size
 
         return current
 
     def _get_plugin_config(self, caller: Caller, offset: int, limit: int) -> int:
-        return self._fill(caller, self.config_json, offset, limit, "the plugin's configuration")
+        size = len(self.config_json)
+        if size <= limit & _MASK:
+            try:
+                (caller.memory() if self.memory is None else self.memory).write(offset & _MASK, self.config_json)
+            except MemoryAccessError as error:
+                raise _bad_buffer("the plugin's configuration", error) from None
+        return size
 
     def _get_shutdown_requested(self, caller: Caller) -> int:
         return 1 if self.stack is not None and self.stack.requested_shutdown else 0
 
     # Data from the guest
 
-    def _read(self, caller: Caller, offset: int, size: int, what: str, limit: int = _MASK) -> bytes:
+    def _read(self, caller: Caller, offset: int, size: int, what: str, limit: int) -> bytes:
+        """A text of the guest's, or the first `limit` bytes of it."""
         offset, size = offset & _MASK, size & _MASK
-        memory = self.memory or caller.memory()
+        memory = caller.memory() if self.memory is None else self.memory
         try:
-            if size <= limit:
-                return memory.read(offset, size)
             if offset + size > memory.size:
                 raise MemoryAccessError(f"{size} bytes at offset {offset}: the memory ends at {memory.size}")
-            return memory.read(offset, limit)
+            return memory.read(offset, min(size, limit))
         except MemoryAccessError as error:
-            raise GuestProtocolError(f"{what} that the guest gave is not in its memory: {error}") from None
+            raise _bad_data(what, error) from None
 
-    def _set_result(self, signal: str) -> Callable[[Caller, int, int], None]:
-        result, callback = f"result_{signal}", f"on_result_{signal}"
-        name = f"setResult{signal.capitalize()}"
-        what = f"the result ({signal})"
-        read = self._read
+    def _set_result(self, signal: str) -> Callable[[int, int], None]:
+        callback, name = f"on_result_{signal}", f"setResult{signal.capitalize()}"
+        process = next(call for call in CALLS.values() if call.signal == signal and call.role is Role.PROCESSOR)
 
-        def set_result(caller: Caller, offset: int, size: int) -> None:
-            call, stack = self.call, self.stack
-            if call is None or stack is None:
+        def set_result(offset: int, size: int) -> None:
+            call = self.call
+            if call is process:
+                if self.result is not None:
+                    raise GuestProtocolError(
+                        f"the guest set a second result in {process.name}: a processor sets one, or what it set first"
+                        " is lost"
+                    )
+            elif call is None:
                 raise self._out_of_place(name, "there is no batch")
-            if call.role is Role.RECEIVER:
-                data = read(caller, offset, size, what)
-                notify = getattr(stack, callback)
-                if notify is not None:
-                    notify(data)
-                return
-            if call.signal != signal:
-                raise self._out_of_place(name, f"the batch holds {call.signal}")
-            if call.role is Role.EXPORTER:
+            elif call.role is not Role.RECEIVER:
+                if call.signal != signal:
+                    raise self._out_of_place(name, f"the batch holds {call.signal}")
                 self.discarded += 1
                 return
-            if getattr(stack, result) is not None:
-                raise GuestProtocolError(
-                    f"the guest set a second result in {call.name}: a processor sets one, or what it set first is lost"
-                )
-            data = read(caller, offset, size, what)
-            setattr(stack, result, data)
-            notify = getattr(stack, callback)
+            try:
+                data = self.read(offset if offset >= 0 else offset & _MASK, size if size >= 0 else size & _MASK)
+            except MemoryAccessError as error:
+                raise _bad_data(f"the result ({signal})", error) from None
+            if call is process:
+                self.result = data
+            notify = getattr(self.stack, callback)
             if notify is not None:
                 notify(data)
 
@@ -174,6 +186,18 @@ class PluginHost:
     def _out_of_place(self, name: str, why: str) -> GuestProtocolError:
         during = "outside of a call that handles telemetry" if self.call is None else f"during {self.call.name}"
         return GuestProtocolError(f"the guest called {name} {during}, where {why}")
+
+
+def _no_memory(*args: Any) -> Any:
+    raise GuestProtocolError("the guest called the host for data before it was instantiated")
+
+
+def _bad_buffer(what: str, error: MemoryAccessError) -> GuestProtocolError:
+    return GuestProtocolError(f"the guest's buffer for {what} is not in its memory: {error}")
+
+
+def _bad_data(what: str, error: MemoryAccessError) -> GuestProtocolError:
+    return GuestProtocolError(f"{what} that the guest gave is not in its memory: {error}")
 
 
 def check_log_imports(module: CompiledModule) -> None:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -20,6 +21,7 @@ from ..errors import (
     WasmError,
 )
 from ..registry import new_runtime
+from ..source import load
 from ..types import ExternKind, FunctionType
 from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Call, Dialect, Role, Telemetry, canonical_name, dialect_of
 from .cache import ModuleCache, default_folder
@@ -100,12 +102,12 @@ class WasmPlugin:
         check_log_imports(self._module)
         self._limits = instance_limits(self.config, self._runtime.info, self._role)
         self._wasi = wasi_config(self.config, self._module, self._role)
+        self._imports = self._host.modules()
         self._instantiate()
 
-    def _read(self) -> bytes:
+    def _read(self) -> bytes | str:
         try:
-            with open(self.config.path, "rb") as file:
-                return file.read()
+            return load(Path(self.config.path))
         except OSError as error:
             raise InvalidConfigurationError(f"path: the guest's module cannot be read: {error}") from error
 
@@ -145,16 +147,16 @@ class WasmPlugin:
     def _instantiate(self) -> None:
         """Make an instance, with the lock held or before anybody else knows the plugin."""
         host = self._host
-        host.memory = None
+        host.attach(None)
         host.call = None
         host.stack = stack = Stack()
         arguments: dict[str, Any] = {"limits": self._limits}
         if self._wasi is not None:
             arguments["wasi"] = self._wasi
-        instance = self._runtime.instantiate(self._module, *host.modules(), **arguments)
+        instance = self._runtime.instantiate(self._module, *self._imports, **arguments)
         try:
             self._instance = instance
-            host.memory = instance.memory()
+            host.attach(instance.memory())
             self._functions = {}
             with self._bounded(instance):
                 self._initialise(instance)
@@ -218,7 +220,9 @@ class WasmPlugin:
                     raise
             finally:
                 self._owner = 0
-                self._host.stack = self._host.call = None
+                host = self._host
+                host.stack = host.call = host.result = None
+                host.data = b""
 
     def _restart(self) -> None:
         """Replace an instance that a failed call left in an unknown state."""
@@ -245,32 +249,51 @@ class WasmPlugin:
             raise GuestProtocolError(
                 f"{exported} is {found.type}: only functions without parameters are called by name"
             )
-        if self.dialect.pushes and call is not None and call.role is not Role.RECEIVER:
-            return self._bind_push(call, exported, guest)
+        if call is None:
 
-        def pull(stack: Stack) -> int | None:
+            def short(stack: Stack) -> int | None:
+                assert self._instance is not None
+                host.stack = stack
+                with self._bounded(self._instance):
+                    status = guest()
+                return None if status is None else int(status) & _U32
+
+            return short
+        if call.role is Role.RECEIVER:
+
+            def receive(stack: Stack) -> None:
+                host.stack = stack
+                host.call = call
+                guest()
+
+            return receive
+        return self._bind_push(call, guest) if self.dialect.pushes else self._bind_pull(call, guest)
+
+    def _bind_pull(self, call: Call, guest: Callable[[], Any]) -> Callable[[Stack], int]:
+        host = self._host
+        attribute, result = f"current_{call.signal}", f"result_{call.signal}"
+
+        def pull(stack: Stack) -> int:
             host.stack = stack
             host.call = call
-            status = guest()
-            return None if status is None else int(status) & _U32
+            host.data = getattr(stack, attribute)
+            status: int = guest()
+            if host.result is not None:
+                setattr(stack, result, host.result)
+            return status & _U32
 
-        def bounded(stack: Stack) -> int | None:
-            assert self._instance is not None
-            with self._bounded(self._instance):
-                return pull(stack)
+        return pull
 
-        return bounded if call is None else pull
-
-    def _bind_push(self, call: Call, exported: str, guest: Callable[..., Any]) -> Callable[[Stack], int | None]:
+    def _bind_push(self, call: Call, guest: Callable[[int, int], Any]) -> Callable[[Stack], int]:
         assert self._instance is not None
         host = self._host
         found = self._instance.function(_ALLOCATE)
         if found is None:
             raise FunctionNotExportedError(f"the guest {self.name} does not export the function {_ALLOCATE}")
-        allocate: Callable[[int], Any] = found
-        attribute = f"current_{call.signal}"
+        allocate: Callable[[int], int] = found
+        attribute, result = f"current_{call.signal}", f"result_{call.signal}"
 
-        def push(stack: Stack) -> int | None:
+        def push(stack: Stack) -> int:
             data = getattr(stack, attribute)
             size = len(data)
             offset = 0
@@ -282,12 +305,14 @@ class WasmPlugin:
                 if offset == 0:
                     raise GuestProtocolError(f"{_ALLOCATE} of the guest gave 0 for {size} bytes: no memory", True)
                 try:
-                    assert host.memory is not None
-                    host.memory.write(offset, data)
+                    host.write(offset, data)
                 except MemoryAccessError as error:
                     raise GuestProtocolError(f"{_ALLOCATE} of the guest gave what is not its memory: {error}") from None
             host.call = call
-            return int(guest(offset, size)) & _U32
+            status: int = guest(offset, size)
+            if host.result is not None:
+                setattr(stack, result, host.result)
+            return status & _U32
 
         return push
 
@@ -379,6 +404,7 @@ class WasmPlugin:
         self._closed = True
         instance, self._instance = self._instance, None
         self._functions = {}
+        self._host.attach(None)
         if instance is not None:
             instance.close()
         self._closing.close()

@@ -301,7 +301,7 @@ TRAP_BODIES: dict[TrapCode, tuple[Instruction, ...]] = {
     TrapCode.INTEGER_DIVISION_BY_ZERO: (("i32.const", 1), ("i32.const", 0), ("i32.div_s",), ("drop",)),
     TrapCode.INTEGER_OVERFLOW: (("i32.const", -(1 << 31)), ("i32.const", -1), ("i32.div_s",), ("drop",)),
     TrapCode.BAD_CONVERSION_TO_INTEGER: (const(_F64, float("nan")), ("i32.trunc_f64_s",), ("drop",)),
-    TrapCode.TABLE_OUT_OF_BOUNDS: (("i32.const", 9), ("table.get", 0), ("drop",)),
+    TrapCode.TABLE_OUT_OF_BOUNDS: (("i32.const", 9), ("call_indirect", _NO_VALUES, 0)),
     TrapCode.INDIRECT_CALL_TO_NULL: (("i32.const", 0), ("call_indirect", _NO_VALUES, 0)),
     TrapCode.BAD_SIGNATURE: (("i32.const", 1), ("call_indirect", FunctionType((), (_I32,)), 0), ("drop",)),
     TrapCode.STACK_OVERFLOW: (("call", 0),),

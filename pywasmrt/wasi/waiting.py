@@ -142,7 +142,8 @@ class Waiter:
                     ready = dict(poller.poll(0))
                 if ready.pop(bell.reading, 0):
                     bell.silence()
-                    break
+                    deadline = 0 if store is None else store.until()  # past, unless the bell rang for an earlier wait
+                    continue
                 if ready or (end and time.monotonic_ns() >= end):
                     return ready
             raise Stopped

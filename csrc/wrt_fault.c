@@ -1,0 +1,160 @@
+/* wrt_fault.c: an engine that fails on demand. It is another engine's table, with each operation that can fail wrapped.
+ *
+ * A failure comes instead of the operation: nothing was done, and nothing is handed out. What returns a wrt_result ends in
+ * WRT_ERROR; what tells whether something was there tells that it was not. Operations that have no way to fail are the
+ * engine's own. A new operation that can fail must be added here: the test that goes through the table says so.
+ */
+#include "wrt_fault.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define OPERATIONS(X) \
+  X(engine_new) X(validate) X(compile) X(text_to_binary) X(serialize) X(deserialize) X(store_new) X(function_new) \
+  X(memory_new) X(table_new) X(global_new) X(instantiate) X(instance_export) X(caller_export) X(extern_type) X(call) \
+  X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get)
+
+#define NUMBER(name) AT_##name,
+enum { OPERATIONS(NUMBER) COUNT };
+
+#define NAME(name) #name,
+static const char *const names[COUNT + 1] = {OPERATIONS(NAME) NULL};
+
+static const wrt_engine_ops *inner;
+static char message[] = "this failure was asked for";
+
+static _Atomic uint64_t calls[COUNT];
+static _Atomic int armed = -1;
+static _Atomic uint64_t first, last, fired;
+
+/* Counts the call, and tells whether it is one that is to fail. */
+static bool due(int at) {
+  uint64_t number = atomic_fetch_add(&calls[at], 1) + 1;
+  if (atomic_load(&armed) != at || number < atomic_load(&first) || number > atomic_load(&last)) return false;
+  atomic_fetch_add(&fired, 1);
+  return true;
+}
+
+static int refuse(wrt_failure *failure) {
+  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = message};
+  return WRT_ERROR;
+}
+
+/* The message is static, so the engine must not release it. */
+static void failure_clear(wrt_failure *failure) {
+  if (failure->message == message)
+    *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
+  else
+    inner->failure_clear(failure);
+}
+
+#define FAILING(name, parameters, arguments) \
+  static int fault_##name parameters { return due(AT_##name) ? refuse(failure) : inner->name arguments; } \
+  _Static_assert(AT_##name < COUNT, "it is among OPERATIONS")
+#define MISSING(name, parameters, arguments) \
+  static bool fault_##name parameters { return due(AT_##name) ? false : inner->name arguments; } \
+  _Static_assert(AT_##name < COUNT, "it is among OPERATIONS")
+
+FAILING(engine_new,
+        (const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure),
+        (options, count, out, failure));
+FAILING(validate,
+        (wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_failure *failure),
+        (engine, bytes, size, failure));
+FAILING(compile,
+        (wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure),
+        (engine, bytes, size, out, failure));
+FAILING(text_to_binary, (const char *text, size_t size, wrt_bytes *out, wrt_failure *failure), (text, size, out, failure));
+FAILING(serialize, (wrt_module *module, wrt_bytes *out, wrt_failure *failure), (module, out, failure));
+FAILING(deserialize,
+        (wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure),
+        (engine, bytes, size, out, failure));
+FAILING(store_new,
+        (wrt_engine *engine, int64_t memory_bytes, int64_t table_elements, int64_t instances, wrt_store **out,
+         wrt_failure *failure),
+        (engine, memory_bytes, table_elements, instances, out, failure));
+FAILING(function_new,
+        (wrt_store *store, const uint8_t *types, size_t param_count, size_t result_count, wrt_host_function function,
+         void *env, wrt_extern *out, wrt_failure *failure),
+        (store, types, param_count, result_count, function, env, out, failure));
+FAILING(memory_new,
+        (wrt_store *store, const wrt_extern_type *type, wrt_extern *out, wrt_failure *failure),
+        (store, type, out, failure));
+FAILING(table_new,
+        (wrt_store *store, const wrt_extern_type *type, const wrt_slot *init, wrt_extern *out, wrt_failure *failure),
+        (store, type, init, out, failure));
+FAILING(global_new,
+        (wrt_store *store, const wrt_extern_type *type, const wrt_slot *value, wrt_extern *out, wrt_failure *failure),
+        (store, type, value, out, failure));
+FAILING(instantiate,
+        (wrt_store *store, wrt_module *module, const wrt_extern *imports, size_t count, wrt_instance *out,
+         wrt_failure *failure),
+        (store, module, imports, count, out, failure));
+MISSING(instance_export,
+        (wrt_store *store, const wrt_instance *instance, const char *name, size_t size, wrt_extern *out),
+        (store, instance, name, size, out));
+MISSING(caller_export,
+        (wrt_store *store, wrt_caller *caller, const char *name, size_t size, wrt_extern *out),
+        (store, caller, name, size, out));
+FAILING(extern_type,
+        (wrt_store *store, const wrt_extern *item, wrt_extern_type *out, wrt_failure *failure),
+        (store, item, out, failure));
+FAILING(call,
+        (wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, wrt_failure *failure),
+        (store, function, slots, slot_count, failure));
+FAILING(memory_grow,
+        (wrt_store *store, const wrt_extern *memory, uint64_t delta, uint64_t *previous, wrt_failure *failure),
+        (store, memory, delta, previous, failure));
+FAILING(global_set,
+        (wrt_store *store, const wrt_extern *global, const wrt_slot *value, wrt_failure *failure),
+        (store, global, value, failure));
+MISSING(table_get, (wrt_store *store, const wrt_extern *table, uint64_t index, wrt_slot *out), (store, table, index, out));
+FAILING(table_set,
+        (wrt_store *store, const wrt_extern *table, uint64_t index, const wrt_slot *value, wrt_failure *failure),
+        (store, table, index, value, failure));
+FAILING(table_grow,
+        (wrt_store *store, const wrt_extern *table, uint64_t delta, const wrt_slot *init, uint64_t *previous,
+         wrt_failure *failure),
+        (store, table, delta, init, previous, failure));
+FAILING(ref_new,
+        (wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure),
+        (store, data, finalizer, out, failure));
+FAILING(fuel_set, (wrt_store *store, uint64_t fuel, wrt_failure *failure), (store, fuel, failure));
+FAILING(fuel_get, (wrt_store *store, uint64_t *fuel, wrt_failure *failure), (store, fuel, failure));
+
+const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
+  static wrt_engine_ops wrapped;
+  inner = engine;
+  wrapped = *engine;
+#define WRAP(name) \
+  if (engine->name != NULL) wrapped.name = fault_##name;
+  OPERATIONS(WRAP)
+  wrapped.failure_clear = failure_clear;
+  return &wrapped;
+}
+
+const char *const *wrt_fault_operations(void) { return names; }
+
+static int find(const char *operation) {
+  for (int at = 0; at < COUNT; at++)
+    if (strcmp(names[at], operation) == 0) return at;
+  return -1;
+}
+
+bool wrt_fault_arm(const char *operation, uint64_t first_call, uint64_t count) {
+  int at = operation == NULL || count == 0 ? -1 : find(operation);
+  atomic_store(&armed, -1);
+  for (int each = 0; each < COUNT; each++) atomic_store(&calls[each], 0);
+  atomic_store(&fired, 0);
+  atomic_store(&first, first_call);
+  atomic_store(&last, first_call + count - 1);
+  atomic_store(&armed, at);
+  return at >= 0 || operation == NULL || count == 0;
+}
+
+uint64_t wrt_fault_calls(const char *operation) {
+  int at = find(operation);
+  return at < 0 ? 0 : atomic_load(&calls[at]);
+}
+
+uint64_t wrt_fault_fired(void) { return atomic_load(&fired); }

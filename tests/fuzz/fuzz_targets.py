@@ -1,0 +1,135 @@
+"""What is fuzzed: each target takes any bytes, which are choices, and raises where something is wrong.
+
+A target returns what came of it, in few words: whoever varies inputs keeps those that have something new come of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pywasmrt
+from pywasmrt import FunctionType, Limits, Runtime, Trap, WasmError
+from pywasmrt.testing import Module, differential
+from pywasmrt.testing.edges import sample_arguments
+from pywasmrt.testing.programs import write_program
+
+__all__ = ["TARGETS", "Targets"]
+
+_CHUNK = 40  # bytes of choices for one statement
+# What a damaged module may use up before it is stopped.
+_SIZES = Limits(memory_bytes=1 << 22, table_elements=10_000, instances=5)
+_NATIVE = ("wasmtime", "wasm3")
+Outcome = str
+
+
+class Targets:
+    """The targets, over the native engines that are available."""
+
+    def __init__(self, names: Sequence[str] = _NATIVE) -> None:
+        available = [info.name for info in pywasmrt.list_runtimes() if info.available]
+        self.runtimes: list[Runtime] = [pywasmrt.new_runtime(name) for name in names if name in available]
+        # Where there is one native engine only, the other way to it is compared with it.
+        self.compared = self.runtimes
+        if len(self.runtimes) < 2 and "wasmtime-py" in available:
+            self.compared = [*self.runtimes, pywasmrt.new_runtime("wasmtime-py")]
+        self.features = frozenset.intersection(*(runtime.info.features for runtime in self.compared))
+
+    def programs(self, data: bytes) -> Outcome:
+        """A program is valid, and does the same on every engine."""
+        module = self._program(data, self.features)
+        report = differential([module], self.compared)
+        return f"{report.calls} calls, {report.traps} traps, {_words(module)}"
+
+    def damaged(self, data: bytes) -> Outcome:
+        """A damaged module is refused with an error of the library's own, or runs into nothing worse than a trap."""
+        outcomes = []
+        for runtime in self.runtimes:
+            binary = _damaged(self._program(data[8:], runtime.info.features).encode(), data[:8])
+            outcomes.append(self._survives(runtime, binary))
+        return "; ".join(outcomes)
+
+    def raw(self, data: bytes) -> Outcome:
+        """Any bytes at all, behind the header of a module."""
+        return "; ".join(self._survives(runtime, b"\0asm\1\0\0\0" + data) for runtime in self.runtimes)
+
+    def _program(self, data: bytes, features: frozenset[str]) -> Module:
+        chunks = [data[at : at + _CHUNK] for at in range(16, len(data), _CHUNK)] or [b""]
+        functions = [(chunks[at], chunks[at + 1 : at + 4]) for at in range(0, min(len(chunks), 12), 4)]
+        return write_program(features, data[:16], functions)
+
+    def _survives(self, runtime: Runtime, binary: bytes) -> Outcome:
+        limits = _SIZES
+        if "deadline" in runtime.info.features:
+            limits = Limits(_SIZES.memory_bytes, _SIZES.table_elements, _SIZES.instances, timeout=0.5)
+        verdict = _outcome(lambda: runtime.validate(binary))
+        found = _outcome(lambda: self._run(runtime, binary, limits))
+        if verdict != "None" and found == "ran" and runtime.info.name != "wasm3":
+            raise AssertionError(f"{runtime.info.name} runs what it calls invalid: {verdict}")
+        return f"{runtime.info.name}: {found}"
+
+    def _run(self, runtime: Runtime, binary: bytes, limits: Limits) -> Outcome:
+        with runtime.compile(binary) as module, runtime.new_store(limits) as store:
+            for each in (*module.imports, *module.exports):
+                str(each)
+            imports: dict[str, dict[str, Any]] = {}
+            for wanted in module.imports:
+                if isinstance(wanted.type, FunctionType):
+                    imports.setdefault(wanted.module, {})[wanted.name] = _host(wanted.type)
+            instance = runtime.instantiate(module, imports, store=store)
+            for export in module.exports:
+                found = instance.exports[export.name]
+                _outcome(functools.partial(_use, found, export.type))
+        return "ran"
+
+
+def _use(found: Any, type: Any) -> Any:
+    if isinstance(type, FunctionType):
+        return found(*sample_arguments(type, 0))
+    return len(found) if hasattr(found, "__len__") else found.value
+
+
+def _host(type: FunctionType) -> Callable[..., Any]:
+    results = sample_arguments(FunctionType(type.results), "host")
+    return lambda *args: None if not results else results[0] if len(results) == 1 else results
+
+
+def _outcome(call: Callable[[], Any]) -> Outcome:
+    """What came of it: anything but an error of the library's own comes out."""
+    try:
+        return str(call())
+    except Trap as trap:
+        return f"trap {trap.code}"
+    except WasmError as error:
+        return f"{type(error).__name__} {re.sub(r'0x[0-9a-f]+|[0-9]+', '', str(error))[:60]}"
+    except (TypeError, ValueError, AttributeError) as error:
+        if "cannot cross" in str(error) or isinstance(error, AttributeError):  # a tag, or a typed reference
+            return type(error).__name__
+        raise
+
+
+def _damaged(binary: bytes, choices: bytes) -> bytes:
+    """Bytes replaced, removed or doubled, as `choices` says; where those are zeros, nothing is."""
+    data = bytearray(binary)
+    padded = choices.ljust(8, b"\0")
+    at, what = int.from_bytes(padded[1:3], "little") % len(data), padded[0] % 5
+    if what == 1:
+        data[at] = padded[3]
+    elif what == 2:
+        data[at] ^= 1 << padded[3] % 8
+    elif what == 3:
+        del data[at : at + 1 + padded[3] % 8]
+    elif what == 4:
+        data[at:at] = padded[3 : 4 + padded[7] % 4]
+    return bytes(data)
+
+
+def _words(module: Module) -> str:
+    used = {instruction[0] for function in module.functions for instruction in function.body}
+    return f"{len(module.functions)} functions of {len(used) // 4} fours of words"
+
+
+TARGETS = ("programs", "damaged", "raw")
+"""The names of the methods of `Targets` that are to be fuzzed."""
