@@ -146,5 +146,5 @@ def test_a_page_that_shows_something_else_fails(tmp_path: Path) -> None:
     [block] = blocks(page)
     with pytest.raises(pytest.fail.Exception, match=r"page\.md:2 printed\n2\n\ninstead of\n3"):
         run_python(page, block, {})
-    with pytest.raises(AssertionError, match="page.md:2"):
+    with pytest.raises(AssertionError, match=r"page\.md:2"):
         run_python(page, Block("python", "1 + 1  # 3\n", None, 2), {})
