@@ -334,6 +334,19 @@ def test_an_endless_loop_at_the_start_ends_at_the_deadline(
             make(config(path, runtime.info.name, timeout=0.05))
 
 
+@pytest.mark.parametrize("wasi", [False, True])
+def test_an_endless_start_of_a_receiver_ends_at_the_deadline(
+    tmp_path: Path, runtime: pywasmrt.Runtime, wasi: bool
+) -> None:
+    needs_deadline(runtime)
+    wat = LOOPS.replace("(memory", "(func $forever (loop $l (br $l))) (start $forever) (memory", 1)
+    if wasi:
+        wat = LOOPS.replace("(memory", '(func (export "_initialize") (loop $l (br $l))) (memory', 1)
+        wat = wat.replace("(module", '(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))', 1)
+    with pytest.raises(pywasmrt.DeadlineExceeded):
+        WasmReceiver(config(write(tmp_path, wat), runtime.info.name, timeout=0.05), processor)
+
+
 processor: Any = type("Consumer", (), {f"consume_{signal}": print for signal in ("traces", "metrics", "logs")})()
 
 LOOPS = """(module (import "otelwasm" "getShutdownRequested" (func $asked (result i32)))

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar, Union, overload
 
+from ..errors import UnsupportedFeatureError
 from ..host import host_function_from_callable
 from ..protocols import ModuleInstance, Runtime
 from ..types import FunctionType, HostFunction, LooseType, MemoryType, ValueType
@@ -88,10 +89,10 @@ def check_host_function(
 
     `type` gives the signature; None takes it from the annotations. Loose ones are tried with each type that they admit:
     `int` as i32 and i64, `float` as f32 and f64, none at all as any of these four. What a result without an annotation
-    is follows what `func` returns. `arguments` is a
-    Hypothesis strategy of tuples, for functions that take only some values. `raises` are the exceptions that `func` may
-    raise, `OverflowError` included for results beyond their type; any other is a failure. `runtimes` are names or
-    runtimes; None takes all that are available. `settings` are Hypothesis's; None is 200 examples.
+    is follows what `func` returns. `arguments` is a Hypothesis strategy of tuples, for functions that take only some
+    values. `raises` are the exceptions that `func` may raise, `OverflowError` included for results beyond their type;
+    any other is a failure. `runtimes` are names or runtimes; None takes all that are available and can carry the types.
+    `settings` are Hypothesis's; None is 200 examples.
 
     Returns `func`; raises `HostFunctionFailure` for the smallest failing example found, and `TypeError` where the
     annotations are no WebAssembly types.
@@ -131,12 +132,18 @@ def _check(
     settings: Any,
 ) -> None:
     from .deciding import run_property
+    from .strategies import features_of
 
     name = getattr(func, "__name__", "function")
     described = host_function_from_callable(name, func)
     if type is not None:
         described = HostFunction(name, func, type.params, type.results, described.pass_caller)
     with opened(runtimes) as found:
+        if runtimes is None:
+            needed = features_of((*(described.params or ()), *(described.results or ())))
+            found = [runtime for runtime in found if needed <= runtime.info.features]
+            if not found:
+                raise UnsupportedFeatureError(f"no runtime here has {', '.join(sorted(needed))}, which {name} needs")
         checker = HostChecker(described, raises if isinstance(raises, tuple) else (raises,), found, arguments)
         run_property(checker.example, settings)
 

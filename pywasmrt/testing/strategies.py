@@ -27,6 +27,7 @@ from .programs import write_program
 __all__ = [
     "RecordingFunction",
     "arguments",
+    "features_of",
     "function_types",
     "host_functions",
     "modules",
@@ -51,6 +52,11 @@ def value_types(features: Collection[str] = _DEFAULT_FEATURES) -> SearchStrategy
     return st.sampled_from(
         [type for type in ValueType if type is not ValueType.REF and _FEATURE_OF.get(type) in (None, *features)]
     )
+
+
+def features_of(types: Collection[object]) -> frozenset[str]:
+    """The features that a runtime needs to let these types cross; what is no `ValueType` needs none."""
+    return frozenset([_FEATURE_OF[type] for type in types if isinstance(type, ValueType) and type in _FEATURE_OF])
 
 
 def function_types(

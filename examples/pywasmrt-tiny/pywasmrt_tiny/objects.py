@@ -14,6 +14,7 @@ from pywasmrt import (
     PAGE_SIZE,
     BusyError,
     ClosedError,
+    Exit,
     ExternKind,
     FunctionNotExportedError,
     FunctionType,
@@ -378,6 +379,16 @@ class TinyInstance(Unstoppable, Owned):
 
     def table(self, name: str) -> TinyTable | None:
         return self._find(name, TinyTable)
+
+    def run(self) -> int:
+        start = self.function("_start")
+        if start is None:
+            raise FunctionNotExportedError("the module is no command: it exports no function '_start'")
+        try:
+            start()
+        except Exit as end:
+            return end.code
+        return 0
 
     def close(self) -> None:
         super().close()
