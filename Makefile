@@ -10,7 +10,7 @@ PY = $(BIN)/python
 BUILD = build
 # What a copy of the project needs to build and to run its tests.
 SOURCES = CHANGELOG.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
-	setup.py tests
+	setup.py tests third_party
 HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
 NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.c csrc/*.h)
 BUILD_INFO = pywasmrt/_shim/_build_info.py

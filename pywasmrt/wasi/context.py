@@ -17,6 +17,7 @@ from weakref import ref
 from ..errors import MemoryAccessError, MemoryExportNotFoundError
 from ..types import HostFunction, ImportType
 from . import files, paths, polling, process, sockets, wasmedge
+from .abi import FdFlags
 from .binding import Function, bind
 from .config import Preopen, WasiConfig
 from .descriptors import Descriptor, Table
@@ -83,7 +84,8 @@ class WasiContext:
             add(directory)
         for each in config.sockets:
             # Not each.dup(), which would set the mode of the host's socket too.
-            add(Socket(socket.socket(fileno=os.dup(each.fileno())), self.waiter))
+            sock = socket.socket(fileno=os.dup(each.fileno()))
+            add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK))
 
     def _directory(self, host: Any) -> Descriptor:
         given = host if isinstance(host, Preopen) else Preopen(host)
