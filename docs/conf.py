@@ -10,7 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import pending_xref, pending_xref_condition
 
 from pywasmrt import __version__
 
@@ -71,7 +71,8 @@ def not_builtins(app: Any, doctree: Any) -> None:
     """Python's own names are no links to ours: `type` is not `Memory.type`."""
     for node in list(doctree.findall(pending_xref)):
         if node.get("refdomain") == "py" and hasattr(builtins, node["reftarget"]):
-            node.replace_self(node.children)
+            conditional = node.next_node(pending_xref_condition)
+            node.replace_self(node.children if conditional is None else conditional.children)
 
 
 def setup(app: Any) -> None:

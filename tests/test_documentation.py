@@ -5,7 +5,7 @@ Three kinds of blocks take part, each page by itself in a folder of its own:
 * `python`: run in the page's namespace. An expression with a comment behind it has that repr; an indented block behind
   the code is what it prints.
 * `{code-block}` with a `:caption:`: a file of that name.
-* `console`: what follows `$ ` is run, the rest is what it prints.
+* `console`: what follows `$ ` is run, the rest is what it prints, and its exit code where that is not 0.
 
 In what is printed, `...` stands for anything. Other blocks, such as `sh`, are only shown.
 """
@@ -110,7 +110,8 @@ def run_console(page: Path, block: Block) -> None:
             timeout=120,
             env={**os.environ, "PYTHONPATH": path},
         )
-        check_printed(wanted, done.stdout, f"{page.name}:{block.line}: {command}")
+        ended = f"[exit code {done.returncode}]\n" if done.returncode else ""
+        check_printed(wanted, done.stdout + ended, f"{page.name}:{block.line}: {command}")
 
 
 def write_file(block: Block) -> None:
