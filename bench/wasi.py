@@ -53,7 +53,7 @@ COPY = """
 """
 
 PIECE = 65536
-PIECES = 64
+PIECES = 256
 
 
 def best(rounds: int, action: Callable[[], object]) -> float:
@@ -73,9 +73,11 @@ def lines(runtime: pywasmrt.Runtime) -> None:
         with runtime.instantiate(module, wasi=wasi.WasiConfig(stdout=make())) as instance:
             took = best(30, lambda: instance.exports.run(10_000)) / 10_000
         print(f"a line by fd_write to {name}: {took * 1e6:.2f} us")
-    with runtime.instantiate(module, wasi=wasi.WasiConfig(stdout=io.BytesIO())) as instance:
-        took = best(1, lambda: instance.exports.run(100_000)) / 100_000
-    print(f"100,000 of them in one call: {took * 1e6:.2f} us each")
+    times = []
+    for _ in range(10):
+        with runtime.instantiate(module, wasi=wasi.WasiConfig(stdout=io.BytesIO())) as instance:
+            times.append(best(1, lambda instance=instance: instance.exports.run(100_000)) / 100_000)  # type: ignore[misc]
+    print(f"100,000 of them in one call: {min(times) * 1e6:.2f} us each")
 
 
 def files(runtime: pywasmrt.Runtime) -> None:
