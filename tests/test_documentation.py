@@ -5,7 +5,7 @@ Three kinds of blocks take part, each page by itself in a folder of its own:
 * `python`: run in the page's namespace. An expression with a comment behind it has that repr; an indented block behind
   the code is what it prints.
 * `{code-block}` with a `:caption:`: a file of that name.
-* `console`: what follows `$ ` is run, the rest is what it prints.
+* `console`: what follows `$ ` is run, the rest is what it prints, and its exit code where that is not 0.
 
 In what is printed, `...` stands for anything. Other blocks, such as `sh`, are only shown.
 """
@@ -110,7 +110,8 @@ def run_console(page: Path, block: Block) -> None:
             timeout=120,
             env={**os.environ, "PYTHONPATH": path},
         )
-        check_printed(wanted, done.stdout, f"{page.name}:{block.line}: {command}")
+        ended = f"[exit code {done.returncode}]\n" if done.returncode else ""
+        check_printed(wanted, done.stdout + ended, f"{page.name}:{block.line}: {command}")
 
 
 def write_file(block: Block) -> None:
@@ -132,6 +133,17 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
             write_file(block)
     if page == README:
         assert names["message"].startswith("cannot instantiate the module: 2 imports do not fit")
+
+
+def test_the_figures_are_those_of_the_run_beside_them(tmp_path: Path) -> None:
+    if not DOCS.is_dir():
+        pytest.skip("docs/ is not beside the tests")
+    figures = DOCS / "figures"
+    command = [sys.executable, str(ROOT / "bench" / "plots.py"), str(figures / "bench.json"), "--to", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text(encoding="utf-8") for path in figures.iterdir()}
+    assert drawn == kept, "draw them again: python bench/plots.py docs/figures/bench.json --to docs/figures"
 
 
 def test_there_are_examples() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -110,12 +111,14 @@ def test_damaged_modules_are_refused_or_run(runtime: Runtime, data: st.DataObjec
         return
 
 
-@settings(max_examples=settings().max_examples * 3)
+@settings(max_examples=settings().max_examples * 4)
 @given(data=st.data())
 def test_runtimes_agree_on_generated_modules(runtimes: list[Runtime], data: st.DataObject) -> None:
+    """Two and two, so that what one of them lacks is left out for that one only."""
     if len(runtimes) < 2:
         pytest.skip("there is only one runtime")
-    differential(data.draw(modules(common_features(runtimes))), runtimes)
+    pair = data.draw(st.sampled_from(list(itertools.combinations(runtimes, 2))))
+    differential(data.draw(modules(common_features(pair))), pair)
 
 
 def test_an_agreement_is_reported(runtimes: list[Runtime]) -> None:

@@ -66,6 +66,7 @@ class WasiContext:
         self.table = Table(config.max_descriptors)
         self.files = self.table.files
         self.memory: Callable[[], Memory | None] = _nothing
+        self.views = False  # whether the memory has the buffer protocol
         self._imports = imports
         try:
             self._open(config)
@@ -113,6 +114,7 @@ class WasiContext:
         memory = instance.memory()
         if memory is not None:
             self.memory = ref(memory)
+            self.views = _gives_views(memory)
         self.waiter.attach(instance.store)
 
     def find_memory(self, caller: Caller) -> Memory:
@@ -141,6 +143,14 @@ class _NoMemory:
 
 
 _NO_MEMORY = cast("Memory", _NoMemory())
+
+
+def _gives_views(memory: Any) -> bool:
+    try:
+        memoryview(memory).release()
+    except TypeError:
+        return False
+    return True
 
 
 def _nothing() -> None:
