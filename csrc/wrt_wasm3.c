@@ -901,7 +901,7 @@ static int table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta,
                       uint64_t *previous, wrt_failure *failure) {
   instance *self = owner_of(table);
   const wasm3_limits *limits = &self->module->scan.tables[table->opaque[2]];
-  uint64_t most = limits->has_maximum ? limits->maximum : UINT32_MAX / sizeof(IM3Function);
+  uint64_t most = limits->has_maximum && limits->maximum < WASM3_MOST_ELEMENTS ? limits->maximum : WASM3_MOST_ELEMENTS;
   if (most > store->table_limit) most = store->table_limit;
   size_t size;
   IM3Function function, *elements = table_of(table, &size);

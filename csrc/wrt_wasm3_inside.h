@@ -41,6 +41,7 @@ static const wasm3_abilities wasm3_can = {.bulk_memory = !WASM3_OLD, .import_glo
 
 enum {
   WASM3_PAGE = 65536,
+  WASM3_MOST_ELEMENTS = 1 << 26, /* of a table; each takes a pointer, whether it is used or not */
   /* Of wasm3's own stack, which serves constant expressions only. */
   EXPRESSION_STACK_BYTES = 16 << 10
 };
@@ -295,10 +296,11 @@ static int wasm3_open(wasm3_guest *guest, const wasm3_scan *scan, uint64_t memor
   guest->module = module;
   module->startFunction = -1; /* run by wrt_wasm3.c, once */
   for (size_t i = 0; i < scan->global_imports; i++) wasm3_global_set(&module->globals[i], &globals[i]);
-  if (!wasm3_make_tables(guest, scan)) {
+  uint64_t elements = 0;
+  for (size_t i = 0; i < scan->table_count; i++) elements += scan->tables[i].minimum;
+  if (elements > WASM3_MOST_ELEMENTS || !wasm3_make_tables(guest, scan)) {
     m3_FreeModule(module);
-    snprintf(reason, room, "there is no memory for a table of %llu elements",
-             (unsigned long long)scan->tables[0].minimum);
+    snprintf(reason, room, "there is no memory for tables of %llu elements", (unsigned long long)elements);
     result = WRT_LINK;
     goto fail;
   }
