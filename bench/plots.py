@@ -98,10 +98,10 @@ def chart(title: str, row: dict[str, float]) -> str:
 def table(report: dict[str, Any]) -> str:
     """The figures as a table in Markdown, and what they are of."""
     figures: dict[str, dict[str, float]] = report["nanoseconds"]
-    names = list(dict.fromkeys(name for job in JOBS for name in figures[job] if name != FLOOR))
+    names = list(dict.fromkeys(name for job in JOBS for name in figures.get(job, {}) if name != FLOOR))
     rows = [["", FLOOR, *names], ["---"] * (2 + len(names))]
     for job, title in JOBS.items():
-        row = figures[job]
+        row = figures.get(job, {})
         cells = [shown(row[name]) if name in row else "" for name in (FLOOR, *names)]
         rows.append([title, *cells])
     machine = report["machine"]
@@ -129,8 +129,9 @@ def main() -> None:
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "bench.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (options.to / "bench.md").write_text(table(report), encoding="utf-8")
-    for job, title in JOBS.items():
-        (options.to / f"{job}.svg").write_text(chart(title, report["nanoseconds"][job]), encoding="utf-8")
+    for job, row in report["nanoseconds"].items():
+        if job in JOBS:
+            (options.to / f"{job}.svg").write_text(chart(JOBS[job], row), encoding="utf-8")
 
 
 if __name__ == "__main__":

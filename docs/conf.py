@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 # In docstrings, `name` is code, and a link where there is something of that name.
 default_role = "py:obj"
 autodoc_default_options = {"members": True, "undoc-members": True}
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
@@ -46,12 +47,15 @@ def as_markdown_does(app: Any, what: str, name: str, obj: Any, options: Any, lin
     lines[:] = "\n".join(lines).split("\n")
 
 
-def without_signature(
+def plainer_signature(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None] | None:
-    """Nobody makes a protocol, an enumeration or an error by calling what its signature would show."""
-    plain = what == "class" and (getattr(obj, "_is_protocol", False) or issubclass(obj, enum.Enum))
-    return ("", None) if plain else None
+    """Nobody makes a protocol or an enumeration by calling what its signature would show; and a default that a
+    dataclass makes anew each time is to be read as an expression.
+    """
+    if what == "class" and (getattr(obj, "_is_protocol", False) or issubclass(obj, enum.Enum)):
+        return "", None
+    return signature and signature.replace("<factory>", "..."), returns
 
 
 def by_last_name(app: Any, env: Any, node: Any, content: Any) -> Any:
@@ -78,6 +82,6 @@ def not_builtins(app: Any, doctree: Any) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", as_markdown_does)
-    app.connect("autodoc-process-signature", without_signature)
+    app.connect("autodoc-process-signature", plainer_signature)
     app.connect("doctree-read", not_builtins)
     app.connect("missing-reference", by_last_name)

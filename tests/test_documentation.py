@@ -135,6 +135,17 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pyt
         assert names["message"].startswith("cannot instantiate the module: 2 imports do not fit")
 
 
+def test_the_figures_are_those_of_the_run_beside_them(tmp_path: Path) -> None:
+    if not DOCS.is_dir():
+        pytest.skip("docs/ is not beside the tests")
+    figures = DOCS / "figures"
+    command = [sys.executable, str(ROOT / "bench" / "plots.py"), str(figures / "bench.json"), "--to", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text(encoding="utf-8") for path in figures.iterdir()}
+    assert drawn == kept, "draw them again: python bench/plots.py docs/figures/bench.json --to docs/figures"
+
+
 def test_there_are_examples() -> None:
     assert len(list(blocks(README))) > 8
     if DOCS.is_dir():
