@@ -10,7 +10,7 @@ PY = $(BIN)/python
 BUILD = build
 # What a copy of the project needs to build and to run its tests.
 SOURCES = CHANGELOG.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
-	setup.py tests
+	setup.py tests third_party
 HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
 NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.c csrc/*.h)
 BUILD_INFO = pywasmrt/_shim/_build_info.py
@@ -22,10 +22,10 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz lint demo bench bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz lint demo docs docs-figures bench bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ $(VENV)/.native: $(NATIVE_INPUT) $(BUILD_INFO) | $(PY)
 
 $(VENV)/.dev: $(VENV)/.native
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.native
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 develop: $(VENV)/.native ## install the checkout for use in place, with what the tests need, into VENV (default .venv)
@@ -83,6 +87,13 @@ demo: ## build the wheel, install it into a fresh environment, run the host-func
 	cp -r tests bench pyproject.toml $(BUILD)/demo/
 	cd $(BUILD)/demo && venv/bin/python -m pytest -v tests/test_properties*.py
 	cd $(BUILD)/demo && venv/bin/python bench/demo.py
+
+docs: $(VENV)/.docs ## build the documentation into build/docs, with warnings as errors
+	$(PY) -m sphinx --builder html --fail-on-warning --keep-going --quiet -d $(BUILD)/doctrees docs $(BUILD)/docs
+	@echo "build/docs/index.html"
+
+docs-figures: bench ## measure, and draw the figures of the documentation's performance page
+	$(PY) bench/plots.py $(BUILD)/bench.json --to docs/figures
 
 bench: dev ## compare the cost of calls with other libraries and with the floor; writes build/bench.json
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3 || echo "pywasm3 does not install here; left out"

@@ -79,6 +79,8 @@ int store_enter_slowly(Store *store, uintptr_t thread) {
 /* ---- releasing ---- */
 
 void release_garbage(Store *store) {
+  if (store->releasing) return; /* a destructor has come here: the loop that runs it goes on, and nothing gets deeper */
+  store->releasing = true;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback); /* a destructor must not see, nor lose, an exception on its way */
   while (store->garbage != NULL) {
@@ -90,6 +92,7 @@ void release_garbage(Store *store) {
     PyMem_Free(ref);
     Py_DECREF(object); /* may run Python code, which finds the lists in order */
   }
+  store->releasing = false;
   PyErr_Restore(type, value, traceback);
 }
 

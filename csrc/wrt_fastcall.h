@@ -106,6 +106,7 @@ struct Store {
   HostCallable *callables;
   HostRef *refs;
   HostRef *garbage;
+  bool releasing; /* somebody is emptying `garbage` */
   PyObject *parked[3]; /* the exception that is unwinding the guest */
   /* Of the call chain that runs, see fast_gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
   bool eager;              /* the GIL is given away around every call, as guests do not poll, or wait for other threads */

@@ -48,6 +48,8 @@ struct wrt_engine {
   atomic_uint holders; /* whoever made it, and the stores */
   size_t ticks;        /* read and written atomically */
   size_t stack_slots;
+  size_t stack_size;     /* of each store's stack, with the guards around it */
+  _Atomic(void *) spare; /* owned: the stack of a store that is gone, for the next one; or NULL */
 };
 
 typedef struct instance instance;
@@ -99,7 +101,6 @@ struct wrt_store {
   uint64_t *bottom;
   uint64_t *limit; /* where a call must end */
   void *stack;     /* owned: the stack between two guards */
-  size_t stack_size;
   size_t stack_slots;
   wrt_engine *engine; /* held */
   uintptr_t floor;    /* of the native stack, as the headers of the memories have it */
@@ -323,12 +324,18 @@ static int engine_new(const wrt_option *options, size_t count, wrt_engine **out,
   atomic_init(&engine->holders, 1);
   engine->ticks = 0;
   engine->stack_slots = (size_t)stack / sizeof(m3slot_t);
+  size_t bytes = (size_t)stack + STACK_HEADROOM + STACK_OFFSET;
+  engine->stack_size = (bytes + STACK_GUARD - 1) / STACK_GUARD * STACK_GUARD + 2 * STACK_GUARD;
+  atomic_init(&engine->spare, NULL);
   *out = engine;
   return WRT_OK;
 }
 
 static void engine_delete(wrt_engine *engine) {
-  if (atomic_fetch_sub(&engine->holders, 1) == 1) free(engine);
+  if (atomic_fetch_sub(&engine->holders, 1) != 1) return;
+  void *spare = atomic_load(&engine->spare);
+  if (spare != NULL) munmap(spare, engine->stack_size);
+  free(engine);
 }
 
 /* Reads the sections only: wasm3 does not validate. */
@@ -437,24 +444,33 @@ static void module_delete(wrt_module *module) { module_release(module); }
 
 static uint64_t limit_of(int64_t limit) { return limit < 0 ? UINT64_MAX : (uint64_t)limit; }
 
+/* A stack between two guards; NULL where there is no memory. What a store left on it, no guest can read. */
+static void *take_stack(wrt_engine *engine) {
+  void *stack = atomic_exchange(&engine->spare, NULL);
+  if (stack != NULL) return stack;
+  stack = mmap(NULL, engine->stack_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (stack == MAP_FAILED) return NULL;
+  if (mprotect((uint8_t *)stack + STACK_GUARD, engine->stack_size - 2 * STACK_GUARD, PROT_READ | PROT_WRITE) == 0)
+    return stack;
+  munmap(stack, engine->stack_size);
+  return NULL;
+}
+
+static void give_stack(wrt_engine *engine, void *stack) {
+  stack = atomic_exchange(&engine->spare, stack);
+  if (stack != NULL) munmap(stack, engine->stack_size);
+}
+
 static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_elements, int64_t instances,
                      wrt_store **out, wrt_failure *failure) {
   wrt_store *store = calloc(1, sizeof *store);
   if (store == NULL) return fail_memory(failure);
-  size_t bytes = engine->stack_slots * sizeof(m3slot_t) + STACK_HEADROOM + STACK_OFFSET;
-  bytes = (bytes + STACK_GUARD - 1) / STACK_GUARD * STACK_GUARD;
-  store->stack_size = bytes + 2 * STACK_GUARD;
-  store->stack = mmap(NULL, store->stack_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (store->stack == MAP_FAILED) {
+  store->stack = take_stack(engine);
+  if (store->stack == NULL) {
     free(store);
     return fail_memory(failure);
   }
   uint8_t *base = (uint8_t *)store->stack + STACK_GUARD;
-  if (mprotect(base, bytes, PROT_READ | PROT_WRITE) != 0) {
-    munmap(store->stack, store->stack_size);
-    free(store);
-    return fail_memory(failure);
-  }
   atomic_fetch_add(&engine->holders, 1);
   store->engine = engine;
   store->stack_slots = engine->stack_slots;
@@ -486,7 +502,7 @@ static void store_delete(wrt_store *store) {
     store->globals = each->next;
     free(each);
   }
-  munmap(store->stack, store->stack_size);
+  give_stack(store->engine, store->stack);
   engine_delete(store->engine);
   free(store);
 }

@@ -6,8 +6,8 @@
      ├── InvalidConfigurationError (ValueError)   a configuration that names an unknown option or a wrong value
      ├── ModuleCompileError                       malformed or invalid module
      ├── ModuleInstantiateError                   missing or mismatching imports, limits exceeded
-     ├── FunctionNotExportedError (LookupError)   also AttributeError and KeyError, as `exports.x` and `exports["x"]`
-     raise it ├── MemoryExportNotFoundError (LookupError)
+     ├── FunctionNotExportedError                 also AttributeError and KeyError, as `exports.x` and `exports["x"]`
+     ├── MemoryExportNotFoundError (LookupError)
      ├── HostFunctionNotFoundError (LookupError)
      ├── UnsupportedFeatureError                  valid, but beyond what this engine or adapter can do
      ├── MemoryAccessError (IndexError)           a read or write beyond the linear memory

@@ -191,7 +191,8 @@ class HostFunction:
     """A Python function offered to guests.
 
     `params` and `results` are None where the annotations leave the WebAssembly type to the guest's import; inside them,
-    None stands for one such value. `pass_caller` says that the calling instance is handed over as the first argument.
+    a `LooseType` stands for one such value. `pass_caller` says that the calling instance is handed over as the first
+    argument.
     """
 
     name: str
@@ -291,7 +292,8 @@ class RuntimeConfig:
 
     `type` names the runtime where the configuration itself is handed to `new_runtime`. `features` names the proposals
     to allow (`RuntimeInfo.features` lists what there is); None allows every stable one the engine has. `options` are
-    the engine's own, by name; an unknown one is an error that lists the known.
+    the engine's own, by name; an unknown one is an error that lists the known. With `interruptible` false guests run
+    without the checks by which they are stopped, and the interpreter's lock is given away around every call.
     """
 
     type: str = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 import time
 import zlib
@@ -45,8 +46,8 @@ class Endpoint:
 
 
 @contextmanager
-def otlp_endpoint() -> Iterator[Endpoint]:
-    """Serve on a free port of loopback."""
+def otlp_endpoint(tls: ssl.SSLContext | None = None) -> Iterator[Endpoint]:
+    """Serve on a free port of loopback, over HTTPS where `tls` is given."""
     endpoint = Endpoint()
     messages = requests_by_signal()
 
@@ -78,7 +79,9 @@ def otlp_endpoint() -> Iterator[Endpoint]:
 
     server = Server(("127.0.0.1", 0), Handler)
     endpoint.port = server.server_address[1]
-    endpoint.url = f"http://127.0.0.1:{endpoint.port}"
+    endpoint.url = f"http{'s' if tls else ''}://127.0.0.1:{endpoint.port}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

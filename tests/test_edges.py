@@ -122,12 +122,13 @@ guest.function(pywasmrt.FunctionType(), [], export="f")
 runtime = pywasmrt.new_runtime(sys.argv[1])
 module = runtime.compile(guest.encode())
 last = [None]
-for _ in range(3000):
+for _ in range(6000):
     instance = runtime.instantiate(module)
     instance.exports.next.value = last[0]
     last[0] = instance.exports.f
 del instance
-threading.stack_size(128 << 10)
+# Since 3.13 CPython itself goes as deep as a stack of the usual size allows.
+threading.stack_size((256 if sys.version_info < (3, 13) else 8192) << 10)
 thread = threading.Thread(target=last.clear)
 thread.start()
 thread.join()
@@ -479,6 +480,8 @@ assert it.mix(3, 1, 2, bytes(16)) == (3, -1, bytes(16))
 
 def test_lack_of_memory_anywhere_is_an_error(native: Runtime) -> None:
     pytest.importorskip("_testcapi")
+    if sys.version_info >= (3, 13):
+        pytest.skip("CPython itself ends in a fault here, in a generator of its own")
     if "sanitize" in os.environ.get("LD_PRELOAD", "") or "asan" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("the sanitizer has an allocator of its own")
     run_in_child(NO_MEMORY, native.info.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData  # noqa: E402
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData  # noqa: E402
 
 import pywasmrt  # noqa: E402
-from pywasmrt.otel import TelemetryError, WasmProcessor  # noqa: E402
+from pywasmrt.otel import TelemetryError, WasmProcessor, WasmReceiver  # noqa: E402
 from pywasmrt.plugin import GuestStatusError  # noqa: E402
 
 KEYS = ["a", "b", "service.name", "ä", "k" * 130]
@@ -217,10 +218,8 @@ def test_a_payload_that_needs_no_change_comes_back_as_it_was(name: str) -> None:
         ({"actions": [{"key": "a", "action": "insert", "pattern": "x"}]}, "others are not supported here"),
     ],
 )
-def test_a_configuration_that_cannot_be_used_is_told(abi: str, plugin_config: Any, reason: str, name: str) -> None:
-    if name != "wasmtime":
-        pytest.skip("one runtime is enough")
-    made = config(c_guest("attributesprocessor", abi), name, plugin_config=plugin_config)
+def test_a_configuration_that_cannot_be_used_is_told(abi: str, plugin_config: Any, reason: str) -> None:
+    made = config(c_guest("attributesprocessor", abi), plugin_config=plugin_config, cache=kept_folder() / "compiled")
     if abi != "experimental":
         with pytest.raises(GuestStatusError, match=f"otelwasm_start answered INVALID_ARGUMENT: .*{reason}"):
             WasmProcessor(made)
@@ -279,3 +278,30 @@ def test_the_twin_in_go(name: str) -> None:
             payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
             assert processor.process_traces(payload) == payload
             assert processor.process_logs(payload) == payload
+
+
+@pytest.mark.slow
+def test_a_receiver_in_go_with_goroutines(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    guest = go_guest("ticker_go")
+    if name == "wasm3":
+        pytest.skip("Go's modules need bulk memory")
+    came = threading.Event()
+    names: list[str] = []
+
+    class Consumer:
+        def consume_traces(self, data: bytes) -> None:
+            names.append(TracesData.FromString(data).resource_spans[0].scope_spans[0].spans[0].name)
+            if len(names) == 5:
+                came.set()
+
+    made = config(guest, name, cache=kept_folder() / "compiled", plugin_config={"interval_ms": 5}, name="ticker")
+    receiver = WasmReceiver(made, Consumer())  # type: ignore[arg-type]
+    with caplog.at_level("INFO", "pywasmrt"):
+        receiver.start()
+        assert came.wait(30)
+        receiver.shutdown()
+    assert names[:5] == [f"tick {n}" for n in range(5)]
+    assert receiver.error is None
+    logged = [each for each in caplog.records if each.name == "pywasmrt.guest.ticker"]
+    assert [each.getMessage() for each in logged] == ["ticking interval_ms=5", "stopped"]
+    assert "interrupted" not in caplog.text

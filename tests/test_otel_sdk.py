@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -361,6 +363,32 @@ def test_connections_are_kept_and_bodies_compressed(endpoint: Endpoint, sending:
     sender.consume_metrics(b"")
     assert len(endpoint.wait("metrics", 5)) == 5
     sender.shutdown()
+
+
+def test_https_trusts_the_certificate_that_it_is_told(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl, to make a certificate")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    command = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1".split()
+    )
+    subprocess.run([openssl, *command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with otlp_endpoint(tls) as serving:
+        sender = otlp_sender("logs", serving.url, {"OTEL_EXPORTER_OTLP_CERTIFICATE": certificate})
+        sender.consume_logs(b"")
+        sender.shutdown()
+        assert len(serving.wait("logs")) == 1
+        strict = OtlpHttpSender(serving.url, timeout=0.2)
+        with pytest.raises(TelemetryError, match=r"CERTIFICATE_VERIFY_FAILED"):
+            strict.consume_logs(b"")
+        strict.shutdown()
+    with pytest.raises(
+        pywasmrt.InvalidConfigurationError, match=r"the certificates of an OTLP endpoint cannot be used"
+    ):
+        OtlpHttpSender("https://x", certificate=str(tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "localhost:4318", "http://", "http://x:99999", "http://x:y"])

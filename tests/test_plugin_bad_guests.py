@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import binary, c_guest, config
+from plugin_guests import binary, c_guest, config, runtime_names
 
 import pywasmrt
 from pywasmrt.errors import BusyError, Trap
@@ -334,6 +334,19 @@ def test_an_endless_loop_at_the_start_ends_at_the_deadline(
             make(config(path, runtime.info.name, timeout=0.05))
 
 
+@pytest.mark.parametrize("wasi", [False, True])
+def test_an_endless_start_of_a_receiver_ends_at_the_deadline(
+    tmp_path: Path, runtime: pywasmrt.Runtime, wasi: bool
+) -> None:
+    needs_deadline(runtime)
+    wat = LOOPS.replace("(memory", "(func $forever (loop $l (br $l))) (start $forever) (memory", 1)
+    if wasi:
+        wat = LOOPS.replace("(memory", '(func (export "_initialize") (loop $l (br $l))) (memory', 1)
+        wat = wat.replace("(module", '(module (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))', 1)
+    with pytest.raises(pywasmrt.DeadlineExceeded):
+        WasmReceiver(config(write(tmp_path, wat), runtime.info.name, timeout=0.05), processor)
+
+
 processor: Any = type("Consumer", (), {f"consume_{signal}": print for signal in ("traces", "metrics", "logs")})()
 
 LOOPS = """(module (import "otelwasm" "getShutdownRequested" (func $asked (result i32)))
@@ -379,3 +392,75 @@ def test_a_time_limit_that_cannot_be_kept_is_refused(tmp_path: Path, runtime: py
         WasmPlugin(made)
     with WasmPlugin({**made, "timeout": None}, ["startTracesReceiver"]):
         pass
+
+
+# Any calls of the host, with any arguments
+
+
+try:
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+except ImportError:  # the rest of this file runs without
+    pass
+else:
+    NUMBERS = st.one_of(
+        st.sampled_from([0, 1, 4, 16, 65535, 65536, 65537, 2**31 - 1, -(2**31), -1, -2, -65536]), st.integers(0, 70000)
+    )
+    FUNCTIONS = {
+        "currentTraces": 2,
+        "currentMetrics": 2,
+        "currentLogs": 2,
+        "setResultTraces": 2,
+        "setResultMetrics": 2,
+        "setResultLogs": 2,
+        "getPluginConfig": 2,
+        "setResultStatusReason": 2,
+        "getShutdownRequested": 0,
+        "logMessage": 2,
+        "otelwasm_log": 3,
+        "otelwasm_set_result_logs": 2,
+        "otelwasm_get_plugin_config": 2,
+    }
+    FILLS = {"currentTraces", "currentMetrics", "currentLogs", "getPluginConfig", "otelwasm_get_plugin_config"}
+
+    @st.composite
+    def calls(draw: Any) -> str:
+        name = draw(st.sampled_from(sorted(FUNCTIONS)))
+        arguments = " ".join(f"(i32.const {draw(NUMBERS)})" for _ in range(FUNCTIONS[name]))
+        returns = name in FILLS or name == "getShutdownRequested"
+        return f"(drop (call ${name} {arguments}))" if returns else f"(call ${name} {arguments})"
+
+    def hostile(body: list[str], init: list[str], status: int) -> str:
+        imports = "".join(
+            f'(import "{module}" "{name}" (func ${name} (param {"i32 " * count})'
+            f" {'(result i32)' if name in FILLS or not count else ''}))"
+            for name, count in FUNCTIONS.items()
+            for module in [("otelwasm" if "_" in name else "opentelemetry.io/wasm")]
+        )
+        return f"""(module {imports} (memory (export "memory") 1)
+          (data (i32.const 0) "{{}} not all of it is JSON")
+          (func (export "_initialize") {" ".join(init)})
+          (func (export "getSupportedTelemetry") (result i32) (i32.const 7))
+          (func (export "processTraces") (result i32) {" ".join(body)} (i32.const {status}))
+          (func (export "processLogs") (result i32)
+            (call $setResultLogs (i32.const 0) (call $currentLogs (i32.const 0) (i32.const 99))) (i32.const 0)))"""
+
+    @settings(max_examples=settings.default.max_examples * 2)
+    @given(st.lists(calls(), max_size=5), st.lists(calls(), max_size=1), NUMBERS, st.binary(max_size=80))
+    def test_whatever_a_guest_calls_the_next_batch_is_served(
+        tmp_path_factory: pytest.TempPathFactory, body: list[str], init: list[str], status: int, payload: bytes
+    ) -> None:
+        path = write(tmp_path_factory.getbasetemp(), hostile(body, init, status))
+        try:
+            made = WasmProcessor(config(path, "wasm3" if "wasm3" in runtime_names() else None))
+        except (GuestProtocolError, Trap):
+            return  # refused while it started
+        with made:
+            error = None
+            try:
+                made.process_traces(payload)
+            except TelemetryError as raised:
+                error = raised
+            assert (error is None) <= (status == 0)
+            assert error is None or error.reason or error.status
+            assert made.process_logs(b"next") == b"next"

@@ -86,6 +86,13 @@ SUBSTITUTIONS = (
         "every turn of a loop polls",
     ),
     Substitution(
+        "m3_code.c",
+        r"static u32 s_sequence = 0;",
+        "static _Thread_local u32 s_sequence = 0;",
+        "modules are compiled in several threads at once",
+        ("0.5.0",),
+    ),
+    Substitution(
         "m3_env.c",
         r'm3_Realloc \((?:"Wasm Linear Memory", )?memory->mallocated, numBytes, numPreviousBytes\)',
         "wrt_wasm3_memory (io_runtime, numBytes)",

@@ -13,7 +13,8 @@ from .lifetime import Life
 
 if TYPE_CHECKING:
     from ..protocols import WasiContext
-    from .base import BaseModule, BaseStore
+    from .module import BaseModule
+    from .store import BaseStore
 
 __all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState", "Tag"]
 

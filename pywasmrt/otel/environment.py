@@ -117,5 +117,11 @@ def otlp_sender(
     except ValueError:
         raise InvalidConfigurationError(f"OTEL_EXPORTER_OTLP_TIMEOUT is a number of seconds, not {timeout!r}") from None
     return OtlpHttpSender(
-        {signal: full}, headers=headers, timeout=seconds, compression=variable("COMPRESSION") or "none"
+        {signal: full},
+        headers=headers,
+        timeout=seconds,
+        compression=variable("COMPRESSION") or "none",
+        certificate=variable("CERTIFICATE") or None,
+        client_certificate=variable("CLIENT_CERTIFICATE") or None,
+        client_key=variable("CLIENT_KEY") or None,
     )

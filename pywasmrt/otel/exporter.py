@@ -15,8 +15,8 @@ class WasmExporter(WasmComponent):
     Raises as `WasmPlugin` does. May be used from any thread; batches wait for each other. A batch that fails raises
     `TelemetryError`, which tells whether it may be tried again, and is counted. It is a `Consumer`.
 
-        with WasmExporter({"path": "otlphttp.wasm", "plugin_config": {"endpoint": "http://127.0.0.1:4318"}}) as
-        exporter:
+        config = {"path": "otlphttp.wasm", "plugin_config": {"endpoint": "http://127.0.0.1:4318"}}
+        with WasmExporter(config) as exporter:
             exporter.push_traces(payload)
     """
 

@@ -35,8 +35,9 @@ class OtlpHttpSender:
     `endpoint` is the base URL, to which `/v1/traces` and so on are added, or a mapping of signal to full URL.
     `timeout`, in seconds, bounds a payload's sending with all its attempts: up to six, with pauses of 1, 2, 4, ...
     seconds that vary by a fifth, or as long as the endpoint's Retry-After says. Only 429, 502, 503, 504 and failures of
-    the connection are tried again. `compression` is "none", "gzip" or "deflate". May be used from any thread; payloads
-    wait for each other.
+    the connection are tried again. `compression` is "none", "gzip" or "deflate". For https, `certificate` is a file of
+    the authorities to trust instead of the system's, `client_certificate` and `client_key` what the client shows. May
+    be used from any thread; payloads wait for each other.
 
     Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer.
     """
@@ -48,10 +49,23 @@ class OtlpHttpSender:
         headers: Mapping[str, str] | None = None,
         timeout: float = 10.0,
         compression: str = "none",
+        certificate: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
     ) -> None:
         if isinstance(endpoint, str):
             endpoint = {signal: f"{endpoint.rstrip('/')}/v1/{signal}" for signal in SIGNALS}
         self._urls = {signal: _Url(url) for signal, url in endpoint.items()}
+        self._tls: ssl.SSLContext | None = None
+        if any(url.secure for url in self._urls.values()):
+            try:
+                self._tls = ssl.create_default_context(cafile=certificate)
+                if client_certificate is not None:
+                    self._tls.load_cert_chain(client_certificate, client_key)
+            except OSError as error:
+                raise InvalidConfigurationError(
+                    f"the certificates of an OTLP endpoint cannot be used: {error}"
+                ) from None
         if compression not in ("none", "gzip", "deflate"):
             raise InvalidConfigurationError(f"compression is one of none, gzip, deflate; not {shown(compression)}")
         self._timeout = timeout
@@ -105,7 +119,7 @@ class OtlpHttpSender:
             if left <= 0:
                 return None, "there was no answer in time", None
             kept = self._connections.pop(signal, None)
-            connection = url.connect() if kept is None or fresh else kept
+            connection = url.connect(self._tls) if kept is None or fresh else kept
             if kept is not None and kept is not connection:
                 kept.close()
             connection.timeout = left
@@ -150,13 +164,13 @@ class _Url:
                 f"an OTLP endpoint has a port of 0 to 65535, not as in {shown(url)}"
             ) from None
         self._host = parts.hostname
-        self._secure = parts.scheme == "https"
+        self.secure = parts.scheme == "https"
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.shown = f"{parts.scheme}://{parts.hostname}{f':{self._port}' if self._port else ''}{parts.path}"
 
-    def connect(self) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(self._host, self._port, context=ssl.create_default_context())
+    def connect(self, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+        if self.secure:
+            return http.client.HTTPSConnection(self._host, self._port, context=tls)
         return http.client.HTTPConnection(self._host, self._port)
 
 

@@ -33,7 +33,7 @@ from .stack import Stack
 from .system import instance_limits, wasi_config
 
 if TYPE_CHECKING:
-    from ..protocols import CompiledModule, ModuleInstance, Runtime
+    from ..protocols import CompiledModule, ModuleInstance, Runtime, Store
 
 __all__ = ["WasmPlugin"]
 
@@ -74,7 +74,8 @@ class WasmPlugin:
         self._telemetry: Telemetry | None = None
         self._runtime: Runtime
         self._module: CompiledModule
-        self._instance: ModuleInstance | None = None
+        self._store: Store | None = None
+        self._instance: ModuleInstance | None = None  # None while there is none that can be called
         self._functions: dict[str, Callable[[Stack], int | None]] = {}
         self._host = PluginHost(GuestLog(self.name), self.config.plugin_config_json())
         self._role = role
@@ -150,15 +151,13 @@ class WasmPlugin:
         host.attach(None)
         host.call = None
         host.stack = stack = Stack()
-        arguments: dict[str, Any] = {"limits": self._limits}
-        if self._wasi is not None:
-            arguments["wasi"] = self._wasi
-        instance = self._runtime.instantiate(self._module, *self._imports, **arguments)
+        store = self._store = self._runtime.new_store(self._limits)
         try:
-            self._instance = instance
-            host.attach(instance.memory())
-            self._functions = {}
-            with self._bounded(instance):
+            with self._bounded(store):
+                instance = self._runtime.instantiate(self._module, *self._imports, store=store, wasi=self._wasi)
+                self._instance = instance
+                host.attach(instance.memory())
+                self._functions = {}
                 self._initialise(instance)
                 if self.dialect.starts and "otelwasm_start" in self._types:
                     status = instance.exports["otelwasm_start"]() & _U32
@@ -166,17 +165,18 @@ class WasmPlugin:
                         raise GuestStatusError("otelwasm_start", status, stack.status_reason)
         except BaseException:
             self._instance = None
-            instance.close()
+            store.close()
             raise
         finally:
             host.stack = None
 
-    def _bounded(self, instance: ModuleInstance) -> AbstractContextManager[None]:
+    def _bounded(self, store: Store | None) -> AbstractContextManager[None]:
         """The time limit of short calls, for a guest whose store has none."""
         timeout = self.config.timeout
         if timeout is None or self._limits.timeout is not None or "deadline" not in self._runtime.info.features:
             return nullcontext()
-        return instance.deadline(timeout)
+        assert store is not None
+        return store.deadline(timeout)
 
     def _initialise(self, instance: ModuleInstance) -> None:
         """Run what a toolchain wants run first. With WASI, `instantiate` has called `_initialize` already."""
@@ -226,9 +226,9 @@ class WasmPlugin:
 
     def _restart(self) -> None:
         """Replace an instance that a failed call left in an unknown state."""
-        old, self._instance = self._instance, None
-        if old is not None:
-            old.close()
+        self._instance = None
+        if self._store is not None:
+            self._store.close()
         self._instantiate()
         self._lost = False
         self.restarts += 1
@@ -252,9 +252,8 @@ class WasmPlugin:
         if call is None:
 
             def short(stack: Stack) -> int | None:
-                assert self._instance is not None
                 host.stack = stack
-                with self._bounded(self._instance):
+                with self._bounded(self._store):
                     status = guest()
                 return None if status is None else int(status) & _U32
 
@@ -343,16 +342,16 @@ class WasmPlugin:
 
         Raises `UnsupportedFeatureError` where the runtime cannot.
         """
-        instance = self._instance
-        return False if instance is None or instance.closed else instance.interrupt()
+        store = self._store
+        return False if store is None or store.closed else store.interrupt()
 
     def abandon(self) -> None:
         """Close the guest's store under a call that runs, from any thread; the call ends in `ClosedError` as soon as
         the runtime notices, at the latest when the guest calls the host. The next call works on a new instance.
         """
-        instance = self._instance
-        if instance is not None:
-            instance.close()
+        store = self._store
+        if store is not None:
+            store.close()
 
     @property
     def closed(self) -> bool:
@@ -391,7 +390,7 @@ class WasmPlugin:
         stack = self._host.stack = Stack()
         stack.requested_shutdown = True
         try:
-            with self._bounded(self._instance):
+            with self._bounded(self._store):
                 status = self._instance.exports["otelwasm_shutdown"]() & _U32
             if status:
                 _log.warning("%s", GuestStatusError(f"otelwasm_shutdown of {self.name}", status, stack.status_reason))
@@ -402,11 +401,11 @@ class WasmPlugin:
 
     def _close(self) -> None:
         self._closed = True
-        instance, self._instance = self._instance, None
+        self._instance = None
         self._functions = {}
         self._host.attach(None)
-        if instance is not None:
-            instance.close()
+        if self._store is not None:
+            self._store.close()
         self._closing.close()
 
     def __enter__(self) -> WasmPlugin:

@@ -20,8 +20,6 @@ __all__ = ["Function", "Functions", "bind", "function"]
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 _TYPES = {"i": ValueType.I32, "I": ValueType.I64}
-_FAULT = int(Errno.FAULT)
-_OVERFLOW = int(Errno.OVERFLOW)
 
 
 class Function(NamedTuple):
@@ -56,18 +54,36 @@ def bind(context: WasiContext, function: Function) -> HostFunction:
         try:
             memory = context.memory()
             body(context, context.find_memory(caller) if memory is None else memory, *args)
-        except WasiError as error:
-            return error.errno
-        except MemoryAccessError:
-            return _FAULT
-        except OSError as error:
-            return from_os_error(error)
-        except OverflowError:  # a number of 64 bits where the host takes 63
-            return _OVERFLOW
+        except _FAILURES as error:
+            return _errno(error)
+        return 0
+
+    def call_with_four(caller: Any, a: int, b: int, c: int, d: int) -> int:
+        # As `call`, for the functions that are called most (fd_read, fd_write): handing on *args takes a while.
+        try:
+            memory = context.memory()
+            body(context, context.find_memory(caller) if memory is None else memory, a, b, c, d)
+        except _FAILURES as error:
+            return _errno(error)
         return 0
 
     def call_without_result(caller: Any, *args: int) -> None:
         body(context, None, *args)
 
-    wrapped = call if function.results else call_without_result
+    wrapped: Callable[..., Any] = call_with_four if len(function.params) == 4 else call
+    if not function.results:
+        wrapped = call_without_result
     return HostFunction(function.name, wrapped, function.params, function.results, pass_caller=True)
+
+
+_FAILURES = (WasiError, MemoryAccessError, OSError, OverflowError)
+
+
+def _errno(error: BaseException) -> int:
+    if isinstance(error, WasiError):
+        return error.errno
+    if isinstance(error, MemoryAccessError):
+        return int(Errno.FAULT)
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    return int(Errno.OVERFLOW)  # a number of 64 bits where the host takes 63

@@ -49,7 +49,8 @@ class WasiConfig:
     * `on_exit`: called with the exit code when the guest calls `proc_exit`, before `Exit` is raised.
     * `network`: which addresses may be connected to and listened on.
     * `sockets`: listening sockets of the host's for the guest to accept from; their descriptors follow those of
-      `preopens`, which start at 3. The guest works on duplicates.
+      `preopens`, which start at 3. The guest works on duplicates, which block as the sockets do (Go wants
+      `setblocking(False)`).
     * `max_descriptors`: how many descriptors the guest may have open at a time.
 
     One may serve any number of instances; each gets descriptors of its own. It is checked when it is used, by

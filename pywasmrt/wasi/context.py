@@ -17,6 +17,7 @@ from weakref import ref
 from ..errors import MemoryAccessError, MemoryExportNotFoundError
 from ..types import HostFunction, ImportType
 from . import files, paths, polling, process, sockets, wasmedge
+from .abi import FdFlags
 from .binding import Function, bind
 from .config import Preopen, WasiConfig
 from .descriptors import Descriptor, Table
@@ -65,6 +66,7 @@ class WasiContext:
         self.table = Table(config.max_descriptors)
         self.files = self.table.files
         self.memory: Callable[[], Memory | None] = _nothing
+        self.views = False  # whether the memory has the buffer protocol
         self._imports = imports
         try:
             self._open(config)
@@ -83,7 +85,8 @@ class WasiContext:
             add(directory)
         for each in config.sockets:
             # Not each.dup(), which would set the mode of the host's socket too.
-            add(Socket(socket.socket(fileno=os.dup(each.fileno())), self.waiter))
+            sock = socket.socket(fileno=os.dup(each.fileno()))
+            add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK))
 
     def _directory(self, host: Any) -> Descriptor:
         given = host if isinstance(host, Preopen) else Preopen(host)
@@ -111,6 +114,7 @@ class WasiContext:
         memory = instance.memory()
         if memory is not None:
             self.memory = ref(memory)
+            self.views = _gives_views(memory)
         self.waiter.attach(instance.store)
 
     def find_memory(self, caller: Caller) -> Memory:
@@ -139,6 +143,14 @@ class _NoMemory:
 
 
 _NO_MEMORY = cast("Memory", _NoMemory())
+
+
+def _gives_views(memory: Any) -> bool:
+    try:
+        memoryview(memory).release()
+    except TypeError:
+        return False
+    return True
 
 
 def _nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat as modes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import resolve
 from .abi import (
@@ -268,44 +268,46 @@ class HostDirectory(_Held, Directory):
         self._check_writable()
         with resolve.parent(self.fd, path) as place:
             if place.must_be_directory:  # never a file's name, whatever is there
-                found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
-                raise WasiError(Errno.ISDIR if modes.S_ISDIR(found.st_mode) else Errno.NOTDIR)
+                raise WasiError(Errno.ISDIR if modes.S_ISDIR(_mode(place)) else Errno.NOTDIR)
             os.unlink(place.name, dir_fd=place.directory)
 
     def readlink(self, path: bytes) -> bytes:
         with self._place(path, False) as place:
+            if place.must_be_directory and not modes.S_ISDIR(_mode(place)):
+                raise WasiError(Errno.NOTDIR)
             return os.readlink(place.name, dir_fd=place.directory)
 
     def symlink(self, target: bytes, path: bytes) -> None:
         self._check_writable()
         with resolve.parent(self.fd, path) as place:
             if place.must_be_directory:
-                self._refuse_new(place)
+                _refuse_new(place)
             os.symlink(target, place.name, dir_fd=place.directory)
 
     def link(self, path: bytes, to: Directory, to_path: bytes) -> None:
         other = self._same_kind(to)
-        with resolve.parent(self.fd, path) as source, resolve.parent(other.fd, to_path) as place:
-            if source.must_be_directory:
-                found = os.stat(source.name, dir_fd=source.directory, follow_symlinks=False)
-                raise WasiError(Errno.PERM if modes.S_ISDIR(found.st_mode) else Errno.NOTDIR)
-            if place.must_be_directory:
-                self._refuse_new(place)
-            os.link(
-                source.name,
-                place.name,
-                src_dir_fd=source.directory,
-                dst_dir_fd=place.directory,
-                follow_symlinks=False,
-            )
+        with resolve.parent(self.fd, path) as source:
+            if source.must_be_directory and not modes.S_ISDIR(_mode(source)):
+                raise WasiError(Errno.NOTDIR)
+            with resolve.parent(other.fd, to_path) as place:
+                _mode(source)
+                if place.must_be_directory:
+                    _refuse_new(place)
+                os.link(
+                    source.name,
+                    place.name,
+                    src_dir_fd=source.directory,
+                    dst_dir_fd=place.directory,
+                    follow_symlinks=False,
+                )
 
     def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
         other = self._same_kind(to)
         with resolve.parent(self.fd, path) as source, resolve.parent(other.fd, to_path) as place:
-            if source.must_be_directory or place.must_be_directory:
-                found = os.stat(source.name, dir_fd=source.directory, follow_symlinks=False)
-                if not modes.S_ISDIR(found.st_mode):
-                    raise WasiError(Errno.NOTDIR)
+            if b"." in (source.name, place.name):
+                raise WasiError(Errno.BUSY)
+            if (source.must_be_directory or place.must_be_directory) and not modes.S_ISDIR(_mode(source)):
+                raise WasiError(Errno.NOTDIR)
             os.rename(source.name, place.name, src_dir_fd=source.directory, dst_dir_fd=place.directory)
 
     def _same_kind(self, to: Directory) -> HostDirectory:
@@ -315,15 +317,19 @@ class HostDirectory(_Held, Directory):
         to._check_writable()
         return to
 
-    @staticmethod
-    def _refuse_new(place: resolve.Place) -> None:
-        """A new name that ends in a slash, for what is no directory."""
-        found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)  # ENOENT where there is nothing
-        raise WasiError(Errno.EXIST if modes.S_ISDIR(found.st_mode) else Errno.NOTDIR)
-
     def entries(self) -> list[tuple[bytes, int, int]]:
         with os.scandir(self.fd) as found:
             return [(os.fsencode(each.name), each.inode(), _entry_type(each)) for each in found]
+
+
+def _mode(place: resolve.Place) -> int:
+    """The mode of what is there, a link not followed."""
+    return os.stat(place.name, dir_fd=place.directory, follow_symlinks=False).st_mode
+
+
+def _refuse_new(place: resolve.Place) -> NoReturn:
+    """Refuse a new name that ends in a slash, for what is no directory."""
+    raise WasiError(Errno.EXIST if modes.S_ISDIR(_mode(place)) else Errno.NOTDIR)  # ENOENT where there is nothing
 
 
 def _entry_type(entry: os.DirEntry[str]) -> int:

@@ -338,7 +338,8 @@ class MemoryDirectory(Directory):
             found = resolve(self._folder, path, follow or path[-1:] == b"/")
             node = found.node
             if creates and found.must_be_directory:
-                raise WasiError(Errno.ISDIR)
+                exists = oflags & OFlags.EXCL and node is not None and path[-1:] != b"/"
+                raise WasiError(Errno.EXIST if exists else Errno.ISDIR)
             if node is None:
                 if not creates:
                     raise WasiError(Errno.NOENT)
@@ -476,11 +477,11 @@ class MemoryDirectory(Directory):
         other = self._same_tree(to)
         with self._tree.lock:
             source = resolve(self._folder, path, False)
+            if source.must_be_directory and not isinstance(source.node, _Folder):
+                raise WasiError(Errno.NOENT if source.node is None else Errno.NOTDIR)
+            found = resolve(other._folder, to_path, False)
             if source.node is None:
                 raise WasiError(Errno.NOENT)
-            if source.must_be_directory and not isinstance(source.node, _Folder):
-                raise WasiError(Errno.NOTDIR)
-            found = resolve(other._folder, to_path, False)
             self._check_new(found)
             if isinstance(source.node, _Folder):
                 raise WasiError(Errno.PERM)
@@ -498,12 +499,12 @@ class MemoryDirectory(Directory):
             source = resolve(self._folder, path, False)
             found = resolve(other._folder, to_path, False)
             node, before = source.node, found.node
+            if b"." in (source.name, found.name):
+                raise WasiError(Errno.BUSY)
             if node is None:
                 raise WasiError(Errno.NOENT)
             if (source.must_be_directory or found.must_be_directory) and not isinstance(node, _Folder):
                 raise WasiError(Errno.NOTDIR)
-            if source.name == b"." or found.name == b".":
-                raise WasiError(Errno.BUSY)
             if found.folder.removed:
                 raise WasiError(Errno.NOENT)
             if before is node:
@@ -514,7 +515,7 @@ class MemoryDirectory(Directory):
                 if before is not None and not isinstance(before, _Folder):
                     raise WasiError(Errno.NOTDIR)
             elif isinstance(before, _Folder):
-                raise WasiError(Errno.ISDIR)
+                raise WasiError(Errno.NOTEMPTY if _holds(before, source.folder) else Errno.ISDIR)
             if isinstance(before, _Folder):
                 if before.nodes:
                     raise WasiError(Errno.NOTEMPTY)

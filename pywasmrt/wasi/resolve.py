@@ -20,7 +20,7 @@ from types import TracebackType
 
 from .errno import Errno, WasiError
 
-__all__ = ["Place", "followed", "open_beneath", "parent", "split", "walk"]
+__all__ = ["Place", "exists", "followed", "open_beneath", "parent", "split", "walk"]
 
 MAX_LINKS = 40
 MAX_DEPTH = 256
@@ -168,6 +168,15 @@ kernel_resolves = _libc is not None
 """Whether the kernel is asked to resolve paths; tests turn it off."""
 
 
+def exists(place: Place) -> bool:
+    """Whether there is anything of that name."""
+    try:
+        os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def parent(root: int, path: bytes) -> Place:
     """The place that a path names, its last component not followed."""
     components, must_be_directory = split(path)
@@ -202,6 +211,10 @@ def open_beneath(root: int, path: bytes, follow: bool, flags: int, mode: int = 0
     """
     components, must_be_directory = split(path)
     if must_be_directory:
+        if flags & os.O_CREAT:
+            with walk(root, path, True) as place:  # whose own errors come first
+                if flags & os.O_EXCL and path[-1:] != b"/" and exists(place):
+                    raise WasiError(Errno.EXIST)
         flags = _as_directory(flags)
         follow = True
     if kernel_resolves:

@@ -1,0 +1,306 @@
+"""What the stores of every adapter share: making externs, linking instances, and stopping what runs in them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BusyError, UnsupportedFeatureError
+from ..linking import HostImport, resolve_imports
+from ..types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
+from ..values import nanoseconds, shown, to_wasm
+from .instance import BaseInstance, InstanceState
+from .lifetime import Closable, Life
+
+if TYPE_CHECKING:
+    from ..protocols import WasiContext, WasiProvider
+    from .base import BaseRuntime
+    from .module import BaseModule
+
+__all__ = ["BaseStore", "GuardedStore"]
+
+
+class BaseStore(Closable):
+    """What instances live in. `limits` are what it was made with."""
+
+    _kind = "store"
+
+    def __init__(self, runtime: BaseRuntime, limits: Limits | None) -> None:
+        self.runtime = runtime
+        self.limits = limits
+        self._instance_lives: list[Life] = []
+        self._wasi_contexts: list[WasiContext] = []
+        self._wakes: list[Callable[[], object]] = []
+        super().__init__(runtime)
+
+    # Externs made by the host
+
+    def memory(self, minimum: int, maximum: int | None = None, *, is_64: bool = False, shared: bool = False) -> Any:
+        """Make a linear memory of `minimum` pages that may grow to `maximum`."""
+        self._check_open()
+        _check_limits("memory", "pages", minimum, maximum, 1 << 48 if is_64 else 1 << 16)
+        if shared and maximum is None:
+            raise ValueError("a shared memory needs a maximum")
+        return self._memory_new(MemoryType(minimum, maximum, is_64, shared))
+
+    def table(
+        self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
+    ) -> Any:
+        """Make a table of `minimum` elements, each `init`."""
+        self._check_open()
+        if element not in (ValueType.FUNCREF, ValueType.EXTERNREF):
+            raise TypeError(f"a table holds ValueType.FUNCREF or ValueType.EXTERNREF, not {shown(element)}")
+        _check_limits("table", "elements", minimum, maximum, (1 << 32) - 1)
+        return self._table_new(TableType(element, minimum, maximum), self._value(init, element, "the table's init"))
+
+    def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Any:
+        """Make a global variable holding `value`."""
+        self._check_open()
+        if not isinstance(type, ValueType) or type is ValueType.REF:
+            raise TypeError(f"the type of a global is a ValueType such as ValueType.I32, not {shown(type)}")
+        return self._global_new(GlobalType(type, bool(mutable)), self._value(value, type, "the global's value"))
+
+    def _value(self, value: Any, type: ValueType, where: str) -> Any:
+        value = to_wasm(value, type, where)
+        if type is ValueType.FUNCREF and value is not None and not self._owns(value):
+            raise TypeError(f"{where}: {shown(value)} belongs to another store")
+        return value
+
+    # Stopping what runs
+
+    def interrupt(self) -> bool:
+        """Stop the call that runs in the store; from any thread. Returns whether one was running."""
+        self._check_open()
+        self.runtime._need("interruption")
+        running = self._interrupt()
+        self._tell_waiting()
+        return running
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`."""
+        self._check_open()
+        self.runtime._need("deadline")
+        until = time.monotonic_ns() + nanoseconds(seconds, "a deadline")
+        before = self._swap_deadline(until)
+        if before and before < until:
+            self._swap_deadline(before)
+        try:
+            yield
+        finally:
+            if not self.closed:
+                self._swap_deadline(before)
+
+    def until(self) -> int:
+        """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never. For a call that
+        is being stopped, that is in the past.
+
+        For host functions that wait: they should wait no longer, and then return anything at all.
+        """
+        return 0
+
+    def on_stop(self, wake: Callable[[], object]) -> None:
+        """Have `wake` called, on whatever thread it is, when the store is interrupted or closed. It must not block."""
+        self._wakes.append(wake)
+
+    def off_stop(self, wake: Callable[[], object]) -> None:
+        """Undo `on_stop`."""
+        self._wakes.remove(wake)
+
+    def _tell_waiting(self) -> None:
+        for wake in list(self._wakes):
+            wake()
+
+    @property
+    def fuel(self) -> int | None:
+        """What the guests of the store may still use, or None where it is not counted."""
+        self._check_open()
+        return self._fuel() if "fuel" in self.runtime.info.features else None
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None:
+        self._check_open()
+        self.runtime._need("fuel")
+        if not isinstance(fuel, int) or isinstance(fuel, bool):
+            raise TypeError(f"fuel is an int, not {shown(fuel)}")
+        if not 0 <= fuel < 1 << 64:
+            raise ValueError(f"fuel is 0 to 2**64 - 1, not {fuel}")
+        self._set_fuel(fuel)
+
+    # Instances
+
+    def _link(
+        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiProvider | None = None
+    ) -> BaseInstance:
+        """Link `module` to `imports` and run its start function. `owned`: the store was made for this instance."""
+        if wasi is None:
+            return self._link_to(module, imports, owned, None)
+        context = wasi.new_context(module.imports)
+        self._wasi_contexts.append(context)
+        try:
+            instance = self._link_to(module, [*imports, *context.modules], owned, context)
+            context.attach(instance)
+            exports = module.exports_by_name()
+            if "_initialize" in exports and "_start" not in exports:
+                initialize = instance.function("_initialize")
+                if initialize is not None:
+                    initialize()
+        except BaseException:
+            context.close()
+            raise
+        return instance
+
+    def _link_to(
+        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiContext | None
+    ) -> BaseInstance:
+        served = resolve_imports(module.imports, imports, self._check_extern)
+        life = self._life if owned else Life()
+        if not owned:
+            self._instance_lives.append(life)
+        state = InstanceState(module, life)
+        handles = [
+            self._host_function(each, state) if type(each) is HostImport else self._extern_handle(each)
+            for each in served
+        ]
+        state.handle = self._instantiate(module, handles, state)
+        if life.ended_by is not None:  # by its own start function, or meanwhile
+            raise life.error("instance")
+        return BaseInstance(self, state, owned, wasi)
+
+    def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
+        """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
+        this.
+        """
+        if not self._owns(extern):
+            return "was given one that belongs to another store; instantiate with store=... of what it imports"
+        return None
+
+    def _mark(self, ended_by: str) -> None:
+        super()._mark(ended_by)
+        for life in self._instance_lives:
+            if life.ended_by is None:
+                life.ended_by = ended_by
+        for context in self._wasi_contexts:
+            context.close()
+        self._tell_waiting()
+
+    def __repr__(self) -> str:
+        return f"<Store ({self.runtime.info.name}){' closed' if self.closed else ''}>"
+
+    # Hooks
+
+    def _memory_new(self, type: MemoryType) -> Any:
+        """Hook: make a memory, wrapped."""
+        raise UnsupportedFeatureError(
+            f"{self.runtime.info.name} cannot make memories outside of a module", "host-memory"
+        )
+
+    def _table_new(self, type: TableType, init: Any) -> Any:
+        """Hook: make a table, wrapped; `init` fits its elements."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot make tables outside of a module", "host-table")
+
+    def _global_new(self, type: GlobalType, value: Any) -> Any:
+        """Hook: make a global, wrapped; `value` is as `to_wasm` gives it."""
+        raise UnsupportedFeatureError(
+            f"{self.runtime.info.name} cannot make globals outside of a module", "host-global"
+        )
+
+    def _interrupt(self) -> bool:
+        """Hook: stop the call that runs, and tell whether one does."""
+        raise NotImplementedError
+
+    def _swap_deadline(self, until: int) -> int:
+        """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none, and return what it was."""
+        raise NotImplementedError
+
+    def _fuel(self) -> int:
+        """Hook: the fuel that is left."""
+        raise NotImplementedError
+
+    def _set_fuel(self, fuel: int) -> None:
+        """Hook: set the fuel that is left."""
+        raise NotImplementedError
+
+    def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
+        """Hook: make the engine's function that calls `function.callable`, for `instance` to import."""
+        raise NotImplementedError
+
+    def _extern_handle(self, extern: Any) -> Any:
+        """Hook: the handle of an extern that `_owns` accepted. Raises `ClosedError` if it is closed."""
+        raise NotImplementedError
+
+    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
+        """Hook: instantiate, run the start function, and return the instance's handle.
+
+        Raises `ModuleInstantiateError`, `Trap`, or what a host function raised.
+        """
+        raise NotImplementedError
+
+    def _export(self, instance: InstanceState, export: ExportType) -> Any:
+        """Hook: the instance's export, wrapped. Called once per export, unless threads race."""
+        raise NotImplementedError
+
+    def _owns(self, extern: object) -> bool:
+        """Hook: whether `extern` is a wrapped extern of this store."""
+        raise NotImplementedError
+
+    def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
+        """Hook: an instance was closed, and the store was not; `externs` are those of its exports that are in use."""
+
+
+def _check_limits(what: str, unit: str, minimum: int, maximum: int | None, most: int) -> None:
+    for value in (minimum, maximum):
+        if value is not None and not isinstance(value, int):
+            raise TypeError(f"the size of a {what} is an int of {unit}, not {shown(value)}")
+    if not 0 <= minimum <= most:
+        raise ValueError(f"a {what} has 0 to {most} {unit}, not {minimum}")
+    if maximum is not None and not minimum <= maximum <= most:
+        raise ValueError(f"the maximum of a {what} of {minimum} {unit} is {minimum} to {most} {unit}, not {maximum}")
+
+
+class GuardedStore(BaseStore):
+    """A store that keeps the rule of one call chain at a time in Python, for engines without a guard of their own.
+
+    Every use of the engine goes between `_enter` and `_leave`; re-entry on the same thread is allowed.
+    """
+
+    def __init__(self, runtime: BaseRuntime, limits: Limits | None) -> None:
+        # Re-entrant, and held while a thread is inside: taking it is one step, so that two threads cannot both get in.
+        self._lock = threading.RLock()
+        self._depth = 0
+        super().__init__(runtime, limits)
+
+    def _enter(self, life: Life, what: str) -> None:
+        """Begin a use of something with `life`. Raises `BusyError` or `ClosedError`; otherwise `_leave` must follow."""
+        if not self._lock.acquire(False):
+            raise self._refusal(life, what)
+        if life.ended_by is not None:
+            self._lock.release()
+            raise life.error(what)
+        self._depth += 1
+
+    def _refusal(self, life: Life, what: str) -> Exception:
+        if life.ended_by is not None:
+            return life.error(what)
+        return BusyError(
+            f"the store of this {what} is running a call on another thread; give each thread a store of its own"
+        )
+
+    def _leave(self) -> None:
+        """End a use. Frees the store if it was closed in the meantime and this was the outermost."""
+        self._depth -= 1
+        self._lock.release()
+        # After the release: whoever closes looks for the lock after marking, so one of the two sees the other.
+        if self._life.ended_by is not None:
+            self._release()
+
+    def _idle(self) -> bool:
+        if not self._lock.acquire(False):
+            return False
+        if self._depth:
+            self._lock.release()
+            return False
+        return True  # the lock is kept: nobody enters a closed store again
