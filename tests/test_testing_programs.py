@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
@@ -20,6 +21,7 @@ from pywasmrt import (
     Runtime,
     RuntimeConfig,
     TrapCode,
+    UnsupportedFeatureError,
     ValueType,
     new_runtime,
 )
@@ -105,10 +107,8 @@ def test_damaged_modules_are_refused_or_run(runtime: Runtime, data: st.DataObjec
     original = data.draw(modules(runtime.info.features))
     damaged = data.draw(mutated(original))
     assert damaged != original.encode()
-    try:
+    with contextlib.suppress(ModuleCompileError, UnsupportedFeatureError):
         runtime.validate(damaged)
-    except ModuleCompileError:
-        return
 
 
 @settings(max_examples=settings().max_examples * 4)

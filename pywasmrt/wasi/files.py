@@ -27,6 +27,7 @@ from .memory import MAX_TRANSFER, U32, check, gather, put_size, room, scatter, w
 if TYPE_CHECKING:
     from ..protocols import Memory
     from .context import WasiContext
+    from .descriptors import Descriptor
 
 __all__ = ["FUNCTIONS", "times"]
 
@@ -102,11 +103,18 @@ def fd_pwrite(context: WasiContext, memory: Memory, fd: int, iovs: int, count: i
     put_size(memory, result, file.write_at(gather(memory, iovs, count), _offset(offset)))
 
 
+def _no_position(file: Descriptor) -> Errno:
+    """Why there is no position to ask for or to set."""
+    if file.filetype == FileType.DIRECTORY:
+        return Errno.BADF
+    return Errno.NOTCAPABLE if file.most_rights & _SEEK else Errno.SPIPE
+
+
 @function(FUNCTIONS, "iIii")
 def fd_seek(context: WasiContext, memory: Memory, fd: int, offset: int, whence: int, result: int) -> None:
     file = context.table.get(fd)
     if not file.rights & _SEEK and not (offset == 0 and whence == 1 and file.rights & _TELL):
-        raise WasiError(Errno.SPIPE if not file.most_rights & _SEEK else Errno.NOTCAPABLE)
+        raise WasiError(_no_position(file))
     if not 0 <= whence <= 2:
         raise WasiError(Errno.INVAL)
     memory.write(result & U32, TIMESTAMP.pack(file.seek(offset, whence)))
@@ -116,7 +124,7 @@ def fd_seek(context: WasiContext, memory: Memory, fd: int, offset: int, whence: 
 def fd_tell(context: WasiContext, memory: Memory, fd: int, result: int) -> None:
     file = context.table.get(fd)
     if not file.rights & (_TELL | _SEEK):  # the right to seek implies it
-        raise WasiError(Errno.SPIPE if not file.most_rights & _SEEK else Errno.NOTCAPABLE)
+        raise WasiError(_no_position(file))
     memory.write(result & U32, TIMESTAMP.pack(file.seek(0, 1)))
 
 
