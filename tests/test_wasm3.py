@@ -203,3 +203,66 @@ def test_damaged_modules_do_not_crash_it(wasm3: Runtime) -> None:
                 with contextlib.suppress(pywasmrt.WasmError, TypeError, OverflowError):
                     function(*(1 for _ in function.type.params))
         instance.close()
+
+
+# What wasm3's compiler did wrong, and is changed to do right (pywasmrt/_shim/wasm3_changes.py).
+COMPILED_WRONGLY = {
+    "a local of 64 bits that waits twice": (
+        """(func (export "f") (param i32 i64) (result f64 i32 i64)
+             f64.const 0 i32.const 9 local.get 0
+             (if (result i64) (then i64.const 7) (else local.get 1 local.get 1 local.tee 1 drop)))""",
+        [(1, 5), (0, 5)],
+    ),
+    "results that trade places": (
+        """(func (export "f") (param i32 i32 i64) (result i64 i32 i32) (local i32 i32 i64)
+             (i32.add (local.get 0) (i32.const 1)) (i32.add (local.get 1) (i32.const 1))
+             (i64.add (local.get 2) (i64.const 1))
+             (block (param i32 i32 i64) (result i64 i32 i32)
+               local.set 5 local.set 4 local.set 3 local.get 5 local.get 3 local.get 4))""",
+        [(1, 2, 3)],
+    ),
+    "a branch to a loop that takes a value": (
+        """(func (export "f") (param i32) (result i32)
+             i32.const 0
+             (loop (param i32) (result i32)
+               i32.const 2 i32.add local.get 0 i32.const 1 i32.sub local.tee 0
+               (if (param i32) (result i32) (then br 1))))""",
+        [(1,), (5,)],
+    ),
+    "a float that waits at a branch": (
+        """(func (export "f") (param f64 f64 i32) (result f64)
+             (block (result f64) local.get 0 local.get 1 f64.mul local.get 1 local.get 2 br_if 0 f64.add))""",
+        [(2.0, 3.0, 0), (2.0, 3.0, 1)],
+    ),
+    "a float that waits at a table of branches": (
+        """(func (export "f") (param f64 f64 i32) (result f64 f64)
+             (block (result f64 f64)
+               (block (result f64 f64) local.get 0 local.get 1 f64.mul local.get 1 local.get 2 br_table 0 1 0)
+               f64.const 1 f64.add))""",
+        [(2.0, 3.0, 0), (2.0, 3.0, 1), (2.0, 3.0, 2)],
+    ),
+    "a value shared with a loop": (
+        """(func (export "f") (param i32) (result i32 i32)
+             local.get 0 local.get 0
+             (loop (param i32) (result i32)
+               i32.const 10 i32.add local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0))""",
+        [(1,), (4,)],
+    ),
+    "code that is never reached": (
+        """(func (export "f") (param i32) (result i32)
+             local.get 0 i32.const 1 i32.add
+             (block (result i32) i32.const 5 br 0 (block (param i32) (result i32) nop) i32.add)
+             i32.mul)""",
+        [(1,), (4,)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED_WRONGLY)
+def test_what_was_compiled_wrongly_is_right(wasm3: Runtime, name: str) -> None:
+    text, calls = COMPILED_WRONGLY[name]
+    with pywasmrt.new_runtime("wasmtime") as other:
+        expected = other.instantiate(other.compile(f"(module {text})")).exports.f
+        found = wasm3.instantiate(wasm3.compile(f"(module {text})")).exports.f
+        for args in calls:
+            assert found(*args) == expected(*args)
