@@ -22,7 +22,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz lint demo docs docs-figures bench bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz lint demo docs docs-figures bench bench-interpreter bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -99,6 +99,10 @@ bench: dev ## compare the cost of calls with other libraries and with the floor;
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3 || echo "pywasm3 does not install here; left out"
 	mkdir -p $(BUILD)
 	$(PY) bench/compare.py --json $(BUILD)/bench.json
+
+bench-interpreter: dev ## compare wasm3 with pywasm3 and with Wasmtime
+	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3
+	$(PY) bench/interpreter.py
 
 bench-long: dev ## measure what long calls cost the rest of a program, and how soon guests stop
 	mkdir -p $(BUILD)

@@ -23,7 +23,7 @@ from measuring import Loop, Timer, best_of_rounds, import_seconds
 
 import pywasmrt
 
-NATIVE, FALLBACK, DIRECT, _ = NAMES
+NATIVE, _, FALLBACK, DIRECT, _ = NAMES
 FLOOR = "floor"
 
 

@@ -24,7 +24,7 @@ JOBS = {
     "first": "bytes to first result",
 }
 
-NAMES = ("pywasmrt wasmtime", "pywasmrt wasmtime-py", "wasmtime-py", "pywasm3")
+NAMES = ("pywasmrt wasmtime", "pywasmrt wasm3", "pywasmrt wasmtime-py", "wasmtime-py", "pywasm3")
 
 _WAT = """(module
   (import "env" "inc" (func $inc (param i32) (result i32)))
@@ -161,8 +161,9 @@ def pywasm3_jobs() -> dict[str, Loop] | None:
 
 CONTESTANTS: dict[str, Callable[[], dict[str, Loop] | None]] = {
     NAMES[0]: lambda: pywasmrt_jobs("wasmtime"),
-    NAMES[1]: lambda: pywasmrt_jobs("wasmtime-py"),
-    NAMES[2]: wasmtime_py_jobs,
-    NAMES[3]: pywasm3_jobs,
+    NAMES[1]: lambda: pywasmrt_jobs("wasm3"),
+    NAMES[2]: lambda: pywasmrt_jobs("wasmtime-py"),
+    NAMES[3]: wasmtime_py_jobs,
+    NAMES[4]: pywasm3_jobs,
 }
 """By name: what makes the jobs of a contestant, or gives None where it cannot take part."""

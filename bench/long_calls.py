@@ -19,36 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import wasmtime
+from kernels import SIZES, kernels_module
 from measuring import Loop, best_of_rounds
 
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Interrupted, Runtime, RuntimeConfig
 from pywasmrt.testing import guests
 
-LOOPS = """(module
-  (memory 1)
-  (func $fib (export "recursion") (param i32) (result i32)
-    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
-      (then (local.get 0))
-      (else (i32.add
-        (call $fib (i32.sub (local.get 0) (i32.const 1)))
-        (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
-  (func (export "hashing") (param i32) (result i32) (local i32 i32)
-    (local.set 2 (i32.const 0x811c9dc5))
-    (loop
-      (local.set 2 (i32.mul (i32.xor (local.get 2) (local.get 1)) (i32.const 0x01000193)))
-      (local.set 2 (i32.xor (local.get 2) (i32.shr_u (local.get 2) (i32.const 15))))
-      (local.set 1 (i32.add (local.get 1) (i32.const 1)))
-      (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
-    (local.get 2))
-  (func (export "loads") (param i32) (result i32) (local i32 i32)
-    (loop
-      (local.set 2 (i32.add (local.get 2) (i32.load (i32.and (local.get 1) (i32.const 0xfffc)))))
-      (local.set 1 (i32.add (local.get 1) (i32.const 4)))
-      (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
-    (local.get 2)))"""
-SIZES = {"recursion": 22, "hashing": 300_000, "loads": 1_200_000}
 SECOND = 1.0
 SOON = 0.02  # seconds until a guest is stopped
 
@@ -200,7 +177,7 @@ def main() -> None:
     options.add_argument("--tries", type=int, default=100, help="tries of each means of stopping (default 100)")
     options.add_argument("--json", type=Path, help="write the figures there too")
     chosen = options.parse_args()
-    binary = bytes(wasmtime.wat2wasm(LOOPS))  # some runtimes read no text
+    binary = kernels_module()
     figures: dict[str, Any] = {}
     for info in pywasmrt.list_runtimes():
         if not info.available or "interruption" not in info.features:
