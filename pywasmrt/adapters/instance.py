@@ -198,7 +198,7 @@ class BaseInstance(_Finder):
             self._state.life.ended_by = "instance"
             self._store._instance_closed(self._state, list(self._exports.__dict__.values()))
             if self._wasi is not None:
-                self._wasi.close()
+                self._store._close_wasi(self._wasi)
 
     def __enter__(self) -> BaseInstance:
         if self._state.life.ended_by is not None:

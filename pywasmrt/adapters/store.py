@@ -149,9 +149,14 @@ class BaseStore(Closable):
                 if initialize is not None:
                     initialize()
         except BaseException:
-            context.close()
+            self._close_wasi(context)
             raise
         return instance
+
+    def _close_wasi(self, context: WasiContext) -> None:
+        if context in self._wasi_contexts:
+            self._wasi_contexts.remove(context)
+        context.close()
 
     def _link_to(
         self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiContext | None
@@ -183,7 +188,7 @@ class BaseStore(Closable):
         for life in self._instance_lives:
             if life.ended_by is None:
                 life.ended_by = ended_by
-        for context in self._wasi_contexts:
+        for context in list(self._wasi_contexts):
             context.close()
         self._tell_waiting()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
@@ -23,7 +22,7 @@ from .config import Preopen, WasiConfig
 from .descriptors import Descriptor, Table
 from .host_files import HostDirectory
 from .memory_files import MemoryDirectory, MemoryTree
-from .socket_files import Socket
+from .socket_files import HostSocket, Socket
 from .stdio import open_input, open_output
 from .waiting import Waiter
 
@@ -85,7 +84,7 @@ class WasiContext:
             add(directory)
         for each in config.sockets:
             # Not each.dup(), which would set the mode of the host's socket too.
-            sock = socket.socket(fileno=os.dup(each.fileno()))
+            sock = HostSocket(fileno=os.dup(each.fileno()))
             add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK))
 
     def _directory(self, host: Any) -> Descriptor:

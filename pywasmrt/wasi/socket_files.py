@@ -17,11 +17,18 @@ from .waiting import POLL_IN, POLL_OUT
 if TYPE_CHECKING:
     from .waiting import Waiter
 
-__all__ = ["Socket"]
+__all__ = ["HostSocket", "Socket"]
 
 _T = TypeVar("_T")
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class HostSocket(socket.socket):
+    """A socket of the host that closes in silence when it is dropped, which is how a guest's descriptors close."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Socket(Descriptor):
@@ -34,15 +41,12 @@ class Socket(Descriptor):
     most_rights = SOCKET_RIGHTS
     most_inheriting = SOCKET_RIGHTS
 
-    def __init__(self, sock: socket.socket, waiter: Waiter, flags: int = 0) -> None:
+    def __init__(self, sock: HostSocket, waiter: Waiter, flags: int = 0) -> None:
         """Takes over `sock`."""
         self.filetype = FileType.SOCKET_DGRAM if sock.type == socket.SOCK_DGRAM else FileType.SOCKET_STREAM
         self.sock = sock
         self._waiter = waiter
         super().__init__(flags)
-
-    def __del__(self) -> None:
-        self.sock.close()
 
     def _do(self, mask: int, operation: Callable[[], _T]) -> _T:
         while True:
@@ -84,7 +88,7 @@ class Socket(Descriptor):
                 raise BlockingIOError
             return self.sock.accept()[0]
 
-        accepted = self._do(POLL_IN, accept)
+        accepted = HostSocket(fileno=self._do(POLL_IN, accept).detach())
         accepted.setblocking(False)
         return Socket(accepted, self._waiter, flags)
 

@@ -21,7 +21,7 @@ from .abi import CIOVEC, Rights
 from .binding import Functions, function
 from .errno import Errno, WasiError
 from .memory import U32, check, gather, put_size, room, scatter
-from .socket_files import Socket
+from .socket_files import HostSocket, Socket
 from .sockets import PEEK, WAITALL, accept, put_flags, socket_of
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def sock_open(context: WasiContext, memory: Memory, family: int, kind: int, resu
         raise WasiError(Errno.ACCES)
     check(memory, result, 4)
     context.table.check_room()
-    sock = socket.socket(_FAMILIES[family], _TYPES[kind or _STREAM])
+    sock = HostSocket(_FAMILIES[family], _TYPES[kind or _STREAM])
     sock.setblocking(False)
     put_size(memory, result, context.table.add(Socket(sock, context.waiter)))
 
