@@ -8,6 +8,7 @@ feature, never by name. HYPOTHESIS_PROFILE is "default" (quick, the same every t
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -17,6 +18,10 @@ from pywasmrt.testing.agreement import opened
 
 # Loaded by itself where the package is installed, under the same name.
 pytest_plugins = ("pywasmrt.testing.pytest_plugin",)
+
+# Ctrl-C is among what is tested, and a shell has what it starts in the background ignore it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     from hypothesis import HealthCheck, settings

@@ -6,6 +6,8 @@ import time
 
 __all__ = ["Clock", "FixedClock", "SteppingClock", "SystemClock"]
 
+_LAST = (1 << 64) - 1
+
 
 class Clock:
     """What a guest takes for the time. All times are whole numbers of nanoseconds.
@@ -63,8 +65,9 @@ class FixedClock(Clock):
         return self._monotonic
 
     def advance(self, nanoseconds: int) -> None:
-        self._realtime += nanoseconds
-        self._monotonic += nanoseconds
+        # A guest may sleep for 584 years, and again; WASI's times end at 64 bits.
+        self._realtime = min(self._realtime + nanoseconds, _LAST)
+        self._monotonic = min(self._monotonic + nanoseconds, _LAST)
 
 
 class SteppingClock(FixedClock):

@@ -82,8 +82,8 @@ class WasiConfig:
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for values that cannot be used, without opening anything."""
-        if isinstance(self.args, (str, bytes)):
-            raise InvalidConfigurationError("WasiConfig.args is a list of arguments, not one string")
+        if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Sequence):
+            raise InvalidConfigurationError(f"WasiConfig.args is a list of arguments, not {shown(self.args)}")
         for each in self.args:
             _check_text("args", each)
         if not isinstance(self.env, Mapping):
@@ -113,6 +113,8 @@ class WasiConfig:
         if not isinstance(self.network, Network):
             raise InvalidConfigurationError(f"WasiConfig.network is a wasi.Network, not {shown(self.network)}")
         self.network.validate()
+        if not isinstance(self.sockets, Sequence):
+            raise InvalidConfigurationError(f"WasiConfig.sockets is a list of sockets, not {shown(self.sockets)}")
         for sock in self.sockets:
             if not isinstance(sock, socket.socket):
                 raise InvalidConfigurationError(f"WasiConfig.sockets holds sockets that listen, not {shown(sock)}")

@@ -85,7 +85,7 @@ class WasiContext:
         for each in config.sockets:
             # Not each.dup(), which would set the mode of the host's socket too.
             sock = HostSocket(fileno=os.dup(each.fileno()))
-            add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK))
+            add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK, bound=True))
 
     def _directory(self, host: Any) -> Descriptor:
         given = host if isinstance(host, Preopen) else Preopen(host)
@@ -165,4 +165,14 @@ def _random_source(source: int | Callable[[int], bytes] | None) -> Callable[[int
         return os.urandom
     if isinstance(source, int):
         return random.Random(source).randbytes
-    return source
+    return _of_that_size(source)
+
+
+def _of_that_size(source: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    def random_bytes(size: int) -> bytes:
+        data = source(size)
+        if len(data) != size:  # too few would leave a guest with zeros where it counts on chance
+            raise ValueError(f"WasiConfig.random gave {len(data)} bytes where {size} were asked for")
+        return data
+
+    return random_bytes

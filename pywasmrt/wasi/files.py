@@ -238,12 +238,14 @@ def _preopen(context: WasiContext, fd: int) -> bytes:
 
 @function(FUNCTIONS, "iiiIi")
 def fd_readdir(context: WasiContext, memory: Memory, fd: int, buffer: int, size: int, cookie: int, result: int) -> None:
-    """The cookie of an entry is its place in the listing, which is taken anew when a guest begins at 0."""
+    """The cookie of an entry is its place in the listing, which is taken anew when a guest begins at 0, and where it
+    goes on with a descriptor that it opened for that.
+    """
     file = context.table.directory(fd, Rights.FD_READDIR)
     size &= U32
     check(memory, buffer, size)
     size = min(size, MAX_TRANSFER)
-    if cookie == 0:
+    if cookie == 0 or not file.listing:
         # `..` gets the number of `.`: which one it has outside is not the guest's business.
         own = file.stat().ino
         file.listing = (

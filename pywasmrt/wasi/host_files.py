@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["HostDirectory", "HostFile", "HostStream", "file_type", "open_host_stream", "stat_of"]
 
 _I64 = 1 << 63
+_U64 = (1 << 64) - 1
 _TYPES = {
     modes.S_IFREG: FileType.REGULAR_FILE,
     modes.S_IFDIR: FileType.DIRECTORY,
@@ -54,7 +55,7 @@ def file_type(mode: int) -> int:
 
 def stat_of(found: os.stat_result) -> Stat:
     """The `filestat` for what the host tells."""
-    times = (max(0, ns) for ns in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
+    times = (min(max(0, ns), _U64) for ns in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
     return Stat(found.st_dev % _I64, found.st_ino, file_type(found.st_mode), found.st_nlink, found.st_size, *times)
 
 

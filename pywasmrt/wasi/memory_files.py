@@ -27,6 +27,8 @@ _NAME_COST = 256
 
 class _Node:
     filetype: int
+    opens = 0
+    """How many descriptors are open on it, of a file."""
 
     def __init__(self) -> None:
         self.ino = next(_numbers)
@@ -42,6 +44,10 @@ class _Node:
 
     def touch(self, now: int) -> None:
         self.mtim = self.ctim = now
+
+    def freed(self) -> int:
+        """How many bytes are freed with one name less: none while there are other names or descriptors."""
+        return self.size if self.nlink == 1 and not self.opens else 0
 
 
 class _File(_Node):
@@ -93,8 +99,9 @@ class MemoryTree:
         WasiConfig(preopens={"/": tree})
         tree.read("data/result.txt")
 
-    It outlives the guests, and several may share it, in any thread. `limit` bounds the bytes of all files together,
-    where each name in a directory counts for 256; a guest that wants more gets `ENOSPC`.
+    It outlives the guests, and several may share it, in any thread. `limit` bounds the bytes of all files and links
+    together, where each name in a directory counts for 256, and a file that was removed until it is closed; a guest
+    that wants more gets `ENOSPC`.
     """
 
     def __init__(self, files: Mapping[str, _Content] | None = None, *, limit: int = 1 << 28) -> None:
@@ -123,10 +130,12 @@ class MemoryTree:
             before = folder.nodes.get(name.encode())
             if before is not None and not isinstance(before, _File):
                 raise FileExistsError(f"{path!r} is no file in this tree")
-            grown = len(data) - before.size if before is not None else len(data) + _NAME_COST
+            grown = len(data) + _NAME_COST - (0 if before is None else _NAME_COST + before.freed())
             if self.used + grown > self.limit:
                 raise OSError(f"the tree's limit of {self.limit} bytes is reached")
-            self.used += grown
+            self.used += len(data) + _NAME_COST
+            if before is not None:
+                self.forget(before)
             folder.nodes[name.encode()] = _File(data)
 
     def read(self, path: str) -> bytes:
@@ -144,16 +153,18 @@ class MemoryTree:
         """Every file by its path, in order."""
         found: dict[str, bytes] = {}
 
-        def visit(folder: _Folder, prefix: str) -> None:
-            for name, node in sorted(folder.nodes.items()):
-                path = prefix + name.decode(errors="surrogateescape")
+        pending: list[tuple[str, _Node]] = [("", self.root)]  # a guest may nest deeper than Python recurses
+        with self.lock:
+            while pending:
+                path, node = pending.pop()
                 if isinstance(node, _Folder):
-                    visit(node, path + "/")
+                    prefix = path and path + "/"
+                    pending.extend(
+                        (prefix + name.decode(errors="surrogateescape"), node.nodes[name])
+                        for name in sorted(node.nodes, reverse=True)
+                    )
                 elif isinstance(node, _File):
                     found[path] = bytes(node.data)
-
-        with self.lock:
-            visit(self.root, "")
         return found
 
     def _folder(self, parts: list[str]) -> _Folder:
@@ -177,10 +188,8 @@ class MemoryTree:
 
     def forget(self, node: _Node) -> None:
         """One name less for `node`."""
-        self.used -= _NAME_COST
+        self.used -= _NAME_COST + node.freed()
         node.nlink -= 1
-        if isinstance(node, _File) and node.nlink == 0:
-            self.used -= len(node.data)  # what an open descriptor adds from here on is bounded by itself
 
     def __repr__(self) -> str:
         return f"<MemoryTree of {len(self.files())} files, {self.used} bytes>"
@@ -235,6 +244,15 @@ class MemoryFile(Descriptor):
         self._node = node
         self._clock = clock
         self._position = 0
+        with tree.lock:
+            node.opens += 1
+
+    def __del__(self) -> None:
+        node = self._node
+        with self._tree.lock:
+            node.opens -= 1
+            if not node.nlink and not node.opens:
+                self._tree.used -= node.size
 
     def read(self, size: int) -> bytes:
         data = self.read_at(size, self._position)
@@ -266,10 +284,7 @@ class MemoryFile(Descriptor):
     def _resize(self, size: int) -> None:
         node = self._node
         grown = size - node.size
-        if node.nlink:
-            self._tree.reserve(grown)
-        elif size > self._tree.limit:
-            raise WasiError(Errno.NOSPC)
+        self._tree.reserve(grown)
         if grown > 0:
             node.data.extend(bytes(grown))
         else:
@@ -370,7 +385,7 @@ class MemoryDirectory(Directory):
     def _add(self, found: _Found, node: _Node) -> None:
         if found.folder.removed:
             raise WasiError(Errno.NOENT)
-        self._tree.reserve(_NAME_COST)
+        self._tree.reserve(_NAME_COST + node.size)
         found.folder.nodes[found.name] = node
         node.atim = now = self._clock.realtime()
         node.touch(now)

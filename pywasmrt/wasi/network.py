@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Union
 
 from ..errors import InvalidConfigurationError
+from ..values import shown
 
 __all__ = ["Network"]
 
@@ -44,6 +45,9 @@ class Network:
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for a pattern that is none."""
+        for name, patterns in (("connect", self.connect), ("listen", self.listen)):
+            if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Sequence):
+                raise InvalidConfigurationError(f"Network.{name} is a list of address patterns, not {shown(patterns)}")
         self._rules  # noqa: B018 - reading them is the check
 
     @cached_property

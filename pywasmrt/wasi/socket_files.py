@@ -22,6 +22,8 @@ __all__ = ["HostSocket", "Socket"]
 _T = TypeVar("_T")
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+_PAUSE = 5_000_000
+"""Nanoseconds between attempts to connect to a unix socket whose queue is full."""
 
 
 class HostSocket(socket.socket):
@@ -36,15 +38,16 @@ class Socket(Descriptor):
     blocked guest can be stopped.
     """
 
-    __slots__ = ("_waiter", "filetype", "sock")
+    __slots__ = ("_waiter", "bound", "filetype", "sock")
 
     most_rights = SOCKET_RIGHTS
     most_inheriting = SOCKET_RIGHTS
 
-    def __init__(self, sock: HostSocket, waiter: Waiter, flags: int = 0) -> None:
-        """Takes over `sock`."""
+    def __init__(self, sock: HostSocket, waiter: Waiter, flags: int = 0, bound: bool = False) -> None:
+        """Takes over `sock`. `bound`: it has an address that it may listen on."""
         self.filetype = FileType.SOCKET_DGRAM if sock.type == socket.SOCK_DGRAM else FileType.SOCKET_STREAM
         self.sock = sock
+        self.bound = bound
         self._waiter = waiter
         super().__init__(flags)
 
@@ -94,7 +97,13 @@ class Socket(Descriptor):
 
     def connect(self, address: Any) -> None:
         code = self.sock.connect_ex(address)
-        if code in (host.EINPROGRESS, host.EWOULDBLOCK, host.EINTR):
+        while code == host.EAGAIN and self.sock.family == socket.AF_UNIX:
+            # The listener's queue is full. Nothing was begun, so there is nothing to wait for but time.
+            if self.flags & FdFlags.NONBLOCK:
+                raise WasiError(Errno.AGAIN)
+            self._waiter.wait({}, _PAUSE)
+            code = self.sock.connect_ex(address)
+        if code in (host.EINPROGRESS, host.EINTR):
             if self.flags & FdFlags.NONBLOCK:
                 raise WasiError(Errno.INPROGRESS)
             self._waiter.ready(self.sock.fileno(), POLL_OUT, 0)

@@ -43,17 +43,18 @@ class Input(Descriptor):
     errno.
     """
 
-    __slots__ = ("_fd", "_left", "_source", "_waiter")
+    __slots__ = ("_ahead", "_fd", "_left", "_source", "_waiter")
 
     filetype = FileType.UNKNOWN
     most_rights = STREAM_RIGHTS & _NOT_WRITABLE
 
-    def __init__(self, source: Callable[[int], Any], waiter: Waiter, fd: int | None = None) -> None:
-        """`fd`: what to wait for before `source` is called, where it would block."""
+    def __init__(self, source: Callable[[int], Any], waiter: Waiter, fd: int | None = None, ahead: int = 0) -> None:
+        """`fd`: what to wait for before `source` is called, where it would block; not for the first `ahead` bytes."""
         super().__init__()
         self._source = source
         self._waiter = waiter
         self._fd = fd
+        self._ahead = ahead
         self._left = b""
 
     def read(self, size: int) -> bytes:
@@ -61,20 +62,21 @@ class Input(Descriptor):
         if not data:
             if size == 0:
                 return b""
-            if self._fd is not None:
+            if self._fd is not None and not self._ahead:
                 self._waiter.ready(self._fd, POLL_IN, self.flags)
             found = self._source(size)
             if found is None:  # a raw file that has nothing yet
                 raise WasiError(Errno.AGAIN)
             data = found.encode() if isinstance(found, str) else bytes(found)
+            self._ahead = max(0, self._ahead - len(data))
         self._left = data[size:]
         return data[:size]
 
     def host_fd(self) -> int | None:
-        return None if self._left else self._fd
+        return None if self._left or self._ahead else self._fd
 
     def readable_bytes(self) -> int:
-        return len(self._left) or 1
+        return len(self._left) or self._ahead or 1
 
 
 class Output(Descriptor):
@@ -101,9 +103,12 @@ def open_input(source: Any, waiter: Waiter) -> Descriptor:
     if isinstance(source, os.PathLike):
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         return _limited(open_host_stream(fd, waiter, owned=True), _NOT_WRITABLE)
+    waits_for = _pollable_fd(source)
+    if waits_for is not None:
+        source = _bytes_below(source)
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     if read is not None:
-        return Input(read, waiter, _pollable_fd(source))
+        return Input(read, waiter, waits_for, 0 if waits_for is None else _read_ahead(source, waits_for))
     if callable(source):
         return Input(source, waiter)
     raise _wrong("stdin", source, "None, wasi.INHERIT, bytes, a file, a callable or a pathlib.Path")
@@ -124,6 +129,8 @@ def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
     if write is not None:
         if isinstance(sink, (io.BytesIO, io.BufferedWriter)):  # known to return what an Output is to return
             return Output(write)
+        if isinstance(sink, io.RawIOBase):
+            return Output(_raw_writer(write))
         return Output(_text_writer(write) if _is_text(sink) else _counted(write))
     if callable(sink):
         return Output(_ignoring_result(sink))
@@ -156,6 +163,16 @@ def _counted(write: Callable[[bytes], Any]) -> Callable[[bytes], int | None]:
     return put
 
 
+def _raw_writer(write: Callable[[bytes], int | None]) -> Callable[[bytes], int]:
+    def put(data: bytes) -> int:
+        count = write(data)
+        if count is None:  # a raw file that takes nothing now
+            raise WasiError(Errno.AGAIN)
+        return count
+
+    return put
+
+
 def _ignoring_result(sink: Callable[[bytes], Any]) -> Callable[[bytes], None]:
     def put(data: bytes) -> None:
         sink(data)
@@ -173,6 +190,30 @@ def _pollable_fd(file: Any) -> int | None:
     except (AttributeError, OSError, ValueError, TypeError):  # io.UnsupportedOperation is both of the middle
         return None
     return None if stat.S_ISREG(mode) else fd
+
+
+def _bytes_below(file: Any) -> Any:
+    """The binary file below a text file of UTF-8. A text file reads until it has all that it was asked for, and what it
+    holds then, no descriptor tells; what it read ahead before is lost to the guest.
+    """
+    below = getattr(file, "buffer", None)
+    if hasattr(below, "read1") and codecs.lookup(getattr(file, "encoding", None) or "ascii").name == "utf-8":
+        return below
+    return file
+
+
+def _read_ahead(file: Any, fd: int) -> int:
+    """How many bytes of a pipe or socket a buffered file holds already, which waiting for `fd` would not tell.
+
+    Asked by a look ahead that must not block; a terminal, whose mode its other users would see change, is not asked.
+    """
+    if not isinstance(file, io.BufferedReader) or os.isatty(fd) or not os.get_blocking(fd):
+        return 0
+    os.set_blocking(fd, False)
+    try:
+        return len(file.peek())
+    finally:
+        os.set_blocking(fd, True)
 
 
 def _wrong(name: str, value: object, wanted: str) -> InvalidConfigurationError:

@@ -151,16 +151,19 @@ def sock_bind(context: WasiContext, memory: Memory, fd: int, pointer: int, port:
     address = _address_for(memory, sock, pointer, port)
     if not context.network.may_listen(address.policy()):
         raise WasiError(Errno.ACCES)
+    if address.family == _UNIX and os.path.realpath(os.path.dirname(address.host)) != os.path.dirname(address.host):
+        raise WasiError(Errno.ACCES)  # a link on the way: it may lead out of what is listed
     sock.sock.bind(address.of_host())
+    sock.bound = True
 
 
 @function(_V2, "ii")
 def sock_listen(context: WasiContext, memory: Memory, fd: int, backlog: int) -> None:
     sock = socket_of(context, fd)
-    name = sock.sock.getsockname()
-    unbound = not isinstance(name, (str, bytes)) and name[1] == 0  # the host would choose a port on every address
-    if unbound and not context.network.may_listen((name[0], 0)):
-        raise WasiError(Errno.ACCES)
+    if not sock.bound:  # the host would choose a port on every address; what the socket's name says may be stale
+        everywhere = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}.get(sock.sock.family)
+        if everywhere is None or not context.network.may_listen((everywhere, 0)):
+            raise WasiError(Errno.ACCES)
     sock.sock.listen(max(0, min(backlog, 4096)))
 
 
@@ -174,9 +177,14 @@ def _reached(context: WasiContext, address: _Address) -> Iterator[Any]:
     if address.family != _UNIX or not hasattr(os, "O_PATH"):
         yield address.of_host()
         return
-    if os.path.realpath(os.path.dirname(address.host)) != os.path.dirname(address.host):
-        raise WasiError(Errno.ACCES)
-    fd = os.open(address.host, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    folder, name = os.path.split(address.host)
+    parent = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.readlink(f"/proc/self/fd/{parent}") != folder:  # asked of what was opened, not of what it is called now
+            raise WasiError(Errno.ACCES)
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    finally:
+        os.close(parent)
     try:
         if not modes.S_ISSOCK(os.fstat(fd).st_mode):
             raise WasiError(Errno.CONNREFUSED)

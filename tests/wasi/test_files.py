@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pywasmrt
 from pywasmrt import wasi
 from pywasmrt.wasi.abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, FdFlags, FileType, FstFlags, Rights, Stat
 from pywasmrt.wasi.errno import Errno
+from pywasmrt.wasi.host_files import stat_of
 
 from .guest import READ_WRITE, Raw
 
@@ -222,6 +224,13 @@ def test_listing(tree: Raw) -> None:
     assert tree.entries(3, cookie=-1) == ([], True)
 
 
+def test_a_listing_goes_on_with_another_descriptor(tree: Raw) -> None:
+    for name in "abc":
+        tree.create(name)
+    entries, _ = tree.entries(3)
+    assert tree.entries(tree.open_directory("."), cookie=entries[2].next) == (entries[3:], True)
+
+
 def test_a_listing_survives_removal_on_the_way(tree: Raw) -> None:
     for n in range(50):
         tree.create(f"f{n}")
@@ -362,6 +371,13 @@ def test_a_read_only_directory_changes_in_no_way(place: Any, one_runtime: pywasm
             assert one._replace(atim=0) == other._replace(atim=0)
 
 
+def test_times_beyond_64_bits_are_the_last() -> None:
+    far = os.stat_result(
+        (0o100644, 1, 1, 1, 0, 0, 0, 0, 0, 0), {f"st_{which}time_ns": 10**20 for which in ("a", "m", "c")}
+    )
+    assert stat_of(far)[-3:] == ((1 << 64) - 1,) * 3
+
+
 def test_trees_of_different_kinds_do_not_mix(tmp_path: Path, one_runtime: pywasmrt.Runtime) -> None:
     config = wasi.WasiConfig(preopens={"/host": tmp_path, "/a": wasi.MemoryTree(), "/b": wasi.MemoryTree()})
     with Raw(one_runtime, config) as guest:
@@ -400,6 +416,51 @@ def test_a_memory_tree_fills_up(one_runtime: pywasmrt.Runtime) -> None:
             guest.rmdir(f"d{n}")
         assert guest.unlink("big") is Errno.SUCCESS
         assert tree.used == 100 + 256
+
+
+def test_nothing_in_a_memory_tree_is_free_of_charge(one_runtime: pywasmrt.Runtime) -> None:
+    tree = wasi.MemoryTree({"a": b"x" * 100}, limit=10_000)
+    before = tree.used
+    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": tree})) as guest:
+        # What was removed and is still open counts until it is closed.
+        fd = guest.open("removed", oflags=CREAT)
+        assert guest.unlink("removed") is Errno.SUCCESS
+        assert guest.write(fd, b"x" * 6000) == 6000
+        assert tree.used == before + 6000
+        second = guest.open("removed", oflags=CREAT)
+        assert guest.try_write(second, b"x" * 6000)[0] is Errno.NOSPC
+        assert guest.unlink("removed") is Errno.SUCCESS
+        guest.do("fd_close", fd)
+        guest.do("fd_close", second)
+        assert tree.used == before
+        # So does what the host replaced under the guest.
+        fd = guest.open("a")
+        tree.write("a", b"y" * 50)
+        assert tree.used == before + 50
+        guest.do("fd_close", fd)
+        assert tree.used == before - 50
+        # And what a link says.
+        assert guest.symlink("t" * 3000, "link") is Errno.SUCCESS
+        assert tree.used == before - 50 + 256 + 3000
+        assert guest.symlink("t" * 3000, "second") is Errno.SUCCESS
+        assert guest.symlink("t" * 3000, "third") is Errno.NOSPC
+        assert [guest.unlink(name) for name in ("link", "second")] == [Errno.SUCCESS] * 2
+        assert tree.used == before - 50
+
+
+def test_a_memory_tree_may_be_deep(one_runtime: pywasmrt.Runtime) -> None:
+    tree = wasi.MemoryTree()
+    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": tree})) as guest:
+        fd = 3
+        for _ in range(1500):
+            assert guest.mkdir("d", fd) is Errno.SUCCESS
+            inner = guest.open_directory("d", fd=fd)
+            if fd != 3:
+                guest.do("fd_close", fd)
+            fd = inner
+        guest.open("leaf", fd=fd, oflags=CREAT)
+    assert tree.files() == {"d/" * 1500 + "leaf": b""}
+    assert repr(tree).startswith("<MemoryTree of 1 files")
 
 
 def test_a_memory_tree_is_shaped_and_read(one_runtime: pywasmrt.Runtime) -> None:

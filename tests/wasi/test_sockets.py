@@ -289,6 +289,80 @@ def test_unix_sockets(raw: Make, tmp_path: Path) -> None:
         assert guest.call("sock_bind", net.open(UNIX), net.address(""), 0) is Errno.INVAL
 
 
+def test_a_unix_socket_whose_queue_is_full(raw: Make, tmp_path: Path) -> None:
+    path = f"{tmp_path}/s"
+    net = Net(raw(network=wasi.Network(connect=[f"unix:{path}"])))
+    guest = net.guest
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first:
+        server.bind(path)
+        server.listen(0)
+        first.connect(path)
+        fd = net.open(UNIX)
+        guest.do("fd_fdstat_set_flags", fd, 4)
+        assert guest.call("sock_connect", fd, net.address(path), 0) is Errno.AGAIN
+        guest.do("fd_fdstat_set_flags", fd, 0)
+        accepted: list[socket.socket] = []
+        thread = threading.Timer(0.05, lambda: accepted.extend(server.accept()[0] for _ in range(2)))
+        thread.start()
+        guest.do("sock_connect", fd, net.address(path), 0)
+        assert guest.write(fd, b"x") == 1
+        thread.join()
+        assert accepted[1].recv(1) == b"x"
+        for each in accepted:
+            each.close()
+
+
+def test_links_on_the_way_to_a_unix_socket_lead_nowhere(
+    raw: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, outside = tmp_path / "shared", tmp_path / "outside"
+    for each in (shared, shared / "sub", outside):
+        each.mkdir()
+    allowed = [f"unix:{shared}/sub/s"]
+    net = Net(raw(preopens={"/": shared}, network=wasi.Network(connect=allowed, listen=allowed)))
+    guest = net.guest
+    address = f"{shared}/sub/s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{outside}/s")
+        server.listen()
+
+        def swap() -> None:
+            (shared / "sub").rename(shared / "before")
+            (shared / "sub").symlink_to(outside)
+
+        # Swapped at the last moment, when every check of the path's names is past.
+        real = os.open
+
+        def opening(path: str, *args: object, **options: object) -> int:
+            if (shared / "sub").is_symlink() is False:
+                swap()
+            return real(path, *args, **options)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", opening)
+            assert guest.call("sock_connect", net.open(UNIX), net.address(address), 0) is Errno.ACCES
+        os.unlink(outside / "s")
+        assert guest.call("sock_bind", net.open(UNIX), net.address(address), 0) is Errno.ACCES
+        assert list(outside.iterdir()) == []
+
+
+def test_an_address_that_a_failed_connection_left_is_no_leave_to_listen(raw: Make) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    net = Net(raw(network=wasi.Network(connect=["127.0.0.1:*"])))
+    guest = net.guest
+    fd = net.open()
+    guest.do("fd_fdstat_set_flags", fd, 4)
+    for _ in range(2):
+        assert guest.call("sock_connect", fd, net.address("127.0.0.1"), port) in (
+            Errno.INPROGRESS,
+            Errno.CONNREFUSED,
+        )
+        guest.poll(writable(1, fd))
+        assert guest.call("sock_listen", fd, 1) is Errno.ACCES
+
+
 def test_a_listening_socket_of_the_host(raw: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         net = Net(raw(sockets=[server], preopens={"/": wasi.MemoryTree()}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,43 @@ def test_input_from_a_path_a_pipe_and_a_callable(raw: Make, tmp_path: Path) -> N
         assert guest.read(0, 7) == b"through"
         os.close(writing)
         assert everything(guest) == b" a pipe"
+
+
+def test_input_that_is_there_is_not_waited_for(raw: Make) -> None:
+    for mode in ("r", "rb"):
+        reading, writing = os.pipe()
+        with open(reading, mode) as file, open(writing, "wb", buffering=0) as other:
+            guest = raw(stdin=file)
+            other.write(b"a line\nand another\n")
+            assert (guest.read(0, 7), guest.read(0, 100)) == (b"a line\n", b"and another\n")
+            other.write(b"more")
+            assert guest.read(0, 100) == b"more"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, theirs.makefile("rb") as file:
+        ours.sendall(b"header\nbody")
+        assert file.readline() == b"header\n"  # and the rest is in the file's buffer
+        guest = raw(stdin=file)
+        assert guest.poll(readable(1, 0), clock(2, 10**10)) == [(1, Errno.SUCCESS, 1, 4, 0)]
+        assert (guest.read(0, 3), guest.read(0, 100)) == (b"bod", b"y")
+        assert theirs.getblocking()
+        assert os.get_blocking(theirs.fileno())
+        ours.sendall(b"more")
+        assert guest.read(0, 100) == b"more"
+
+
+def test_a_raw_file_that_is_full_takes_nothing(raw: Make) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb", buffering=0) as other, open(writing, "wb", buffering=0) as file:
+        guest = raw(stdout=file)
+        written = 0
+        while True:
+            errno, count = guest.try_write(1, b"x" * 50_000)
+            if errno is not Errno.SUCCESS:
+                break
+            written += count
+        assert errno is Errno.AGAIN
+        assert len(other.read(1 << 20)) == written
 
 
 @pytest.mark.parametrize("make", [bytearray, io.BytesIO, io.StringIO, list])
@@ -213,6 +251,10 @@ def test_virtual_clocks(raw: Make) -> None:
     assert (now(guest, 0), now(guest, 1)) == (1000 + 3600 * 10**9, 5 + 3600 * 10**9)
     guest = raw(clock=wasi.SteppingClock(realtime=0, step=10))
     assert [now(guest, 0) for _ in range(3)] == [0, 10, 20]
+    guest = raw(clock=wasi.FixedClock(realtime=1000))
+    for _ in range(2):
+        guest.poll(clock(7, (1 << 64) - 1))
+    assert (now(guest, 0), now(guest, 1)) == ((1 << 64) - 1,) * 2
 
 
 def test_randomness(raw: Make) -> None:
@@ -227,6 +269,9 @@ def test_randomness(raw: Make) -> None:
     guest = raw(random=1)
     guest.do("random_get", 0, 4 * 65536)
     assert guest.call("random_get", 0, -1) is Errno.FAULT
+    for size in (3, 5):
+        with pytest.raises(ValueError, match=f"random gave {size} bytes where 4"):
+            some(raw(random=lambda _, size=size: b"r" * size), 4)
     guest.do("random_get", 4 * 65536, 0)
 
 
@@ -445,6 +490,7 @@ def test_functions_of_ones_own_come_first(runtime: pywasmrt.Runtime) -> None:
     "wrong",
     [
         {"args": "one string"},
+        {"args": None},
         {"args": [1]},
         {"args": ["nul\0"]},
         {"env": ["A=1"]},
@@ -463,7 +509,10 @@ def test_functions_of_ones_own_come_first(runtime: pywasmrt.Runtime) -> None:
         {"network": True},
         {"network": wasi.Network(connect=["nonsense"])},
         {"network": wasi.Network(listen=["1.2.3.4:99999"])},
+        {"network": wasi.Network(connect="*")},
+        {"network": wasi.Network(listen=None)},  # type: ignore[arg-type]
         {"sockets": [5]},
+        {"sockets": None},
         {"max_descriptors": 2},
     ],
 )
