@@ -1,8 +1,8 @@
 """The command line: `pywasmrt run`, `pywasmrt inspect` and `pywasmrt runtimes`.
 
 Options and exit codes follow the habits of other WebAssembly runtimes: a command's own exit code; 134 after a trap (as
-a shell shows an abort), also by a deadline or by using up the fuel; 130 after Ctrl-C; 1 for what cannot be run; 2 for
-a wrong command line.
+a shell shows an abort), also by a deadline or by using up the fuel; 130 after Ctrl-C; 141 where nobody reads what is
+printed; 1 for what cannot be run; 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = ["main"]
 FAILED = 1
 TRAPPED = 134
 STOPPED = 130
+UNREAD = 141
 
 _I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
 _MAGIC = b"\0asm"
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--" in words:
         at = words.index("--")
         words, guest = words[:at], words[at + 1 :]
+    _open_missing_streams()
     commands: dict[str, Callable[[list[str], list[str]], int]] = {
         "run": _run,
         "inspect": _inspect,
@@ -68,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=sorted(commands), help="what to do")
     command = parser.parse_args(words[:1]).command
     try:
-        return commands[command](words[1:], guest)
+        code = commands[command](words[1:], guest)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except _Failure as error:
         return _complain(str(error), FAILED)
     except Trap as error:
@@ -79,6 +84,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), FAILED)
     except KeyboardInterrupt:
         return _complain("stopped", STOPPED)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print would fail again at the end
+        if isinstance(error, BrokenPipeError):
+            return UNREAD
+        return _complain(str(error), FAILED)
+
+
+def _open_missing_streams() -> None:
+    """Give the process the standard streams that whoever started it has closed: else their numbers would go to files
+    that are opened later, and the guest would read and write those.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free: this one
 
 
 def _complain(message: str, code: int) -> int:
@@ -126,9 +147,12 @@ def _run_parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 0 < value < math.inf:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return value
 
 
@@ -145,7 +169,7 @@ def _run(words: list[str], guest: list[str]) -> int:
             stdin=INHERIT,
             stdout=INHERIT,
             stderr=INHERIT,
-            preopens=dict(_directory(each) for each in options.dir),
+            preopens=_directories(options.dir),
             network=Network(connect=options.connect, listen=options.listen, resolve=options.resolve),
         )
         try:
@@ -189,12 +213,18 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _directory(text: str) -> tuple[str, Preopen]:
-    readonly = text.endswith(":ro")
-    if readonly:
-        text = text[:-3]
-    host, _, guest = text.partition("::")
-    return guest or host, Preopen(host, readonly)
+def _directories(options: Sequence[str]) -> dict[str, Preopen]:
+    found: dict[str, Preopen] = {}
+    for each in options:
+        text = each.removesuffix(":ro")
+        host, _, guest = text.partition("::")
+        name = guest or host
+        if not name:
+            raise _Failure(f"--dir {each!r} names no directory; give --dir HOST or --dir HOST::GUEST")
+        if name in found:
+            raise _Failure(f"--dir {each}: there is a {name!r} for the guest already; give one of them another name")
+        found[name] = Preopen(host, readonly=text != each)
+    return found
 
 
 def _run_command(instance: ModuleInstance, file: Path) -> int:

@@ -130,7 +130,10 @@ def test_single_functions(run: Run, module: Path, words: list[str], printed: str
         (["--invoke", "ad"], 1, "no exported function 'ad'"),
         (["--dir", "/no/such/directory"], 1, "cannot open '/no/such/directory'"),
         (["--runtime", "nothing"], 1, "nothing"),
-        (["--timeout", "-1"], 2, "--timeout"),
+        (["--dir", "/tmp::/a", "--dir", "/::/a:ro"], 1, "there is a '/a' for the guest already"),
+        (["--dir", ""], 1, "names no directory"),
+        (["--timeout", "-1"], 2, "'-1' is no number of seconds above 0"),
+        (["--timeout", "long"], 2, "'long' is no number of seconds above 0"),
         (["--frobnicate"], 2, "--frobnicate"),
     ],
 )
@@ -194,6 +197,38 @@ def test_help_and_wrong_commands(run: Run) -> None:
     assert run("--version")[1].startswith("pywasmrt ")
     assert run("run", "--help")[0] == 0
     assert run("frobnicate")[0] == run()[0] == 2
+
+
+def in_a_shell(command: str) -> tuple[int, str]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m pywasmrt {command}"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+def test_streams_that_are_closed_or_full(module: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    try:
+        unread = subprocess.run(
+            [sys.executable, "-m", "pywasmrt", "runtimes"], env=env, stdout=writing, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(writing)
+    assert (unread.returncode, unread.stderr) == (141, b"")
+    assert in_a_shell(f"run {module} --invoke add 1 2 <&- >&-") == (0, "")
+    if os.path.exists("/dev/full"):
+        code, said = in_a_shell("runtimes 2>&1 >/dev/full")
+        assert code == 1
+        assert "No space left" in said
+        assert "Traceback" not in said
 
 
 def test_in_a_process_of_its_own(module: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +31,7 @@ from plugin_endpoint import Endpoint, otlp_endpoint  # noqa: E402
 from plugin_guests import binary, c_guest, config, kept_folder  # noqa: E402
 
 import pywasmrt  # noqa: E402
+from pywasmrt import InvalidConfigurationError  # noqa: E402
 from pywasmrt.otel import TelemetryError  # noqa: E402
 from pywasmrt.otel.environment import otlp_sender, settings_from_environment  # noqa: E402
 from pywasmrt.otel.http import OtlpHttpSender  # noqa: E402
@@ -329,6 +333,7 @@ def test_what_does_not_pass_is_an_error(
     with pytest.raises(TelemetryError) as caught:
         sender.consume_traces(b"x")
     assert (caught.value.status, caught.value.permanent) == (status, permanent)
+    assert f"answered HTTP {status} (traces)" in str(caught.value)
     assert len(endpoint.raw) == requests
     assert endpoint.raw[0][0] == "/v1/traces"
 
@@ -339,6 +344,48 @@ def test_time_is_bounded(endpoint: Endpoint, sending: Any) -> None:
     with pytest.raises(TelemetryError) as caught:
         sender.consume_traces(b"x")
     assert caught.value.retryable
+
+
+def test_time_is_bounded_for_an_answer_that_comes_in_drops(sending: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not done.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(TelemetryError, match="TimeoutError") as caught:
+                sending(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.3).consume_traces(b"x")
+        finally:
+            done.set()
+            thread.join(60)
+        assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("url", "arguments"),
+    [
+        ("http://" + "a" * 70 + ".example", {}),
+        ("http://127.0.0.1/a b", {}),
+        ("http://127.0.0.1/\u00e9", {}),
+        ("http://127.0.0.1", {"headers": {"key": "a\r\nX: y"}}),
+        ("http://127.0.0.1", {"headers": {"a key": "x"}}),
+        ("http://127.0.0.1", {"headers": {"key": "\u1234"}}),
+        ("http://127.0.0.1", {"timeout": float("nan")}),
+        ("http://127.0.0.1", {"timeout": float("inf")}),
+        ("http://127.0.0.1", {"timeout": 0}),
+    ],
+)
+def test_what_could_never_be_sent_is_refused_at_once(url: str, arguments: Any) -> None:
+    with pytest.raises(InvalidConfigurationError):
+        OtlpHttpSender(url, **arguments)
 
 
 def test_an_endpoint_that_is_not_there_is_an_error_that_may_pass() -> None:

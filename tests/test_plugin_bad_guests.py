@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,39 @@ def test_calls_of_one_plugin_wait_for_each_other(name: str) -> None:
             thread.join(60)
         assert failed == []
         assert processor.counters("logs").succeeded_batches == 200
+
+
+def test_calls_that_wait_do_not_keep_a_plugin_from_its_shutdown(name: str) -> None:
+    processor = WasmProcessor(config(c_guest("echo"), name))
+    inside, go_on = threading.Event(), threading.Event()
+    ended: list[object] = []
+
+    def result(data: bytes) -> None:
+        inside.set()
+        go_on.wait(60)
+
+    def work() -> None:
+        try:
+            ended.append(
+                processor.plugin.process_function_call("processLogs", Stack(current_logs=b"x", on_result_logs=result))
+            )
+        except pywasmrt.ClosedError as error:
+            ended.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(60)
+    closing = threading.Thread(target=processor.shutdown)
+    closing.start()
+    while not processor.plugin._ending:
+        time.sleep(0.001)
+    go_on.set()
+    for thread in (*threads, closing):
+        thread.join(60)
+    assert processor.closed
+    assert sum(1 for each in ended if each == 0) == 1  # the one that was in flight
+    assert sum(1 for each in ended if isinstance(each, pywasmrt.ClosedError)) == 3
 
 
 def test_a_call_from_within_a_call_is_refused(name: str) -> None:

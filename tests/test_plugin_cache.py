@@ -114,6 +114,22 @@ def test_a_link_is_not_followed(tmp_path: Path, counted: Any) -> None:
     assert not kept.is_symlink()
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path, counted: Any) -> None:
+    cache = ModuleCache(tmp_path / "cache")
+    add(counted, cache)
+    (file,) = files(tmp_path / "cache")
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    assert add(counted, cache) == 42
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("PYWASMRT_CACHE", "PYWASMRT_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert default_folder() is None
+
+
 def test_a_folder_that_cannot_be_used_is_no_obstacle(tmp_path: Path, counted: Any) -> None:
     (tmp_path / "file").write_text("")
     assert add(counted, ModuleCache(tmp_path / "file")) == 42

@@ -170,6 +170,23 @@ def test_a_guest_that_fails_to_shut_down_is_logged(
     assert "otelwasm_shutdown" in caplog.text
 
 
+def test_a_stream_that_raises_in_the_shutdown_keeps_nothing_open(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def closed(data: bytes) -> None:
+        raise ValueError("I/O operation on closed file")
+
+    write_once = "(drop (call $write (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 120))) (i32.const 0)"
+    imported = (
+        '(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))\n(memory'
+    )
+    guest = write(tmp_path, lifecycle(shutdown=write_once).replace("(memory", imported, 1))
+    processor = WasmProcessor(config(guest, name, wasi={"stdout": closed}))
+    processor.shutdown()
+    assert processor.closed
+    assert "closed file" in caplog.text
+
+
 # Logs
 
 

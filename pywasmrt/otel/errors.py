@@ -6,6 +6,8 @@ PluginError
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import ClosedError, DeadlineExceeded, Interrupted, WasmError
 from ..plugin.errors import GuestProtocolError, PluginError, status_text
 
@@ -22,8 +24,18 @@ class TelemetryError(PluginError):
     would fail again; otherwise it is `retryable`.
     """
 
-    def __init__(self, component: str, signal: str, status: int | None, reason: str, permanent: bool) -> None:
-        answer = "failed" if status is None else f"answered {status_text(status)}"
+    def __init__(
+        self,
+        component: str,
+        signal: str,
+        status: int | None,
+        reason: str,
+        permanent: bool,
+        *,
+        status_name: Callable[[int], str] = status_text,
+    ) -> None:
+        """`status_name` puts the status into words, for one that is no guest's."""
+        answer = "failed" if status is None else f"answered {status_name(status)}"
         super().__init__(f"{component} {answer} ({signal}): {reason or 'the guest gave no reason'}")
         self.component = component
         self.signal = signal

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import io
 import logging
 import math
 import random
+import re
+import socket
 import ssl
 import threading
 import time
 import zlib
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidConfigurationError
@@ -27,6 +32,8 @@ DEFAULT_ENDPOINT = "http://localhost:4318"
 _ATTEMPTS = 6
 _RETRYABLE = frozenset({429, 502, 503, 504})  # OTLP specification, "Retryable Response Codes"
 _MAX_ANSWER = 64 * 1024
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, sections 5.1 and 5.5
+_HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 
 class OtlpHttpSender:
@@ -68,6 +75,13 @@ class OtlpHttpSender:
                 ) from None
         if compression not in ("none", "gzip", "deflate"):
             raise InvalidConfigurationError(f"compression is one of none, gzip, deflate; not {shown(compression)}")
+        if not isinstance(timeout, (int, float)) or not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise InvalidConfigurationError(
+                f"the timeout of an OTLP endpoint is a number of seconds above 0, not {shown(timeout)}"
+            )
+        for name, value in (headers or {}).items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise InvalidConfigurationError(f"{name!r} cannot be a header of HTTP with the value that it is given")
         self._timeout = timeout
         self._compression = compression
         self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": "pywasmrt", **(headers or {})}
@@ -102,9 +116,8 @@ class OtlpHttpSender:
                 status, reason, after = self._attempt(signal, url, data, deadline)
                 if status is not None and 200 <= status < 300:
                     return
-                error = TelemetryError(
-                    url.shown, signal, None if status is None else status, reason, status not in (None, *_RETRYABLE)
-                )
+                permanent = status not in (None, *_RETRYABLE)
+                error = TelemetryError(url.shown, signal, status, reason, permanent, status_name="HTTP {}".format)
                 pause = 2**attempt * random.uniform(0.8, 1.2) if after is None else after
                 if error.permanent or attempt + 1 == _ATTEMPTS or time.monotonic() + pause > deadline:
                     raise error
@@ -123,6 +136,7 @@ class OtlpHttpSender:
             if kept is not None and kept is not connection:
                 kept.close()
             connection.timeout = left
+            connection.response_class = partial(_Answer, deadline)  # type: ignore[assignment]
             if connection.sock is not None:
                 connection.sock.settimeout(left)
             try:
@@ -150,6 +164,38 @@ class OtlpHttpSender:
             self._connections.clear()
 
 
+class _Bounded(io.RawIOBase):
+    """A socket's bytes until a deadline, however slowly they come: a socket's own limit begins anew with each piece."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("there was no whole answer in time")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """A response that is read until a deadline."""
+
+    def __init__(self, deadline: float, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bounded(sock, deadline))
+
+
 class _Url:
     """Where to post to."""
 
@@ -166,6 +212,14 @@ class _Url:
         self._host = parts.hostname
         self.secure = parts.scheme == "https"
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            self._host.encode("idna")
+        except UnicodeError:
+            raise InvalidConfigurationError(f"an OTLP endpoint names a host, not as in {shown(url)}") from None
+        if not self.path.isascii() or not self.path.isprintable() or " " in self.path:
+            raise InvalidConfigurationError(
+                f"an OTLP endpoint has a path in ASCII, other characters as %XX, not as in {shown(url)}"
+            )
         self.shown = f"{parts.scheme}://{parts.hostname}{f':{self._port}' if self._port else ''}{parts.path}"
 
     def connect(self, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:

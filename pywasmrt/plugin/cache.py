@@ -36,7 +36,9 @@ _log = logging.getLogger("pywasmrt.plugin.cache")
 
 
 def default_folder() -> str | None:
-    """Where compiled modules are kept unless a configuration says otherwise; None where the cache is turned off."""
+    """Where compiled modules are kept unless a configuration says otherwise; None where the cache is turned off, or
+    the user has no home.
+    """
     if os.environ.get("PYWASMRT_CACHE", "").lower() in ("0", "off", "false", "no"):
         return None
     chosen = os.environ.get("PYWASMRT_CACHE_DIR")
@@ -44,7 +46,10 @@ def default_folder() -> str | None:
         return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification of XDG_CACHE_HOME: a relative path is ignored
-        base = os.path.join(os.path.expanduser("~"), ".cache")
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):  # a user without a home, as in containers
+            return None
+        base = os.path.join(home, ".cache")
     return os.path.join(base, "pywasmrt")
 
 
@@ -98,7 +103,7 @@ class ModuleCache:
         """The file's content, or None where there is none to be trusted."""
         try:
             self._check_folder()
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NOFOLLOW), "rb") as file:
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _SAFELY), "rb") as file:
                 found = os.fstat(file.fileno())
                 _check_private(found, path, stat.S_ISREG)
                 blob = file.read()
@@ -153,7 +158,7 @@ class ModuleCache:
                 total -= size
 
 
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # not through a link, not waiting for a pipe
 
 
 def _check_private(about: os.stat_result, path: str, kind: object) -> None:

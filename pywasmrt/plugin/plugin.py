@@ -69,6 +69,7 @@ class WasmPlugin:
         self.restarts = 0
         self._lock = threading.Lock()
         self._owner = 0
+        self._ending = False  # no call begins any more
         self._closed = False
         self._lost = False
         self._telemetry: Telemetry | None = None
@@ -109,7 +110,7 @@ class WasmPlugin:
     def _read(self) -> bytes | str:
         try:
             return load(Path(self.config.path))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter for a NUL in it
             raise InvalidConfigurationError(f"path: the guest's module cannot be read: {error}") from error
 
     def _cache(self) -> ModuleCache:
@@ -204,7 +205,7 @@ class WasmPlugin:
         if self._owner == me:
             raise BusyError(f"the guest {self.name} is in a call on this very thread; it cannot be called from within")
         with self._lock:
-            if self._closed:
+            if self._ending:
                 raise ClosedError(f"the plugin {self.name} was shut down")
             self._owner = me
             try:
@@ -362,13 +363,15 @@ class WasmPlugin:
         """Wait for the call in flight, tell the guest (where its dialect has a function for that), and close
         everything.
 
-        After `timeout` seconds the call in flight is interrupted. What the guest answers is logged if it is an error.
-        Idempotent. From within a call of the plugin it raises `BusyError`.
+        Calls that wait for their turn raise `ClosedError`. After `timeout` seconds the call in flight is interrupted.
+        What the guest answers, or how it fails, is logged. Idempotent. From within a call of the plugin it raises
+        `BusyError`, and `PluginError` if the call in flight cannot be stopped.
         """
         if self._owner == threading.get_ident():
             raise BusyError(
                 f"the guest {self.name} is in a call on this very thread; it cannot be shut down from within"
             )
+        self._ending = True
         if not self._lock.acquire(timeout=timeout):
             try:
                 self.interrupt()
@@ -379,8 +382,10 @@ class WasmPlugin:
         try:
             if self._closed:
                 return
-            self._tell_shutdown()
-            self._close()
+            try:
+                self._tell_shutdown()
+            finally:
+                self._close()
         finally:
             self._lock.release()
 
@@ -394,13 +399,13 @@ class WasmPlugin:
                 status = self._instance.exports["otelwasm_shutdown"]() & _U32
             if status:
                 _log.warning("%s", GuestStatusError(f"otelwasm_shutdown of {self.name}", status, stack.status_reason))
-        except (WasmError, Exit) as error:
+        except Exception as error:  # what its own functions or the host's, a stream's say, raise
             _log.warning("the guest %s failed in otelwasm_shutdown: %s", self.name, error)
         finally:
             self._host.stack = None
 
     def _close(self) -> None:
-        self._closed = True
+        self._ending = self._closed = True
         self._instance = None
         self._functions = {}
         self._host.attach(None)
