@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ from pywasmrt import (
     ValueType,
 )
 from pywasmrt.adapters import wasmtime_py_host
+from pywasmrt.adapters.wasmtime_py_deadline import Clock, Ticker
 from pywasmrt.adapters.wasmtime_text import compile_error_text, trap_text
 from pywasmrt.testing import guests
 
@@ -380,3 +382,35 @@ def test_a_funcref_that_a_host_function_was_given_stays_good() -> None:
             direct(direct, -number)
             instance.exports.nested(number, None, -1)
         assert [function.type for function in kept if function is not None] == [type] * 20
+
+
+def test_ticks_that_come_late_bring_no_deadline_forward() -> None:
+    """The thread that ticks may be kept from it, and makes up for that while a call begins whose deadline is ahead."""
+    slow, made_up = threading.Event(), threading.Event()
+    epoch, deadlines = [0], []
+    early: list[int] = []
+
+    def tick() -> None:
+        epoch[0] += 1
+        if not slow.is_set():
+            slow.set()
+            time.sleep(0.3)
+        for at, until in deadlines:
+            if epoch[0] >= at:
+                early.append(until - time.monotonic_ns())
+                made_up.set()
+
+    class Store:
+        def set_epoch_deadline(self, ticks: int) -> None:
+            if ticks < 1 << 60:
+                deadlines.append((epoch[0] + ticks, clock.until))
+
+    ticker = Ticker(tick)
+    ticker.begin()  # somebody else's call
+    assert slow.wait(30)
+    clock = Clock(Store(), ticker, 100_000_000)
+    clock.start()
+    assert made_up.wait(30)
+    clock.stop()
+    ticker.end()
+    assert early[0] <= 0
