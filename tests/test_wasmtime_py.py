@@ -385,32 +385,41 @@ def test_a_funcref_that_a_host_function_was_given_stays_good() -> None:
 
 
 def test_ticks_that_come_late_bring_no_deadline_forward() -> None:
-    """The thread that ticks may be kept from it, and makes up for that while a call begins whose deadline is ahead."""
-    slow, made_up = threading.Event(), threading.Event()
-    epoch, deadlines = [0], []
-    early: list[int] = []
+    """The thread that ticks may be kept from it, and make up for that when a call has just begun."""
+    waiting, begun, ended = threading.Event(), threading.Event(), threading.Event()
+    epoch = ends_at = 0
+    missing: list[int] = []
+
+    class Late(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            if not begun.is_set():
+                self.release()
+                waiting.set()
+                begun.wait(30)
+                self.acquire()
+            return super().wait(timeout)
 
     def tick() -> None:
-        epoch[0] += 1
-        if not slow.is_set():
-            slow.set()
-            time.sleep(0.3)
-        for at, until in deadlines:
-            if epoch[0] >= at:
-                early.append(until - time.monotonic_ns())
-                made_up.set()
+        nonlocal epoch
+        epoch += 1
+        if ends_at and epoch >= ends_at:
+            missing.append(clock.until - time.monotonic_ns())
+            ended.set()
 
     class Store:
         def set_epoch_deadline(self, ticks: int) -> None:
-            if ticks < 1 << 60:
-                deadlines.append((epoch[0] + ticks, clock.until))
+            nonlocal ends_at
+            ends_at = epoch + ticks if ticks < 1 << 60 else 0
 
     ticker = Ticker(tick)
+    ticker._changed = Late()
     ticker.begin()  # somebody else's call
-    assert slow.wait(30)
+    assert waiting.wait(30)
+    time.sleep(0.3)
     clock = Clock(Store(), ticker, 100_000_000)
     clock.start()
-    assert made_up.wait(30)
+    begun.set()
+    assert ended.wait(30)
     clock.stop()
     ticker.end()
-    assert early[0] <= 0
+    assert missing[0] <= 0

@@ -56,7 +56,7 @@ class Ticker:
             self._calls -= 1
 
     def ticks_until(self, until: int) -> int:
-        """How many ticks from now it is no earlier than `until`, counting those that are late and yet to be made up for."""
+        """How many ticks from now, late ones that are yet to be made up for included, it is `until` or later."""
         with self._changed:
             return max(0, -(-(until - self._begun) // _TICK) - self._ticks)
 
