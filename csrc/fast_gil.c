@@ -87,10 +87,15 @@ int poll_python(void *env) {
     if (stopped != NULL) {
       raise_stopped(stopped);
       result = park(store);
-    } else if (PyErr_CheckSignals() < 0) {
-      result = park(store);
     } else {
-      gil_release(store);
+      HostFrame frame = {store, host_frames}; /* a signal handler is part of the call, as a host function is */
+      host_frames = &frame;
+      int signalled = PyErr_CheckSignals();
+      host_frames = frame.outer;
+      if (signalled < 0)
+        result = park(store);
+      else
+        gil_release(store);
     }
   }
   guard.armed = false;

@@ -31,6 +31,7 @@
 enum { TICK_NS = 5 * 1000 * 1000, TICKS_UNTIL_SLEEP = 20 };
 
 int ticker_calls;
+PER_THREAD int thread_calls;
 bool ticker_asleep = true;
 
 static struct {
@@ -102,6 +103,7 @@ static void forget_after_fork(void) {
   pthread_mutex_init(&ticker.lock, NULL);
   ticker.started = false;
   ticker_asleep = true;
+  ticker_calls = thread_calls;
 }
 
 static void before_fork(void) { pthread_mutex_lock(&ticker.lock); }

@@ -170,6 +170,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 
 /* fast_ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
+extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a child of fork has left */
 extern bool ticker_asleep; /* whether the next call has to wake the ticker */
 void ticker_wake(void);
 void ticker_stop(void);
@@ -177,7 +178,8 @@ int64_t monotonic_ns(void);
 
 /* fast_gil.c */
 
-/* A host function that runs on this thread, so that a guest that it calls in another store ends with its own. */
+/* A host function or signal handler that runs on this thread in a call of `store`, so that a guest that it calls in another
+ * store ends with its own. */
 typedef struct HostFrame {
   Store *store;
   struct HostFrame *outer;
@@ -236,6 +238,7 @@ static inline int store_enter(Store *store) {
     if (UNLIKELY(store->timed) && begin_timed(store) < 0) return -1;
     store->owner = thread;
     store->polls = 0;
+    thread_calls++;
     __atomic_store_n(&ticker_calls, ticker_calls + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker orders the rest */
     if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
@@ -246,6 +249,7 @@ static inline int store_enter(Store *store) {
 
 static inline void store_leave(Store *store) {
   if (UNLIKELY(--store->depth != 0)) return;
+  thread_calls--;
   __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
   store->stopped = false;
   store->deadline = store->call_deadline = 0;

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
 from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, WasmError
+from pywasmrt._shim.asynchronous import call_async
 from pywasmrt.testing import Module, guests
 
 MANY = 1000
@@ -274,6 +276,21 @@ def test_a_signal_handler_may_call_the_guest_that_it_interrupts(runtime: Runtime
     assert works(instance)
 
 
+def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtime, needs: Needs) -> None:
+    """So a guest that it calls in another store ends with that call."""
+    needs("interruption", "deadline")
+    inner = loops(runtime)
+    outer = loops(runtime, limits=Limits(timeout=10 * SOON))
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: inner.exports.forever())
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(DeadlineExceeded):
+            outer.exports.forever()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert works(inner)
+    assert works(outer)
+
+
 # The end of the process, and its beginning
 
 COMMON = """
@@ -365,11 +382,45 @@ except DeadlineExceeded:
 """
 
 
+FORK_SLEEP = """
+from pathlib import Path
+
+def switches():
+    for task in Path("/proc/self/task").iterdir():
+        if (task / "comm").read_text().strip() == "pywasmrt-ticker":
+            found = [line for line in (task / "status").read_text().splitlines() if line.startswith("voluntary")]
+            return int(found[0].split()[1])
+
+busy, idle = begin("call_then_loop"), loops()
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        idle.exports.count(10)
+        time.sleep(0.4)
+        before = switches()
+        time.sleep(0.1)
+        code = 0 if switches() == before else 1
+    finally:
+        os._exit(code)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("script", [FORK, FORK_WITHIN], ids=["beside a guest", "within a call"])
-def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str) -> None:
-    needs("interruption")
+@pytest.mark.parametrize(
+    ("script", "need"), [(FORK, "interruption"), (FORK_WITHIN, "deadline")], ids=["beside a guest", "within a call"]
+)
+def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str, need: str) -> None:
+    needs(need)
     run(script, runtime)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_the_ticker_of_a_forks_child_sleeps_when_nothing_runs(runtime: Runtime, needs: Needs) -> None:
+    """The guests on the parent's other threads do not run in the child."""
+    needs("interruption")
+    run(FORK_SLEEP, runtime)
 
 
 SIGNALS = """
@@ -454,6 +505,41 @@ def test_cancelling_a_refused_call_leaves_the_running_one_alone(runtime: Runtime
         stop(guest, instance)
     assert count
     assert isinstance(guest.end, Interrupted)
+
+
+def test_a_cancelled_call_that_is_over_stops_no_other() -> None:
+    """A worker thread goes on to its next call only when nobody is about to stop the one before."""
+    over, next_call = threading.Event(), threading.Event()
+    overtaken: list[bool] = []
+
+    class Store:
+        interruptible = True
+
+        def interrupt(self, thread: int) -> bool:
+            over.set()
+            overtaken.append(next_call.wait(5 * SOON))
+            return True
+
+    class Function:
+        _store = Store()
+
+        def __call__(self) -> None:
+            assert over.wait(LONG)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as one:
+            loop.set_default_executor(one)
+            call = asyncio.create_task(call_async(Function()))  # type: ignore[arg-type]
+            await asyncio.sleep(SOON)
+            after = loop.run_in_executor(None, next_call.set)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await after
+
+    asyncio.run(main())
+    assert overtaken == [False]
 
 
 # All at once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ from pywasmrt import (
     ValueType,
 )
 from pywasmrt.adapters import wasmtime_py_host
+from pywasmrt.adapters.wasmtime_py_deadline import Clock, Ticker
 from pywasmrt.adapters.wasmtime_text import compile_error_text, trap_text
 from pywasmrt.testing import guests
 
@@ -380,3 +382,44 @@ def test_a_funcref_that_a_host_function_was_given_stays_good() -> None:
             direct(direct, -number)
             instance.exports.nested(number, None, -1)
         assert [function.type for function in kept if function is not None] == [type] * 20
+
+
+def test_ticks_that_come_late_bring_no_deadline_forward() -> None:
+    """The thread that ticks may be kept from it, and make up for that when a call has just begun."""
+    waiting, begun, ended = threading.Event(), threading.Event(), threading.Event()
+    epoch = ends_at = 0
+    missing: list[int] = []
+
+    class Late(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            if not begun.is_set():
+                self.release()
+                waiting.set()
+                begun.wait(30)
+                self.acquire()
+            return super().wait(timeout)
+
+    def tick() -> None:
+        nonlocal epoch
+        epoch += 1
+        if ends_at and epoch >= ends_at:
+            missing.append(clock.until - time.monotonic_ns())
+            ended.set()
+
+    class Store:
+        def set_epoch_deadline(self, ticks: int) -> None:
+            nonlocal ends_at
+            ends_at = epoch + ticks if ticks < 1 << 60 else 0
+
+    ticker = Ticker(tick)
+    ticker._changed = Late()
+    ticker.begin()  # somebody else's call
+    assert waiting.wait(30)
+    time.sleep(0.3)
+    clock = Clock(Store(), ticker, 100_000_000)
+    clock.start()
+    begun.set()
+    assert ended.wait(30)
+    clock.stop()
+    ticker.end()
+    assert missing[0] <= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ._fastcall import this_thread
@@ -21,22 +22,36 @@ async def call_async(function: Function, *args: Any) -> Any:
 
     When the task is cancelled, the guest is stopped first, so that afterwards the store is free for its next call.
     """
-    worker = 0  # the thread that makes the call
+    store = function._store
+    lock = Lock()  # of the next two
+    worker = 0  # the thread that makes the call, while it does: it then turns to others, which are not to be stopped
     cancelled = False
 
     def run() -> Any:
         nonlocal worker
-        worker = this_thread()  # before the look at `cancelled`: one of the two threads sees the other
-        return None if cancelled else function(*args)
+        with lock:
+            if cancelled:
+                return None
+            worker = this_thread()
+        try:
+            return function(*args)
+        finally:
+            with lock:
+                worker = 0
+
+    def stop() -> bool:
+        with lock:
+            if worker:
+                store.interrupt(worker)  # this call, and not one of another thread that has it refused
+            return worker != 0
 
     call = asyncio.get_running_loop().run_in_executor(None, run)
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
-        cancelled = True
-        store = function._store
-        while worker and store.interruptible and not call.done():
-            store.interrupt(worker)  # this call, and not one of another thread that has it refused
+        with lock:
+            cancelled = True
+        while store.interruptible and stop() and not call.done():
             with suppress(asyncio.CancelledError):  # again: it is being seen to
                 await asyncio.wait({call}, timeout=_RETRY)
         if call.done():

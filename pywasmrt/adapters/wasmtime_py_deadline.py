@@ -33,6 +33,7 @@ class Ticker:
         self._process = os.getpid()
         self._changed = Condition()
         self._calls = 0
+        self._begun = self._ticks = 0  # when the first of the calls began, and the ticks since
         self._thread: Thread | None = None
 
     def begin(self) -> None:
@@ -41,6 +42,8 @@ class Ticker:
             self._forget()
         with self._changed:
             self._calls += 1
+            if self._calls == 1:
+                self._begun, self._ticks = time.monotonic_ns(), 0
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="pywasmrt deadlines", daemon=True)
                 self._thread.start()
@@ -48,21 +51,25 @@ class Ticker:
                 self._changed.notify()
 
     def end(self) -> None:
-        """A call with a deadline is over."""
+        """A call with a deadline is over, in the process where it began."""
         with self._changed:
-            self._calls = max(0, self._calls - 1)
+            self._calls -= 1
+
+    def ticks_until(self, until: int) -> int:
+        """How many ticks from now, late ones that are yet to be made up for included, it is `until` or later."""
+        with self._changed:
+            return max(0, -(-(until - self._begun) // _TICK) - self._ticks)
 
     def _run(self) -> None:
         changed = self._changed
         with changed:
             while changed.wait_for(lambda: self._calls, _IDLE):
-                begun, done = time.monotonic_ns(), 0
                 while self._calls:
                     changed.wait(_TICK / 1e9)
-                    due = (time.monotonic_ns() - begun) // _TICK  # a late wake-up is made good for
-                    for _ in range(due - done):
+                    due = (time.monotonic_ns() - self._begun) // _TICK  # a late wake-up is made good for
+                    while self._ticks < due:
                         self._tick()
-                    done = due
+                        self._ticks += 1
             self._thread = None
 
 
@@ -76,7 +83,7 @@ class Clock:
         self._timeout = timeout
         self._block = 0
         self._call = 0  # by `timeout`
-        self._running = False
+        self._process = 0  # in which the ticker ticks for the call that runs, 0 for none
         self.set = timeout != 0  # whether the next call has a deadline
         self.until = 0  # the deadline of the call that runs, or 0
         store.set_epoch_deadline(_NEVER)
@@ -87,16 +94,19 @@ class Clock:
         if self._block and self._block <= now:
             raise DeadlineExceeded("the deadline had passed before the call began")
         self._call = now + self._timeout if self._timeout else 0
-        self._running = True
+        self._begin()
+        self._apply()
+
+    def _begin(self) -> None:
         self._ticker.begin()
-        self._apply(now)
+        self._process = os.getpid()
 
     def stop(self) -> None:
         """The call is over, unless none had begun."""
-        if self._running:
-            self._running = False
-            self.until = 0
-            self._ticker.end()
+        if self._process:
+            if self._process == os.getpid():
+                self._ticker.end()
+            self._process = self.until = 0
             self._store.set_epoch_deadline(_NEVER)
 
     def swap_block(self, until: int, running: bool) -> int:
@@ -104,20 +114,21 @@ class Clock:
         before, self._block = self._block, until
         self.set = until != 0 or self._timeout != 0
         if running:
-            if not self._running and until:
-                self._running = True
-                self._ticker.begin()
-            if self._running:
-                self._apply(time.monotonic_ns())
+            if not self._process and until:
+                self._begin()
+            if self._process:
+                self._apply()
         return before
 
-    def _apply(self, now: int) -> None:
+    def _apply(self) -> None:
         self.until = min([each for each in (self._call, self._block) if each], default=0)
-        # One tick more, as the first may be about to come.
-        ticks = max(0, -(-(self.until - now) // _TICK)) + 1 if self.until else _NEVER
-        self._store.set_epoch_deadline(ticks)
+        self._store.set_epoch_deadline(self._ticker.ticks_until(self.until) if self.until else _NEVER)
 
     def check(self) -> None:
-        """Raise `DeadlineExceeded` if the call that runs has gone on for too long."""
-        if self.until and time.monotonic_ns() >= self.until:
+        """A host function was called. Raises `DeadlineExceeded` if the call that runs has gone on for too long."""
+        if not self.until:
+            return
+        if self._process != os.getpid():
+            self._begin()  # it forked, and the call goes on in the child
+        if time.monotonic_ns() >= self.until:
             raise DeadlineExceeded("the call reached its deadline")
