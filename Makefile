@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
 PYTEST_ARGS ?= -q -m "not slow"
+PARALLEL ?= -n auto
 
 BIN = $(VENV)/bin
 PY = $(BIN)/python
@@ -50,7 +51,7 @@ develop: $(VENV)/.native ## install the checkout for use in place, with what the
 dev: $(VENV)/.dev ## the same with the tools of the other targets
 
 test: develop ## run the tests, except the slow ones
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 nightly: develop ## run the slow tests: millions of calls, thousands of mutated modules
 	$(PY) -m pytest -q -m slow
@@ -126,7 +127,7 @@ asan: develop ## build with the address and undefined-behaviour sanitizers and r
 	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc \
-	  $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider $(PYTEST_ARGS)
+	  $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider $(PARALLEL) $(PYTEST_ARGS)
 
 # The engines' own code and the interpreter's are not built with it; what ends or forks the process confuses it, and it leaves
 # too little address space for a thousand memories.

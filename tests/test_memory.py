@@ -154,7 +154,7 @@ def test_nothing_can_be_read_and_written_at_the_very_end(runtime: Runtime) -> No
     assert empty.read(0, 1) == b"\0"
 
 
-@pytest.mark.parametrize("wrong", [None, "0", 1.0, b"0", [], object()], ids=repr)
+@pytest.mark.parametrize("wrong", [None, "0", 1.0, b"0", [], object()], ids=lambda wrong: type(wrong).__name__)
 def test_wrong_types_are_refused(runtime: Runtime, wrong: Any) -> None:
     memory = instantiate(runtime, MemoryType(1)).memory()
     for use in (
