@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
 PYTEST_ARGS ?= -q -m "not slow"
-PARALLEL ?= -n auto
+PARALLEL ?= -n auto --dist loadgroup
 
 BIN = $(VENV)/bin
 PY = $(BIN)/python

@@ -18,9 +18,12 @@ RUNTIMES = [info.name for info in pywasmrt.list_runtimes() if info.available]
 WORKERS = 2
 Runs = dict[tuple[str, Path], "Future[Result]"]
 
-pytestmark = pytest.mark.skipif(
-    not SCRIPTS, reason="no spec scripts: set WASM_SPEC_DIR to a folder with the .wast files of the official suite"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not SCRIPTS, reason="no spec scripts: set WASM_SPEC_DIR to a folder with the .wast files of the official suite"
+    ),
+    pytest.mark.xdist_group("spec"),  # as the scripts are run ahead of the tests, all of them
+]
 
 
 @pytest.fixture(scope="session")
