@@ -212,7 +212,8 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   host_frames = frame.outer;
   guard.armed = false;
   if (UNLIKELY(result < 0)) return park(self->store);
-  if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake(); /* the host function forked, and this is the child */
+  /* Asleep, though this call runs: the host function forked, and this is the child. */
+  if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
   guest_begin(self->store);
   return WRT_OK;
 }
