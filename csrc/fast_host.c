@@ -186,7 +186,8 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     Py_DECREF(value);
     return result;
   }
-  if (PyList_CheckExact(value)) Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it */
+  if (self->result_count > 1 && PyList_CheckExact(value))
+    Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it */
   HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
   Py_XDECREF(value);                                                 /* could run Python code */
   if (kept == NULL) return -1;
@@ -211,7 +212,8 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   host_frames = frame.outer;
   guard.armed = false;
   if (UNLIKELY(result < 0)) return park(self->store);
-  if (UNLIKELY(ticker_asleep)) ticker_wake(); /* the host function forked, and this is the child */
+  /* Asleep, though this call runs: the host function forked, and this is the child. */
+  if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
   guest_begin(self->store);
   return WRT_OK;
 }

@@ -127,11 +127,14 @@ void store_settle(Store *store) {
   Py_DECREF(store);
 }
 
+/* A call that runs on another thread, without the GIL, looks at it when it polls. */
+static void set_closed(Store *store) { __atomic_store_n(&store->closed, true, __ATOMIC_RELAXED); }
+
 /* mark(): from now on everything in it is closed, and a call that runs ends; close() frees. */
 static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   (void)unused;
   Store *self = (Store *)object;
-  __atomic_store_n(&self->closed, true, __ATOMIC_RELAXED);
+  set_closed(self);
   if (self->depth != 0) self->ops->engine_tick(self->engine->native);
   Py_RETURN_NONE;
 }
@@ -139,7 +142,7 @@ static PyObject *Store_mark(PyObject *object, PyObject *unused) {
 static PyObject *Store_close(PyObject *object, PyObject *unused) {
   (void)unused;
   Store *self = (Store *)object;
-  self->closed = true;
+  set_closed(self);
   store_settle(self);
   Py_RETURN_NONE;
 }
@@ -601,7 +604,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
 /* The collector found the store in a cycle that nobody outside holds. It cannot be in a call: a call holds a reference. */
 static int Store_clear(PyObject *object) {
   Store *self = (Store *)object;
-  self->closed = true;
+  set_closed(self);
   store_settle(self);
   return 0;
 }

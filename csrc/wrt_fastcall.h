@@ -99,7 +99,7 @@ struct Store {
   PyObject *module;      /* owned */
   uintptr_t owner;       /* the thread inside, while depth > 0 */
   unsigned depth;        /* how many calls into the engine are on the owner's stack */
-  bool closed;           /* to the user; the engine's store may outlive this for a while */
+  bool closed;           /* to the user; the engine's store may outlive this for a while; atomic */
   unsigned views;        /* exported buffers of its memories */
   size_t stack_needed;   /* bytes of stack that a call may use */
   unsigned ref_count;    /* references made since the last collection */
@@ -171,7 +171,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 /* fast_ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
 extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a child of fork has left */
-extern bool ticker_asleep; /* whether the next call has to wake the ticker */
+extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
 void ticker_wake(void);
 void ticker_stop(void);
 int64_t monotonic_ns(void);

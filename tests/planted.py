@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pywasmrt import ExternKind, RuntimeConfig, ValueType
+from pywasmrt import ExternKind, GlobalType, RuntimeConfig, ValueType
 from pywasmrt.adapters import wasmtime_py
 from pywasmrt.adapters.wasmtime_py_objects import Function, Memory
 from pywasmrt.linking import HostImport
@@ -58,6 +58,52 @@ class SwappedFunction(Function):
         return result[::-1] if isinstance(result, tuple) else result
 
 
+class UnsignedFunction(Function):
+    """Gives an i32 without its sign."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        result = super().__call__(*args)
+        return result % (1 << 32) if self.type.results == (ValueType.I32,) else result
+
+
+class TruthFunction(Function):
+    """Gives zero and one as bools."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        result = super().__call__(*args)
+        return bool(result) if type(result) is int and result in (0, 1) else result
+
+
+class ListFunction(Function):
+    """Gives several results as a list."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        result = super().__call__(*args)
+        return list(result) if isinstance(result, tuple) else result
+
+
+class StaleStore(wasmtime_py.WasmtimeStore):
+    """Does not see what guests write to the host's globals."""
+
+    def _global_new(self, type: GlobalType, value: Any) -> Any:
+        made = super()._global_new(type, value)
+
+        class StaleGlobal(made.__class__):  # type: ignore[misc,name-defined]
+            __slots__ = ()
+
+            @property
+            def value(self) -> Any:
+                return value
+
+        return StaleGlobal(self, made.life, made.handle, type)
+
+
 class SwallowingStore(wasmtime_py.WasmtimeStore):
     """Goes on with zeros where a host function raised."""
 
@@ -88,6 +134,10 @@ BUGS: dict[str, Callable[[RuntimeConfig], Any]] = {
     "an i64 cut to 32 bits": runtime_with(wrapping(function=CutFunction)),
     "a swapped order of results": runtime_with(wrapping(function=SwappedFunction)),
     "a swallowed exception": runtime_with(SwallowingStore),
+    "an i32 without its sign": runtime_with(wrapping(function=UnsignedFunction)),
+    "bools for zero and one": runtime_with(wrapping(function=TruthFunction)),
+    "several results in a list": runtime_with(wrapping(function=ListFunction)),
+    "a stale global": runtime_with(StaleStore),
     "an off-by-one in the bounds of memory": runtime_with(wrapping(memory=LaxMemory)),
 }
 

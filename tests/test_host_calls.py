@@ -802,6 +802,16 @@ def test_hostile_objects_are_refused_where_they_do_not_fit(runtime: Runtime, res
                 identity.call(hostile)
 
 
+def test_a_list_is_an_object_as_others_are(runtime: Runtime, needs: Callable[..., None]) -> None:
+    """Of several results it is the sequence, of one externref the object."""
+    needs("reference-types")
+    made: list[object] = [object()]
+    assert around(runtime, FunctionType((), (EXTERNREF,)), lambda: made).exports.direct() is made
+    two = around(runtime, FunctionType((), (EXTERNREF, I32)), lambda: [made, 1]).exports.direct()
+    assert two[0] is made
+    assert two[1] == 1
+
+
 def test_hostile_objects_pass_as_externrefs(runtime: Runtime) -> None:
     hostile = Hostile()
     exports = around(runtime, FunctionType((EXTERNREF,), (EXTERNREF,)), lambda x: x).exports

@@ -47,7 +47,11 @@ def test_conformance_finds_planted_bugs(bug: str) -> None:
     assert all(result.error is not None for result in caught.value.report.failed)
 
 
-@pytest.mark.parametrize("planted", ["a swapped order of results"], indirect=True)
+@pytest.mark.parametrize(
+    "planted",
+    ["a swapped order of results", "an i32 without its sign", "bools for zero and one", "several results in a list"],
+    indirect=True,
+)
 def test_differential_finds_planted_bugs(planted: Any) -> None:
     pytest.importorskip("hypothesis")
     from pywasmrt.testing import Disagreement, differential
@@ -58,8 +62,29 @@ def test_differential_finds_planted_bugs(planted: Any) -> None:
     assert len(caught.value.module.functions) <= 2  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("planted", ["a stale global"], indirect=True)
+def test_differential_looks_at_what_is_imported(planted: Any) -> None:
+    from pywasmrt.testing import Disagreement, differential
+
+    guest = """(module (import "env" "g" (global $g (mut i32)))
+      (func (export "f") (global.set $g (i32.add (global.get $g) (i32.const 1)))))"""
+    with (
+        pywasmrt.new_runtime("wasmtime-py") as right,
+        pytest.raises(Disagreement, match=r"the global env\.g"),
+    ):
+        differential(guest, [right, planted])
+
+
 @pytest.mark.parametrize(
-    "planted", ["an i64 cut to 32 bits", "a swapped order of results", "a swallowed exception"], indirect=True
+    "planted",
+    [
+        "an i64 cut to 32 bits",
+        "a swapped order of results",
+        "a swallowed exception",
+        "bools for zero and one",
+        "several results in a list",
+    ],
+    indirect=True,
 )
 def test_checking_a_host_function_finds_planted_bugs(planted: Any) -> None:
     pytest.importorskip("hypothesis")

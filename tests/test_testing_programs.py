@@ -212,6 +212,9 @@ def test_imports_of_every_kind_are_made(runtime: Runtime) -> None:
             "the memory 'm'",
             "the table 't'",
             "the global 'g'",
+            "the memory a.m",
+            "the table a.t",
+            "the global b.g",
         ]
 
 

@@ -20,7 +20,7 @@ def as_guest_sees(type: ValueType, value: Any) -> Any:
     """
     if type in _WIDTHS:
         bits = _WIDTHS[type]
-        value &= (1 << bits) - 1
+        value = int(value) & (1 << bits) - 1
         return value - (1 << bits) if value >> (bits - 1) else value
     if type is ValueType.F32:
         return _rounded(float(value))
@@ -42,9 +42,9 @@ def _rounded(value: float) -> float:
 def same_value(type: ValueType, first: Any, second: Any) -> bool:
     """Whether two Python values of the kind that calls return are the same value of `type`.
 
-    Integers and v128 by equality of value and Python type; f64 by its bits, NaN payloads and the sign of zero included;
-    f32 likewise, but all NaNs are one; externref by identity; funcref by both being null, or both functions of one
-    type.
+    Integers and v128 by equality, where both are an int and no bool, or bytes; f64 by its bits, NaN payloads and the
+    sign of zero included; f32 likewise, but all NaNs are one; externref by identity; funcref by both being null, or
+    both functions of one type.
     """
     if type is ValueType.F64:
         return isinstance(first, float) and isinstance(second, float) and _bits(first) == _bits(second)
@@ -59,7 +59,7 @@ def same_value(type: ValueType, first: Any, second: Any) -> bool:
             return first is second
         return bool(first.type == second.type)
     wanted = bytes if type is ValueType.V128 else int
-    return isinstance(first, wanted) and isinstance(second, wanted) and first == second
+    return first.__class__ is second.__class__ is wanted and bool(first == second)
 
 
 def same_values(types: Sequence[ValueType], first: Sequence[Any], second: Sequence[Any]) -> bool:

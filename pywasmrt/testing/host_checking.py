@@ -321,7 +321,8 @@ class HostChecker:
                 fail(f"the function raised {raised!r}; if it may, pass raises=...")
             return
         try:
-            results = results_from_host(self.function.name, type.results, returned)
+            lowered = results_from_host(self.function.name, type.results, returned)
+            results = tuple(map(as_guest_sees, type.results, lowered))
         except (TypeError, OverflowError) as wrong:
             if not isinstance(error, wrong.__class__):
                 fail(f"the function returned {shown(returned)}, which is no {type}, but the call {_ended(outcome)}")

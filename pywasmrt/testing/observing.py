@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 from ..errors import ModuleCompileError, Trap, UnsupportedFeatureError
-from ..protocols import FunctionInstance, ModuleInstance, Runtime, Store
-from ..types import ExternKind, FunctionType, GlobalType, ImportType, MemoryType, TableType, TrapCode, ValueType
+from ..protocols import FunctionInstance, Runtime, Store
+from ..types import ExternType, FunctionType, GlobalType, ImportType, MemoryType, TableType, TrapCode, ValueType
 from .differences import Difference
 from .edges import sample
 
@@ -33,10 +33,10 @@ class Observation:
 
 
 def as_tuple(type: FunctionType, returned: Any) -> tuple[Any, ...]:
-    """What a call returned, always as a tuple."""
+    """What a call returned, always as a tuple; several results that came as anything else are one value in it."""
     if not type.results:
         return ()
-    return (returned,) if len(type.results) == 1 else tuple(returned)
+    return returned if len(type.results) > 1 and isinstance(returned, tuple) else (returned,)
 
 
 class _Seer:
@@ -52,7 +52,7 @@ class _Seer:
             return ("funcref", None if value is None else str(value.type))
         if type in _WIDTHS:
             bits = value & ((1 << _WIDTHS[type]) - 1) if isinstance(value, int) else value
-            shown: Any = value
+            shown: Any = repr(value)  # signed or not, and an int or a bool
         elif type is ValueType.V128:
             bits = shown = value.hex() if isinstance(value, bytes) else value
         else:
@@ -62,7 +62,7 @@ class _Seer:
         for difference in self._differences:
             if type in difference.types and any(first <= bits <= last for first, last in difference.bits):
                 return (str(type), difference.name)
-        return (str(type), bits, shown if not isinstance(bits, int) or isinstance(shown, str) else None)
+        return (str(type), bits, shown)
 
     def values(self, types: Sequence[ValueType], values: Sequence[Any]) -> Any:
         if len(types) != len(values):
@@ -82,7 +82,7 @@ def observe(
     calls: Callable[[Sequence[tuple[str, FunctionType]]], Sequence[Call]],
     differences: Sequence[Difference] = (),
 ) -> Observation:
-    """Compile, instantiate and call, and look at every exported memory, global and table at the end.
+    """Compile, instantiate and call, and look at every memory, global and table at the end, imported or exported.
 
     What the module imports is made for it: host functions that return the same values on every runtime and whose calls
     are written down, memories, globals and tables. `calls` says, of the exported functions in order, what to call. A
@@ -111,9 +111,10 @@ def _observe(
         return
     store = runtime.new_store()
     try:
+        provided = [(each, _provided(each, store, seen, seer)) for each in module.imports]
         imports: dict[str, dict[str, Any]] = {}
-        for each in module.imports:
-            imports.setdefault(each.module, {})[each.name] = _provided(each, store, seen, seer)
+        for each, extern in provided:
+            imports.setdefault(each.module, {})[each.name] = extern
         with _step(seen, seer, "instantiate"):
             instance = runtime.instantiate(module, imports, store=store)
             seen.steps.append(("instantiate", "done"))
@@ -122,7 +123,10 @@ def _observe(
             functions = [(name, type) for name, type in functions if instance.function(name) is not None]
             for name, args in calls(functions):
                 _call(instance.exports[name], name, args, seen, seer)
-            _look(instance, seen, seer)
+            for export in module.exports:
+                _look(f"{export.name!r}", export.type, instance.exports[export.name], seen, seer)
+        for each, extern in provided:  # as they are in the end, or as a failed instantiation left them
+            _look(f"{each.module}.{each.name}", each.type, extern, seen, seer)
     finally:
         store.close()
         module.close()
@@ -158,18 +162,16 @@ def _call(function: FunctionInstance, name: str, args: tuple[Any, ...], seen: Ob
         seen.steps.append((step, ("returned", seer.values(type.results, as_tuple(type, returned)))))
 
 
-def _look(instance: ModuleInstance, seen: Observation, seer: _Seer) -> None:
-    for export in instance.module.exports:
-        found = instance.exports[export.name]
-        if export.kind is ExternKind.MEMORY:
-            data = found.read(0, found.size)
-            used = data.rstrip(b"\0")
-            seen.steps.append((f"the memory {export.name!r}", (len(data), used)))
-        elif isinstance(export.type, GlobalType) and export.type.content is not ValueType.REF:
-            seen.steps.append((f"the global {export.name!r}", seer.value(export.type.content, found.value)))
-        elif isinstance(export.type, TableType) and export.type.element is not ValueType.REF:
-            elements = [seer.value(export.type.element, found[n]) for n in range(len(found))]
-            seen.steps.append((f"the table {export.name!r}", elements))
+def _look(name: str, type: ExternType, found: Any, seen: Observation, seer: _Seer) -> None:
+    if isinstance(type, MemoryType):
+        data = found.read(0, found.size)
+        used = data.rstrip(b"\0")
+        seen.steps.append((f"the memory {name}", (len(data), used)))
+    elif isinstance(type, GlobalType) and type.content is not ValueType.REF:
+        seen.steps.append((f"the global {name}", seer.value(type.content, found.value)))
+    elif isinstance(type, TableType) and type.element is not ValueType.REF:
+        elements = [seer.value(type.element, found[n]) for n in range(len(found))]
+        seen.steps.append((f"the table {name}", elements))
 
 
 def _provided(wanted: ImportType, store: Store, seen: Observation, seer: _Seer) -> Any:
