@@ -38,13 +38,10 @@ $(VENV)/.native: $(NATIVE_INPUT) $(BUILD_INFO) | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.native
+# In one go, as each install builds the native parts.
+$(VENV)/.dev: $(NATIVE_INPUT) $(BUILD_INFO) | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
-
-$(VENV)/.docs: $(VENV)/.native
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	touch $@
+	touch $(VENV)/.native $@
 
 develop: $(VENV)/.native ## install the checkout for use in place, with what the tests need, into VENV (default .venv)
 
@@ -89,7 +86,7 @@ demo: ## build the wheel, install it into a fresh environment, run the host-func
 	cd $(BUILD)/demo && venv/bin/python -m pytest -v tests/test_properties*.py
 	cd $(BUILD)/demo && venv/bin/python bench/demo.py
 
-docs: $(VENV)/.docs ## build the documentation into build/docs, with warnings as errors
+docs: dev ## build the documentation into build/docs, with warnings as errors
 	$(PY) -m sphinx --builder html --fail-on-warning --keep-going --quiet -d $(BUILD)/doctrees docs $(BUILD)/docs
 	@echo "build/docs/index.html"
 

@@ -83,8 +83,11 @@ class WasiContext:
             directory.preopen = _encoded(guest)
             add(directory)
         for each in config.sockets:
-            # Not each.dup(), which would set the mode of the host's socket too.
-            sock = HostSocket(fileno=os.dup(each.fileno()))
+            # The duplicate shares its mode with the host's socket, and a default timeout of Python's would change it.
+            fd = os.dup(each.fileno())
+            blocking = os.get_blocking(fd)
+            sock = HostSocket(fileno=fd)
+            os.set_blocking(fd, blocking)
             add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK, bound=True))
 
     def _directory(self, host: Any) -> Descriptor:

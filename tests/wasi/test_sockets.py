@@ -363,6 +363,17 @@ def test_an_address_that_a_failed_connection_left_is_no_leave_to_listen(raw: Mak
         assert guest.call("sock_listen", fd, 1) is Errno.ACCES
 
 
+def test_a_socket_of_the_host_keeps_its_mode(raw: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(5)
+        try:
+            raw(sockets=[server])
+        finally:
+            socket.setdefaulttimeout(before)
+        assert os.get_blocking(server.fileno())
+
+
 def test_a_listening_socket_of_the_host(raw: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         net = Net(raw(sockets=[server], preopens={"/": wasi.MemoryTree()}))
