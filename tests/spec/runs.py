@@ -17,6 +17,7 @@ __all__ = ["Result", "find_scripts", "run_script", "total"]
 _ROOT = Path(__file__).resolve().parents[2]
 _WHERE = ("", "core2", "test/core")
 _TIMEOUT = 120  # seconds that one script may take
+_ENVIRONMENT = dict(os.environ)  # copied here, as pytest changes it while the workers run
 _MOST_CRASHES = 10
 
 
@@ -88,7 +89,7 @@ def _run_once(runtime: str, script: Path, left_out: list[int]) -> tuple[list[Any
     """What the child reported, and how it ended if not well."""
     cache = _ROOT / "build" / "spec"
     child = [sys.executable, "-m", f"{__package__}.child", runtime, str(script), str(cache), *map(str, left_out)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(child, capture_output=True, timeout=_TIMEOUT, env=environment, check=False)
         output, ending = done.stdout, None
