@@ -195,7 +195,10 @@ typedef struct ExitGuard {
   bool armed;
 } ExitGuard;
 #define EXIT_GUARD(name) __attribute__((cleanup(exit_guard_leave))) ExitGuard name = {true}
-void exit_guard_leave(ExitGuard *guard);
+_Noreturn void exit_guard_sleep(void);
+static inline void exit_guard_leave(ExitGuard *guard) {
+  if (UNLIKELY(guard->armed)) exit_guard_sleep();
+}
 
 /* The engine's poll: WRT_OK to go on, or WRT_HOST with an exception parked on the store `env`, holding the GIL. */
 int poll_python(void *env);
