@@ -156,6 +156,9 @@ def test_options_reach_the_factory() -> None:
         ),
         (("fake", {"features": "simd"}), "features is a set of names, not 'simd' (str)"),
         (("fake", {"features": 5}), "features is a set of names, not 5 (int)"),
+        (("fake", {"features": [["simd"]]}), "features is a set of names, not [['simd']] (list)"),
+        (("fake", {"features": {"simd": False}}), "features is a set of names, not {'simd': False} (dict)"),
+        (("fake", RuntimeConfig(features=5)), "features is a set of names, not 5 (int)"),  # type: ignore[arg-type]
         (("fake", {"type": "wasmtime"}), "the runtime 'fake' was asked for with a configuration for 'wasmtime'"),
         (("fake", 5), "a configuration is a RuntimeConfig or a mapping, not 5 (int)"),
         (({"type": 5},), "the type of a runtime is its name, not 5 (int)"),
@@ -168,6 +171,20 @@ def test_wrong_configurations_say_what_is_right(args: tuple[Any, ...], message: 
     pywasmrt.register_runtime("fake", Fake)
     with pytest.raises(InvalidConfigurationError, match=f"^{re.escape(message)}$"):
         pywasmrt.new_runtime(*args)
+
+
+@pytest.mark.parametrize("make", [frozenset, list, iter, lambda names: (name for name in names)])
+def test_features_may_be_any_iterable_of_names(make: Any) -> None:
+    pywasmrt.register_runtime("fake", Fake)
+    for config in ({"features": make(["simd", "gc"])}, RuntimeConfig(features=make(["simd", "gc"]))):
+        made: Any = pywasmrt.new_runtime("fake", config)
+        assert made.config.features == frozenset({"simd", "gc"})
+
+
+def test_features_given_by_an_iterator_are_in_force(runtime: Runtime) -> None:
+    names = runtime.info.features & PROPOSALS
+    with pywasmrt.new_runtime(runtime.info.name, RuntimeConfig(features=iter(names))) as made:  # type: ignore[arg-type]
+        assert made.info.features & PROPOSALS == names
 
 
 def test_unknown_options_and_features_list_the_known(runtime: Runtime) -> None:
