@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from math import copysign, inf
-from operator import index
+from operator import index as as_index
 from typing import Any, NoReturn
 
 from .errors import InvalidConfigurationError, MemoryAccessError
@@ -18,6 +18,7 @@ __all__ = [
     "arity_error",
     "bytes_of",
     "checked_delta",
+    "checked_index",
     "checked_size",
     "did_you_mean",
     "from_slots",
@@ -129,8 +130,13 @@ def _demoted(number: float) -> float:
 
 def _out_of_range(value: int, type: ValueType, where: str) -> OverflowError:
     bits = 32 if type is _I32 else 64
-    text = str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
-    return OverflowError(f"{where}: {text} is out of range for {type} ({-(1 << bits - 1)} to {(1 << bits) - 1})")
+    least, most = -(1 << bits - 1), (1 << bits) - 1
+    return OverflowError(f"{where}: {_digits(value)} is out of range for {type} ({least} to {most})")
+
+
+def _digits(value: int) -> str:
+    """`value` in a message. Python refuses to write very long ones, by a `ValueError` in place of the one meant."""
+    return str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
 
 
 def arity_error(name: str, type: FunctionType, given: int) -> TypeError:
@@ -238,7 +244,8 @@ def _checked_slot(name: str, n: int, slot: object, type: ValueType) -> int:
         raise TypeError(f"slot {n + 1} of {name}.call() holds the bits of {type} as an int, not {shown(slot)}")
     bits = 32 if type is _I32 or type is _F32 else 64
     if not 0 <= slot < 1 << bits:
-        raise OverflowError(f"slot {n + 1} of {name}.call() is {slot}, beyond the {bits} unsigned bits of {type}")
+        found = _digits(slot)
+        raise OverflowError(f"slot {n + 1} of {name}.call() is {found}, beyond the {bits} unsigned bits of {type}")
     return int(slot)
 
 
@@ -263,18 +270,31 @@ def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
 
 def memory_access_error(verb: str, offset: int, size: int, total: int) -> MemoryAccessError:
     """The error of reaching (`verb`: to read, to write) for `size` bytes at `offset` in a memory of `total` bytes."""
-    return MemoryAccessError(f"cannot {verb} {size} bytes at offset {offset}: the memory ends at {total}")
+    return MemoryAccessError(
+        f"cannot {verb} {_digits(size)} bytes at offset {_digits(offset)}: the memory ends at {total}"
+    )
 
 
 def checked_size(value: object, name: str) -> int:
     """Return the offset, size or count `value` as an int. Raises `TypeError`, or `ValueError` for a negative one."""
     try:
-        number = index(value)  # type: ignore[arg-type]
+        number = as_index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
     if number < 0:
-        raise ValueError(f"{name} must not be negative: {number}")
+        raise ValueError(f"{name} must not be negative: {_digits(number)}")
     return number
+
+
+def checked_index(index: object, length: int) -> int:
+    """Return `index` as an int, for a table of `length` elements. Raises `TypeError` or `IndexError`."""
+    try:
+        at = as_index(index)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"a table is indexed by int, not {shown(index)}") from None
+    if not 0 <= at < length:
+        raise IndexError(f"index {_digits(at)} is beyond the table of {length} elements")
+    return at
 
 
 def bytes_of(data: object) -> bytes:
@@ -299,7 +319,7 @@ def checked_delta(delta: object, unit: str) -> int:
     number = checked_size(delta, unit)
     if number >= 1 << 64:
         error = MemoryAccessError if unit == "pages" else IndexError
-        raise error(f"cannot grow by {number} {unit}: a limit forbids it")
+        raise error(f"cannot grow by {_digits(number)} {unit}: a limit forbids it")
     return number
 
 

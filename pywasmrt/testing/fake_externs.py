@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..adapters.lifetime import Life
 from ..errors import MemoryAccessError, ModuleInstantiateError
 from ..types import PAGE_SIZE, GlobalType, MemoryType, TableType, ValueType
-from ..values import bytes_of, checked_delta, checked_size, memory_access_error, shown, to_wasm
+from ..values import bytes_of, checked_delta, checked_index, checked_size, memory_access_error, to_wasm
 
 if TYPE_CHECKING:
     from .fakes import FakeStore
@@ -129,11 +129,7 @@ class FakeTable(FakeExtern):
 
     def _index(self, index: object) -> int:
         self.check_open()
-        if not isinstance(index, int):
-            raise TypeError(f"a table is indexed by int, not {shown(index)}")
-        if not 0 <= index < len(self._elements):
-            raise IndexError(f"index {index} is beyond the table of {len(self._elements)} elements")
-        return index
+        return checked_index(index, len(self._elements))
 
     def _checked(self, value: Any) -> Any:
         element: ValueType = self._type.element
