@@ -8,6 +8,7 @@ printed; 1 for what cannot be run; 2 for a wrong command line.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -21,6 +22,7 @@ from .errors import (
     FuelExhausted,
     Interrupted,
     ModuleCompileError,
+    RuntimeNotFoundError,
     Trap,
     UnsupportedFeatureError,
     WasmError,
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = words.index("--")
         words, guest = words[:at], words[at + 1 :]
     _open_missing_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str], list[str]], int]] = {
         "run": _run,
         "inspect": _inspect,
@@ -103,8 +107,14 @@ def _open_missing_streams() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"pywasmrt: {message}", file=sys.stderr)
+    shown = "\n".join(map(_printable, message.expandtabs().split("\n")))
+    print(f"pywasmrt: {shown}", file=sys.stderr)
     return code
+
+
+def _printable(line: str) -> str:
+    """`line` with escapes for what would steer a terminal: the names in it are the guest's choice."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 # run
@@ -230,16 +240,20 @@ def _directories(options: Sequence[str]) -> dict[str, Preopen]:
 def _run_command(instance: ModuleInstance, file: Path) -> int:
     if instance.function("_start") is None:
         functions = [each.name for each in instance.module.exports if each.kind is ExternKind.FUNCTION]
-        listed = ", ".join(functions[:10]) or "no function"
+        listed = _listed(functions[:10]) or "no function"
         raise _Failure(f"{file.name} is no command (it exports no '_start'); --invoke calls one of: {listed}")
     return instance.run()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(_printable, names))
 
 
 def _invoke(instance: ModuleInstance, name: str, words: list[str]) -> None:
     function = instance.function(name)
     if function is None:
         functions = [each.name for each in instance.module.exports if each.kind is ExternKind.FUNCTION]
-        raise _Failure(f"there is no exported function {name!r}, only {', '.join(functions) or 'none at all'}")
+        raise _Failure(f"there is no exported function {name!r}, only {_listed(functions) or 'none at all'}")
     params = function.type.params
     if len(words) != len(params):
         raise _Failure(f"{name}{function.type} takes {len(params)} arguments, {len(words)} given")
@@ -259,7 +273,10 @@ def _value(word: str, type: ValueType, number: int) -> int | float | bytes:
         if type in (_F32, _F64):
             return float(word)
         if type is ValueType.V128:
-            return bytes.fromhex(word.removeprefix("0x"))
+            data = bytes.fromhex(word.removeprefix("0x"))
+            if len(data) == 16:
+                return data
+            raise ValueError
     except ValueError:
         raise _Failure(f"argument {number} is to be of type {type}, which {word!r} is not") from None
     raise _Failure(f"argument {number} is of type {type}, which cannot be given on the command line")
@@ -287,7 +304,7 @@ def _inspect(words: list[str], guest: list[str]) -> int:
     ):
         print(f"{title}:" if rows else f"{title}: none")
         for row in rows:
-            print(f"  {row}")
+            print(f"  {_printable(row)}")
     return 0
 
 
@@ -301,7 +318,9 @@ def _tried(source: bytes | str) -> tuple[CompiledModule | None, dict[str, str]]:
             continue
         try:
             module = new_runtime(info.name).compile(source)
-        except (ModuleCompileError, UnsupportedFeatureError) as error:
+        except RuntimeNotFoundError as error:  # what a package offers may turn out not to be there
+            verdicts[info.name] = f"not available: {error}"
+        except WasmError as error:
             verdicts[info.name] = f"no: {error}"
         else:
             verdicts[info.name] = "yes"

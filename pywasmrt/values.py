@@ -326,5 +326,5 @@ def checked_delta(delta: object, unit: str) -> int:
 def nanoseconds(seconds: object, what: str) -> int:
     """A time in seconds as a whole number of nanoseconds, 1 at least. Raises `InvalidConfigurationError`."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
-        raise InvalidConfigurationError(f"{what} is a number of seconds above 0, not {shown(seconds)}")
+        raise InvalidConfigurationError(f"{what} is a number of seconds above 0 and below 1e9, not {shown(seconds)}")
     return max(1, int(seconds * 1e9))

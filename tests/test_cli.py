@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pywasmrt
-from pywasmrt import cli
+from pywasmrt import cli, registry
 
 ROOT = Path(pywasmrt.__file__).resolve().parent.parent
 
@@ -46,6 +46,7 @@ MODULE = """
   (func (export "add") (param i32 i64) (result i64)
     (i64.add (i64.extend_i32_s (local.get 0)) (local.get 1)))
   (func (export "swap") (param f32 f64) (result f64 f32) (local.get 1) (local.get 0))
+  (func (export "vector") (param v128))
   (func $inner unreachable)
   (func (export "trap") (call $inner))
   (func (export "loop") (loop (br 0)))
@@ -127,12 +128,14 @@ def test_single_functions(run: Run, module: Path, words: list[str], printed: str
         (["--invoke", "add", "1"], 1, "takes 2 arguments, 1 given"),
         (["--invoke", "add", "x", "1"], 1, "argument 1 is to be of type i32"),
         (["--invoke", "add", "4294967296", "1"], 1, "out of range"),
+        (["--invoke", "vector", "0x00"], 1, "argument 1 is to be of type v128, which '0x00' is not"),
         (["--invoke", "ad"], 1, "no exported function 'ad'"),
         (["--dir", "/no/such/directory"], 1, "cannot open '/no/such/directory'"),
         (["--runtime", "nothing"], 1, "nothing"),
         (["--dir", "/tmp::/a", "--dir", "/::/a:ro"], 1, "there is a '/a' for the guest already"),
         (["--dir", ""], 1, "names no directory"),
         (["--timeout", "-1"], 2, "'-1' is no number of seconds above 0"),
+        (["--timeout", "1e10"], 1, "seconds above 0 and below 1e9"),
         (["--timeout", "long"], 2, "'long' is no number of seconds above 0"),
         (["--frobnicate"], 2, "--frobnicate"),
     ],
@@ -187,6 +190,40 @@ def test_inspecting(run: Run, module: Path, tmp_path: Path) -> None:
         assert needed[0] == "  simd"
 
 
+def test_names_do_not_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "names.wat"
+    path.write_text(
+        """
+        (module
+          (func (export "\\1b[2Jred") unreachable)
+          (func (export "two\\0alines"))
+          (func (export "\\e2\\80\\aeleft"))
+          (func (export "caf\u00e9")))
+        """,
+        encoding="utf-8",
+    )
+    for said in (run("inspect", path)[1], run("run", path)[2], run("run", path, "--invoke", "x")[2]):
+        for name in (r"\x1b[2Jred", r"two\nlines", r"\u202eleft", "caf\u00e9"):
+            assert name in said
+    assert "\x1b" not in run("run", path, "--invoke", "\x1b[2Jred")[2]
+    code, said = in_a_shell(f"inspect {path}", PYTHONIOENCODING="ascii")
+    assert code == 0
+    assert r"caf\xe9: function" in said
+
+
+def test_a_runtime_that_is_not_there_after_all_is_no_obstacle(
+    run: Run, module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(config: pywasmrt.RuntimeConfig) -> pywasmrt.Runtime:
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(registry, "_registered", {})
+    pywasmrt.register_runtime("gone", create)
+    code, out, _ = run("inspect", module)
+    assert code == 0
+    assert "  gone: not available: the runtime 'gone' is not available: no engine" in out.splitlines()
+
+
 def test_listing_the_runtimes(run: Run) -> None:
     out = run("runtimes")[1]
     for info in pywasmrt.list_runtimes():
@@ -199,8 +236,9 @@ def test_help_and_wrong_commands(run: Run) -> None:
     assert run("frobnicate")[0] == run()[0] == 2
 
 
-def in_a_shell(command: str) -> tuple[int, str]:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+def in_a_shell(command: str, **variables: str) -> tuple[int, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, **variables, "PYTHONPATH": path}
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m pywasmrt {command}"],
         env=env,
