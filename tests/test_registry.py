@@ -195,6 +195,16 @@ def test_unknown_options_and_features_list_the_known(runtime: Runtime) -> None:
         pywasmrt.new_runtime(name, {"features": ["smid"]})
 
 
+@pytest.mark.parametrize("value", [True, 0, 1 << 40, 65536.0, "65536", None, [65536]])
+def test_options_are_of_their_type_exactly(runtime: Runtime, value: Any) -> None:
+    name = runtime.info.name
+    message = (
+        rf"^the option 'max_wasm_stack' of {name} is an int of bytes from 16384 to \S+, not {re.escape(repr(value))}"
+    )
+    with pytest.raises(InvalidConfigurationError, match=message):
+        pywasmrt.new_runtime(name, {"options": {"max_wasm_stack": value}})
+
+
 def test_unknown_names_list_the_known() -> None:
     with pytest.raises(
         RuntimeNotFoundError,
