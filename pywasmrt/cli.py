@@ -21,6 +21,7 @@ from .errors import (
     Exit,
     FuelExhausted,
     Interrupted,
+    InvalidConfigurationError,
     ModuleCompileError,
     RuntimeNotFoundError,
     Trap,
@@ -171,7 +172,7 @@ def _run(words: list[str], guest: list[str]) -> int:
     args = [*options.args, *guest]
     config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
-    with new_runtime(options.runtime, config) as runtime:
+    with _runtime(options.runtime, config) as runtime:
         module = runtime.compile(_source(options.file))
         wasi = WasiConfig(
             args=[options.file.name, *([] if options.invoke else args)],
@@ -190,6 +191,13 @@ def _run(words: list[str], guest: list[str]) -> int:
         except Exit as end:
             return end.code & 0xFF
     return 0
+
+
+def _runtime(name: str, config: RuntimeConfig) -> Runtime:
+    try:
+        return new_runtime(name, config)
+    except InvalidConfigurationError as error:  # of the one option that may have been asked for
+        raise _Failure(f"the runtime {name!r} does not count fuel, which --fuel needs: {error}") from None
 
 
 def _instance(runtime: Runtime, module: CompiledModule, wasi: WasiConfig, limits: Limits) -> ModuleInstance:

@@ -149,6 +149,16 @@ def test_what_goes_wrong_is_said_without_a_traceback(
     assert "Traceback" not in err
 
 
+def test_fuel_where_it_is_not_counted(run: Run, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(config: pywasmrt.RuntimeConfig) -> pywasmrt.Runtime:
+        raise pywasmrt.InvalidConfigurationError(f"no option {min(config.options)}")
+
+    monkeypatch.setattr(registry, "_registered", {})
+    pywasmrt.register_runtime("plain", create)
+    said = "pywasmrt: the runtime 'plain' does not count fuel, which --fuel needs: no option consume_fuel\n"
+    assert run("run", module, "--runtime", "plain", "--fuel", "5") == (1, "", said)
+
+
 def test_a_trap_shows_the_guests_frames(run: Run, module: Path) -> None:
     err = run("run", module, "--invoke", "trap")[2]
     assert "0: inner" in err
