@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from math import copysign, inf
 from operator import index as as_index
+from types import CoroutineType
 from typing import Any, NoReturn
 
 from .errors import InvalidConfigurationError, MemoryAccessError
@@ -169,14 +170,18 @@ def results_from_host(name: str, results: tuple[ValueType, ...], value: object) 
     """
     if not results:
         if value is not None:
-            raise TypeError(f"host function {name} returned {shown(value)} where None is wanted: it has no results")
+            raise TypeError(
+                f"host function {name} returned {shown(value)} where None is wanted: it has no results{_async(value)}"
+            )
         return ()
     if len(results) == 1:
         return (_host_result(name, results[0], value, ""),)
     if not isinstance(value, (tuple, list)) or len(value) != len(results):
         listed = ", ".join(map(str, results))
         found = f"{len(value)} values" if isinstance(value, (tuple, list)) else shown(value)
-        raise TypeError(f"host function {name} returned {found} where a tuple of {len(results)} ({listed}) is wanted")
+        raise TypeError(
+            f"host function {name} returned {found} where a tuple of {len(results)} ({listed}) is wanted{_async(value)}"
+        )
     return tuple(
         _host_result(name, wanted, item, f" as result {n}")
         for n, (wanted, item) in enumerate(zip(results, value, strict=True), 1)
@@ -187,7 +192,13 @@ def _host_result(name: str, wanted: ValueType, value: object, which: str) -> Any
     try:
         return to_wasm(value, wanted, f"host function {name} returned a wrong value{which}")
     except TypeError:
-        raise TypeError(f"host function {name} returned {shown(value)}{which} where {wanted} is wanted") from None
+        raise TypeError(
+            f"host function {name} returned {shown(value)}{which} where {wanted} is wanted{_async(value)}"
+        ) from None
+
+
+def _async(value: object) -> str:
+    return "; a host function cannot be async, as its guest waits for it" if isinstance(value, CoroutineType) else ""
 
 
 def raise_result_error(name: str, type: FunctionType, value: object) -> NoReturn:

@@ -169,6 +169,19 @@ def test_wrong_results_name_the_host_function(results: tuple[ValueType, ...], va
         raise_result_error("env.log", FunctionType((), results), value)
 
 
+@pytest.mark.parametrize("results", [(), (I32,), (I32, I64)])
+def test_a_coroutine_is_told_for_what_it_is(results: tuple[ValueType, ...]) -> None:
+    async def wait() -> int:
+        return 1
+
+    coroutine = wait()
+    with pytest.raises(
+        TypeError, match=r"where .* wanted.*; a host function cannot be async, as its guest waits for it$"
+    ):
+        results_from_host("env.wait", results, coroutine)
+    coroutine.close()
+
+
 def test_the_raising_functions_always_raise() -> None:
     with pytest.raises(RuntimeError, match="conversion disagreed: the arguments of add"):
         raise_argument_error("add", TWO, (1, 2))
