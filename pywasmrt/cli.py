@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._version import __version__
+from .adapters.features import PROPOSALS
 from .errors import (
     Exit,
     FuelExhausted,
@@ -344,19 +345,18 @@ def _memories(module: CompiledModule) -> list[str]:
 
 def _needed(source: bytes | str) -> list[str]:
     """The proposals without which the module is not valid, of those that an available runtime can turn off."""
-    from .adapters.features import PROPOSALS
+    names = [info.name for info in list_runtimes() if info.available]
+    # All of them: a runtime may take modules with one whose values it cannot carry, and does not claim to have it.
+    name = next((name for name in names if _valid(name, source, PROPOSALS)), None)
+    if name is None:
+        return []
+    return [each for each in sorted(PROPOSALS) if _needs(name, source, each)]
 
-    for info in list_runtimes():
-        proposals = info.features & PROPOSALS
-        if info.available and _valid(info.name, source, proposals):
-            return [name for name in sorted(proposals) if _needs(info.name, source, proposals, name)]
-    return []
 
-
-def _needs(runtime: str, source: bytes | str, proposals: frozenset[str], name: str) -> bool:
-    valid = _valid(runtime, source, proposals - {name})
+def _needs(runtime: str, source: bytes | str, name: str) -> bool:
+    valid = _valid(runtime, source, PROPOSALS - {name})
     if valid is None:  # others build on it: without them, which are not needed or would be told themselves
-        others = (_valid(runtime, source, proposals - {name, other}) for other in sorted(proposals - {name}))
+        others = (_valid(runtime, source, PROPOSALS - {name, other}) for other in sorted(PROPOSALS - {name}))
         valid = next((each for each in others if each is not None), None)
     return valid is False
 
