@@ -65,21 +65,19 @@ class FakeMemory(FakeExtern):
 
     def read(self, offset: int, size: int) -> bytes:
         """Copy bytes out. Raises `MemoryAccessError` if any lies beyond the memory."""
-        at = self._checked("read", offset, size)
-        return bytes(self._data[at : at + size])
+        return bytes(self._data[self._checked("read", offset, size)])
 
     def write(self, offset: int, data: Any) -> None:
         """Copy bytes in. Raises `MemoryAccessError`, writing nothing, if they do not fit."""
         data = bytes_of(data)
-        at = self._checked("write", offset, len(data))
-        self._data[at : at + len(data)] = data
+        self._data[self._checked("write", offset, len(data))] = data
 
-    def _checked(self, verb: str, offset: int, size: int) -> int:
+    def _checked(self, verb: str, offset: int, size: int) -> slice:
         self.check_open()
         offset, size = checked_size(offset, "offset"), checked_size(size, "size")
         if offset + size > len(self._data):
             raise memory_access_error(verb, offset, size, len(self._data))
-        return offset
+        return slice(offset, offset + size)
 
     def grow(self, pages: int) -> int:
         """Grow and return the pages before. Raises `MemoryAccessError` where a limit forbids it."""
