@@ -1,4 +1,4 @@
-"""Guests that misbehave: each is stopped, and says why. Time is not bounded yet: see "Limits and safety" in README.md.
+"""Guests that misbehave: each is stopped, and says why.
 
 python examples/sandbox.py
 """
@@ -6,7 +6,7 @@ python examples/sandbox.py
 from __future__ import annotations
 
 import pywasmrt
-from pywasmrt import Limits, ModuleInstantiateError, Trap
+from pywasmrt import DeadlineExceeded, Limits, ModuleInstantiateError, Trap
 
 GUEST = """
 (module
@@ -15,6 +15,7 @@ GUEST = """
   (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
   (func $deeper (export "deeper") (param i32) (result i32)
     (i32.add (call $deeper (local.get 0)) (i32.const 1)))
+  (func (export "spin") (loop (br 0)))
   (func (export "abort") unreachable))
 """
 
@@ -25,16 +26,19 @@ def attempt(what: str, call: object, *args: int) -> None:
         print(f"{what}: {call(*args)}")
     except Trap as trap:
         print(f"{what}: trap, {trap.code}")
+    except DeadlineExceeded as error:
+        print(f"{what}: {error}")
 
 
 def main() -> None:
     runtime = pywasmrt.new_runtime()
     module = runtime.compile(GUEST)
-    instance = runtime.instantiate(module, limits=Limits(memory_bytes=2 * pywasmrt.PAGE_SIZE))
+    instance = runtime.instantiate(module, limits=Limits(memory_bytes=2 * pywasmrt.PAGE_SIZE, timeout=0.2))
     attempt("one page more", instance.exports.grow, 1)
     attempt("a thousand more", instance.exports.grow, 1000)
     attempt("beyond the memory", instance.exports.load, -1)
     attempt("endless recursion", instance.exports.deeper, 1)
+    attempt("endless loop", instance.exports.spin)
     attempt("giving up", instance.exports.abort)
     attempt("still usable", instance.exports.load, 0)
 

@@ -8,6 +8,7 @@ printed; 1 for what cannot be run; 2 for a wrong command line.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -16,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._version import __version__
+from .adapters.features import PROPOSALS
 from .errors import (
     Exit,
     FuelExhausted,
     Interrupted,
+    InvalidConfigurationError,
     ModuleCompileError,
+    RuntimeNotFoundError,
     Trap,
     UnsupportedFeatureError,
     WasmError,
@@ -56,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = words.index("--")
         words, guest = words[:at], words[at + 1 :]
     _open_missing_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str], list[str]], int]] = {
         "run": _run,
         "inspect": _inspect,
@@ -103,8 +109,14 @@ def _open_missing_streams() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"pywasmrt: {message}", file=sys.stderr)
+    shown = "\n".join(map(_printable, message.expandtabs().split("\n")))
+    print(f"pywasmrt: {shown}", file=sys.stderr)
     return code
+
+
+def _printable(line: str) -> str:
+    """`line` with escapes for what would steer a terminal: the names in it are the guest's choice."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 # run
@@ -161,7 +173,7 @@ def _run(words: list[str], guest: list[str]) -> int:
     args = [*options.args, *guest]
     config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
-    with new_runtime(options.runtime, config) as runtime:
+    with _runtime(options.runtime, config) as runtime:
         module = runtime.compile(_source(options.file))
         wasi = WasiConfig(
             args=[options.file.name, *([] if options.invoke else args)],
@@ -180,6 +192,13 @@ def _run(words: list[str], guest: list[str]) -> int:
         except Exit as end:
             return end.code & 0xFF
     return 0
+
+
+def _runtime(name: str, config: RuntimeConfig) -> Runtime:
+    try:
+        return new_runtime(name, config)
+    except InvalidConfigurationError as error:  # of the one option that may have been asked for
+        raise _Failure(f"the runtime {name!r} does not count fuel, which --fuel needs: {error}") from None
 
 
 def _instance(runtime: Runtime, module: CompiledModule, wasi: WasiConfig, limits: Limits) -> ModuleInstance:
@@ -230,16 +249,20 @@ def _directories(options: Sequence[str]) -> dict[str, Preopen]:
 def _run_command(instance: ModuleInstance, file: Path) -> int:
     if instance.function("_start") is None:
         functions = [each.name for each in instance.module.exports if each.kind is ExternKind.FUNCTION]
-        listed = ", ".join(functions[:10]) or "no function"
+        listed = _listed(functions[:10]) or "no function"
         raise _Failure(f"{file.name} is no command (it exports no '_start'); --invoke calls one of: {listed}")
     return instance.run()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(_printable, names))
 
 
 def _invoke(instance: ModuleInstance, name: str, words: list[str]) -> None:
     function = instance.function(name)
     if function is None:
         functions = [each.name for each in instance.module.exports if each.kind is ExternKind.FUNCTION]
-        raise _Failure(f"there is no exported function {name!r}, only {', '.join(functions) or 'none at all'}")
+        raise _Failure(f"there is no exported function {name!r}, only {_listed(functions) or 'none at all'}")
     params = function.type.params
     if len(words) != len(params):
         raise _Failure(f"{name}{function.type} takes {len(params)} arguments, {len(words)} given")
@@ -259,7 +282,10 @@ def _value(word: str, type: ValueType, number: int) -> int | float | bytes:
         if type in (_F32, _F64):
             return float(word)
         if type is ValueType.V128:
-            return bytes.fromhex(word.removeprefix("0x"))
+            data = bytes.fromhex(word.removeprefix("0x"))
+            if len(data) == 16:
+                return data
+            raise ValueError
     except ValueError:
         raise _Failure(f"argument {number} is to be of type {type}, which {word!r} is not") from None
     raise _Failure(f"argument {number} is of type {type}, which cannot be given on the command line")
@@ -287,7 +313,7 @@ def _inspect(words: list[str], guest: list[str]) -> int:
     ):
         print(f"{title}:" if rows else f"{title}: none")
         for row in rows:
-            print(f"  {row}")
+            print(f"  {_printable(row)}")
     return 0
 
 
@@ -301,7 +327,9 @@ def _tried(source: bytes | str) -> tuple[CompiledModule | None, dict[str, str]]:
             continue
         try:
             module = new_runtime(info.name).compile(source)
-        except (ModuleCompileError, UnsupportedFeatureError) as error:
+        except RuntimeNotFoundError as error:  # what a package offers may turn out not to be there
+            verdicts[info.name] = f"not available: {error}"
+        except WasmError as error:
             verdicts[info.name] = f"no: {error}"
         else:
             verdicts[info.name] = "yes"
@@ -317,19 +345,18 @@ def _memories(module: CompiledModule) -> list[str]:
 
 def _needed(source: bytes | str) -> list[str]:
     """The proposals without which the module is not valid, of those that an available runtime can turn off."""
-    from .adapters.features import PROPOSALS
+    names = [info.name for info in list_runtimes() if info.available]
+    # All of them: a runtime may take modules with one whose values it cannot carry, and does not claim to have it.
+    name = next((name for name in names if _valid(name, source, PROPOSALS)), None)
+    if name is None:
+        return []
+    return [each for each in sorted(PROPOSALS) if _needs(name, source, each)]
 
-    for info in list_runtimes():
-        proposals = info.features & PROPOSALS
-        if info.available and _valid(info.name, source, proposals):
-            return [name for name in sorted(proposals) if _needs(info.name, source, proposals, name)]
-    return []
 
-
-def _needs(runtime: str, source: bytes | str, proposals: frozenset[str], name: str) -> bool:
-    valid = _valid(runtime, source, proposals - {name})
+def _needs(runtime: str, source: bytes | str, name: str) -> bool:
+    valid = _valid(runtime, source, PROPOSALS - {name})
     if valid is None:  # others build on it: without them, which are not needed or would be told themselves
-        others = (_valid(runtime, source, proposals - {name, other}) for other in sorted(proposals - {name}))
+        others = (_valid(runtime, source, PROPOSALS - {name, other}) for other in sorted(PROPOSALS - {name}))
         valid = next((each for each in others if each is not None), None)
     return valid is False
 

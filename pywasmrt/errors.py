@@ -156,6 +156,9 @@ class Exit(WasmError):
         super().__init__(f"the guest exited with code {code}")
         self.code = code
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code,), self.__dict__  # the argument is the code, not the text made of it
+
 
 class Interrupted(WasmError):
     """The running call was stopped from outside the guest."""

@@ -239,10 +239,11 @@ class _Scope:
     """
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, Any]) -> None:
+        from functools import partial
         from inspect import unwrap
 
         inner: Any = unwrap(fn)
-        while hasattr(inner, "func"):  # functools.partial
+        while isinstance(inner, partial):  # not whatever has a `func`: a mock has every attribute, and so on for ever
             inner = unwrap(inner.func)
         if not hasattr(inner, "__globals__"):
             inner = getattr(inner, "__func__", None) or getattr(type(inner), "__call__", inner)  # noqa: B004
@@ -252,7 +253,11 @@ class _Scope:
 
     def value(self, annotation: object) -> Any:
         """The annotation's value. Raises whatever evaluating its text raises."""
+        seen = set()
         while isinstance(annotation, str):
+            if annotation in seen:
+                raise ValueError("it stands for itself")
+            seen.add(annotation)
             if self._names is None:
                 self._names = {**_KNOWN_NAMES, **self._globals, **self._here}
             annotation = eval(annotation, {}, self._names)

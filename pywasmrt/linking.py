@@ -28,6 +28,9 @@ __all__ = ["HostImport", "extern_kind", "resolve_imports"]
 
 _REF = ValueType.REF
 _MISSING: Any = object()
+_MOST_HINTS = 16
+"""How many imports get a hint at the name that was meant: each is compared with all that there is, and a module may ask
+for a million."""
 
 
 class HostImport(NamedTuple):
@@ -57,7 +60,8 @@ def resolve_imports(
     for wanted in imports:
         value = _find(spaces, wanted.module, wanted.name)
         if value is _MISSING:
-            problems.append(f"{wanted} is not provided{_suggestion(spaces, wanted)}")
+            hint = _suggestion(spaces, wanted) if len(problems) < _MOST_HINTS else ""
+            problems.append(f"{wanted} is not provided{hint}")
             continue
         served, reason = _match(wanted, value, check_extern)
         if reason is None:

@@ -258,12 +258,7 @@ def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> Runt
                 f"the option {min(twice)!r} is given twice, under 'options' and under {chosen!r}"
             )
         options.update(given)
-    features = config.get("features")
-    if features is not None:
-        if isinstance(features, str) or not hasattr(features, "__iter__"):
-            raise InvalidConfigurationError(f"features is a set of names, not {shown(features)}")
-        features = frozenset(features)
-    return _checked(RuntimeConfig(type, features, options, config.get("interruptible", True)))
+    return _checked(RuntimeConfig(type, config.get("features"), options, config.get("interruptible", True)))
 
 
 def _checked(config: RuntimeConfig) -> RuntimeConfig:
@@ -271,4 +266,8 @@ def _checked(config: RuntimeConfig) -> RuntimeConfig:
         raise InvalidConfigurationError(f"options is a mapping of names to values, not {shown(config.options)}")
     if not isinstance(config.interruptible, bool):
         raise InvalidConfigurationError(f"interruptible is a bool, not {shown(config.interruptible)}")
-    return config
+    if config.features is None:
+        return config
+    from .adapters.features import feature_names  # what follows imports an adapter anyway
+
+    return replace(config, features=feature_names(config.features))  # a frozenset, whatever iterable was given

@@ -23,6 +23,7 @@ __all__ = [
     "HostFunction",
     "ImportType",
     "Limits",
+    "LooseType",
     "MemoryType",
     "RuntimeConfig",
     "RuntimeInfo",

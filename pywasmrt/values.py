@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from math import copysign, inf
-from operator import index
+from operator import index as as_index
+from types import CoroutineType
 from typing import Any, NoReturn
 
 from .errors import InvalidConfigurationError, MemoryAccessError
@@ -18,6 +19,7 @@ __all__ = [
     "arity_error",
     "bytes_of",
     "checked_delta",
+    "checked_index",
     "checked_size",
     "did_you_mean",
     "from_slots",
@@ -129,8 +131,13 @@ def _demoted(number: float) -> float:
 
 def _out_of_range(value: int, type: ValueType, where: str) -> OverflowError:
     bits = 32 if type is _I32 else 64
-    text = str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
-    return OverflowError(f"{where}: {text} is out of range for {type} ({-(1 << bits - 1)} to {(1 << bits) - 1})")
+    least, most = -(1 << bits - 1), (1 << bits) - 1
+    return OverflowError(f"{where}: {_digits(value)} is out of range for {type} ({least} to {most})")
+
+
+def _digits(value: int) -> str:
+    """`value` in a message. Python refuses to write very long ones, by a `ValueError` in place of the one meant."""
+    return str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
 
 
 def arity_error(name: str, type: FunctionType, given: int) -> TypeError:
@@ -163,14 +170,18 @@ def results_from_host(name: str, results: tuple[ValueType, ...], value: object) 
     """
     if not results:
         if value is not None:
-            raise TypeError(f"host function {name} returned {shown(value)} where None is wanted: it has no results")
+            raise TypeError(
+                f"host function {name} returned {shown(value)} where None is wanted: it has no results{_async(value)}"
+            )
         return ()
     if len(results) == 1:
         return (_host_result(name, results[0], value, ""),)
     if not isinstance(value, (tuple, list)) or len(value) != len(results):
         listed = ", ".join(map(str, results))
         found = f"{len(value)} values" if isinstance(value, (tuple, list)) else shown(value)
-        raise TypeError(f"host function {name} returned {found} where a tuple of {len(results)} ({listed}) is wanted")
+        raise TypeError(
+            f"host function {name} returned {found} where a tuple of {len(results)} ({listed}) is wanted{_async(value)}"
+        )
     return tuple(
         _host_result(name, wanted, item, f" as result {n}")
         for n, (wanted, item) in enumerate(zip(results, value, strict=True), 1)
@@ -181,7 +192,13 @@ def _host_result(name: str, wanted: ValueType, value: object, which: str) -> Any
     try:
         return to_wasm(value, wanted, f"host function {name} returned a wrong value{which}")
     except TypeError:
-        raise TypeError(f"host function {name} returned {shown(value)}{which} where {wanted} is wanted") from None
+        raise TypeError(
+            f"host function {name} returned {shown(value)}{which} where {wanted} is wanted{_async(value)}"
+        ) from None
+
+
+def _async(value: object) -> str:
+    return "; a host function cannot be async, as its guest waits for it" if isinstance(value, CoroutineType) else ""
 
 
 def raise_result_error(name: str, type: FunctionType, value: object) -> NoReturn:
@@ -238,7 +255,8 @@ def _checked_slot(name: str, n: int, slot: object, type: ValueType) -> int:
         raise TypeError(f"slot {n + 1} of {name}.call() holds the bits of {type} as an int, not {shown(slot)}")
     bits = 32 if type is _I32 or type is _F32 else 64
     if not 0 <= slot < 1 << bits:
-        raise OverflowError(f"slot {n + 1} of {name}.call() is {slot}, beyond the {bits} unsigned bits of {type}")
+        found = _digits(slot)
+        raise OverflowError(f"slot {n + 1} of {name}.call() is {found}, beyond the {bits} unsigned bits of {type}")
     return int(slot)
 
 
@@ -263,18 +281,31 @@ def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
 
 def memory_access_error(verb: str, offset: int, size: int, total: int) -> MemoryAccessError:
     """The error of reaching (`verb`: to read, to write) for `size` bytes at `offset` in a memory of `total` bytes."""
-    return MemoryAccessError(f"cannot {verb} {size} bytes at offset {offset}: the memory ends at {total}")
+    return MemoryAccessError(
+        f"cannot {verb} {_digits(size)} bytes at offset {_digits(offset)}: the memory ends at {total}"
+    )
 
 
 def checked_size(value: object, name: str) -> int:
     """Return the offset, size or count `value` as an int. Raises `TypeError`, or `ValueError` for a negative one."""
     try:
-        number = index(value)  # type: ignore[arg-type]
+        number = as_index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
     if number < 0:
-        raise ValueError(f"{name} must not be negative: {number}")
+        raise ValueError(f"{name} must not be negative: {_digits(number)}")
     return number
+
+
+def checked_index(index: object, length: int) -> int:
+    """Return `index` as an int, for a table of `length` elements. Raises `TypeError` or `IndexError`."""
+    try:
+        at = as_index(index)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"a table is indexed by int, not {shown(index)}") from None
+    if not 0 <= at < length:
+        raise IndexError(f"index {_digits(at)} is beyond the table of {length} elements")
+    return at
 
 
 def bytes_of(data: object) -> bytes:
@@ -299,12 +330,12 @@ def checked_delta(delta: object, unit: str) -> int:
     number = checked_size(delta, unit)
     if number >= 1 << 64:
         error = MemoryAccessError if unit == "pages" else IndexError
-        raise error(f"cannot grow by {number} {unit}: a limit forbids it")
+        raise error(f"cannot grow by {_digits(number)} {unit}: a limit forbids it")
     return number
 
 
 def nanoseconds(seconds: object, what: str) -> int:
     """A time in seconds as a whole number of nanoseconds, 1 at least. Raises `InvalidConfigurationError`."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
-        raise InvalidConfigurationError(f"{what} is a number of seconds above 0, not {shown(seconds)}")
+        raise InvalidConfigurationError(f"{what} is a number of seconds above 0 and below 1e9, not {shown(seconds)}")
     return max(1, int(seconds * 1e9))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import os
 import random
 import time
@@ -188,6 +189,18 @@ def test_a_damaged_blob_is_refused(runtime: Runtime, data: st.DataObject) -> Non
     )
     with pytest.raises(ModuleCompileError):
         runtime.deserialize(damaged)
+
+
+@settings(max_examples=60)
+@given(body=st.binary(max_size=60) | st.binary(max_size=20).map(lambda name: len(name).to_bytes(8, "little") + name))
+def test_a_blob_that_was_made_by_others_is_refused(runtime: Runtime, body: bytes) -> None:
+    """One whose digest is right, and whose parts are not."""
+    if "serialize" not in runtime.info.features:
+        pytest.skip("the runtime cannot serialise")
+    magic = b"pywasmrt module 1\n"
+    assert runtime.compile(guests.arithmetic().encode()).serialize().startswith(magic)
+    with pytest.raises(ModuleCompileError):
+        runtime.deserialize(magic + hashlib.blake2b(body, digest_size=16).digest() + body)
 
 
 @settings(max_examples=100)

@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import pywasmrt
-from pywasmrt import cli
+from pywasmrt import cli, registry
 
 ROOT = Path(pywasmrt.__file__).resolve().parent.parent
 
@@ -46,10 +44,15 @@ MODULE = """
   (func (export "add") (param i32 i64) (result i64)
     (i64.add (i64.extend_i32_s (local.get 0)) (local.get 1)))
   (func (export "swap") (param f32 f64) (result f64 f32) (local.get 1) (local.get 0))
+  (func (export "vector") (param v128))
   (func $inner unreachable)
   (func (export "trap") (call $inner))
   (func (export "loop") (loop (br 0)))
-  (func (export "sleep")
+  (func (export "say_and_sleep")
+    (i32.store8 (i32.const 4000) (i32.const 46))  ;; a dot
+    (call $print (i32.const 4000) (i32.const 1))
+    (call $sleep))
+  (func $sleep (export "sleep")
     (i64.store (i32.const 524) (i64.const 0))
     (i32.store (i32.const 528) (i32.const 1))
     (i64.store (i32.const 536) (i64.const 3600000000000))
@@ -127,12 +130,14 @@ def test_single_functions(run: Run, module: Path, words: list[str], printed: str
         (["--invoke", "add", "1"], 1, "takes 2 arguments, 1 given"),
         (["--invoke", "add", "x", "1"], 1, "argument 1 is to be of type i32"),
         (["--invoke", "add", "4294967296", "1"], 1, "out of range"),
+        (["--invoke", "vector", "0x00"], 1, "argument 1 is to be of type v128, which '0x00' is not"),
         (["--invoke", "ad"], 1, "no exported function 'ad'"),
         (["--dir", "/no/such/directory"], 1, "cannot open '/no/such/directory'"),
         (["--runtime", "nothing"], 1, "nothing"),
         (["--dir", "/tmp::/a", "--dir", "/::/a:ro"], 1, "there is a '/a' for the guest already"),
         (["--dir", ""], 1, "names no directory"),
         (["--timeout", "-1"], 2, "'-1' is no number of seconds above 0"),
+        (["--timeout", "1e10"], 1, "seconds above 0 and below 1e9"),
         (["--timeout", "long"], 2, "'long' is no number of seconds above 0"),
         (["--frobnicate"], 2, "--frobnicate"),
     ],
@@ -144,6 +149,16 @@ def test_what_goes_wrong_is_said_without_a_traceback(
     assert (got, out) == (code, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_fuel_where_it_is_not_counted(run: Run, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(config: pywasmrt.RuntimeConfig) -> pywasmrt.Runtime:
+        raise pywasmrt.InvalidConfigurationError(f"no option {min(config.options)}")
+
+    monkeypatch.setattr(registry, "_registered", {})
+    pywasmrt.register_runtime("plain", create)
+    said = "pywasmrt: the runtime 'plain' does not count fuel, which --fuel needs: no option consume_fuel\n"
+    assert run("run", module, "--runtime", "plain", "--fuel", "5") == (1, "", said)
 
 
 def test_a_trap_shows_the_guests_frames(run: Run, module: Path) -> None:
@@ -182,9 +197,42 @@ def test_inspecting(run: Run, module: Path, tmp_path: Path) -> None:
     ):
         assert line in out.splitlines()
     (tmp_path / "simd.wat").write_text("(module (func (drop (v128.const i32x4 0 0 0 0))))")
-    if "simd" in pywasmrt.new_runtime().info.features:
-        needed = run("inspect", tmp_path / "simd.wat")[1].partition("features needed:\n")[2].splitlines()
-        assert needed[0] == "  simd"
+    needed = run("inspect", tmp_path / "simd.wat")[1].partition("features needed:\n")[2].splitlines()
+    assert needed[:2] == ["  simd", "runtimes:"]
+
+
+def test_names_do_not_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "names.wat"
+    path.write_text(
+        """
+        (module
+          (func (export "\\1b[2Jred") unreachable)
+          (func (export "two\\0alines"))
+          (func (export "\\e2\\80\\aeleft"))
+          (func (export "caf\u00e9")))
+        """,
+        encoding="utf-8",
+    )
+    for said in (run("inspect", path)[1], run("run", path)[2], run("run", path, "--invoke", "x")[2]):
+        for name in (r"\x1b[2Jred", r"two\nlines", r"\u202eleft", "caf\u00e9"):
+            assert name in said
+    assert "\x1b" not in run("run", path, "--invoke", "\x1b[2Jred")[2]
+    code, said = in_a_shell(f"inspect {path}", PYTHONIOENCODING="ascii")
+    assert code == 0
+    assert r"caf\xe9: function" in said
+
+
+def test_a_runtime_that_is_not_there_after_all_is_no_obstacle(
+    run: Run, module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(config: pywasmrt.RuntimeConfig) -> pywasmrt.Runtime:
+        raise ImportError("no engine")
+
+    monkeypatch.setattr(registry, "_registered", {})
+    pywasmrt.register_runtime("gone", create)
+    code, out, _ = run("inspect", module)
+    assert code == 0
+    assert "  gone: not available: the runtime 'gone' is not available: no engine" in out.splitlines()
 
 
 def test_listing_the_runtimes(run: Run) -> None:
@@ -199,8 +247,9 @@ def test_help_and_wrong_commands(run: Run) -> None:
     assert run("frobnicate")[0] == run()[0] == 2
 
 
-def in_a_shell(command: str) -> tuple[int, str]:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+def in_a_shell(command: str, **variables: str) -> tuple[int, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, **variables, "PYTHONPATH": path}
     done = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m pywasmrt {command}"],
         env=env,
@@ -234,22 +283,14 @@ def test_streams_that_are_closed_or_full(module: Path) -> None:
 def test_in_a_process_of_its_own(module: Path) -> None:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "pywasmrt", "run", str(module), "--invoke", "sleep"]
-    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    done = threading.Event()
-
-    def interrupt() -> None:
-        while not done.wait(0.5):
-            process.send_signal(signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    time.sleep(0.5)
-    thread.start()
+    command = [sys.executable, "-m", "pywasmrt", "run", str(module), "--invoke", "say_and_sleep"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == "."  # the guest runs
+        process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:
-        done.set()
-        thread.join()
-    assert process.returncode in (130, 1, -signal.SIGINT)  # the last two: Python itself had not started yet
-    if process.returncode == 130:
-        assert err == "pywasmrt: stopped\n"
+        process.kill()
+        process.wait()
+    assert (process.returncode, err) == (130, "pywasmrt: stopped\n")

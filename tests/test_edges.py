@@ -256,6 +256,24 @@ def test_a_trap_travels_to_another_process(runtime: Runtime) -> None:
         assert copied.note == "kept"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pywasmrt.Exit(3),
+        pywasmrt.ModuleInstantiateError("text", ["a problem"]),
+        pywasmrt.UnsupportedFeatureError("text", "simd"),
+        pywasmrt.FunctionNotExportedError("text"),
+        pywasmrt.DeadlineExceeded("text"),
+        pywasmrt.FuelExhausted(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_travel_to_another_process(error: pywasmrt.WasmError) -> None:
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(copied) is type(error)
+        assert (str(copied), copied.__dict__) == (str(error), error.__dict__)
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ SHOWN = {
         "a thousand more: -1",
         "beyond the memory: trap, memory_out_of_bounds",
         "endless recursion: trap, stack_overflow",
+        "endless loop: the call reached its deadline",
         "giving up: trap, unreachable",
         "still usable: 0",
         "a module that wants too much: refused",

@@ -6,6 +6,7 @@ import functools
 import re
 import typing
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -18,6 +19,7 @@ from pywasmrt import (
     HostFunctionNotFoundError,
     HostModule,
     LooseType,
+    Runtime,
     ValueType,
     externref,
     f32,
@@ -28,6 +30,7 @@ from pywasmrt import (
     v128,
 )
 from pywasmrt.host import host_function_from_callable, resolve
+from pywasmrt.testing import to_binary
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -129,6 +132,35 @@ def test_local_names_are_found_where_the_function_is_offered() -> None:
         return x
 
     assert env["f"].params == env["g"].params == (I64,)
+
+
+@pytest.mark.parametrize("text", ["'i32'", "\"'i32'\""])
+def test_text_within_text_is_evaluated_too(text: str) -> None:
+    def f(x: int) -> None: ...
+
+    f.__annotations__["x"] = text
+    assert described(f).params == (I32,)
+
+
+def test_an_annotation_that_stands_for_itself_is_refused() -> None:
+    scope: dict[str, Any] = {"ping": "pong", "pong": "ping"}
+    exec("def f(x: ping): ...", scope)  # text: so this file keeps annotations
+    with pytest.raises(TypeError, match=r"'ping' of x cannot be evaluated \(it stands for itself\)"):
+        described(scope["f"])
+
+
+@pytest.mark.parametrize("make", [mock.Mock, mock.MagicMock, mock.create_autospec])
+def test_mocks_serve_as_host_functions(runtime: Runtime, make: Any) -> None:
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    stand_in = make(add, return_value=7)
+    guest = to_binary("""
+      (module (import "env" "add" (func $add (param i32 i64) (result i32)))
+        (func (export "run") (result i32) (call $add (i32.const 1) (i64.const 2))))
+    """)
+    assert runtime.instantiate(runtime.compile(guest), {"env": {"add": stand_in}}).exports.run() == 7
+    assert stand_in.call_args_list == [mock.call(1, 2)]
 
 
 def test_an_annotation_that_cannot_be_evaluated_is_refused() -> None:

@@ -317,9 +317,18 @@ def test_a_table_of_functions(runtime: Runtime) -> None:
     assert len(table) == 6
 
 
+class One:
+    """An int for whoever asks, as NumPy's are."""
+
+    def __index__(self) -> int:
+        return 1
+
+
 def test_table_indices_and_values_are_checked(runtime: Runtime) -> None:
     table = runtime.new_store().table(2, 3)
-    for index in (2, 100, 1 << 32, 1 << 64, 1 << 200, -1, -3):
+    table[One()] = None
+    assert table[One()] is None
+    for index in (2, 100, 1 << 32, 1 << 64, 1 << 200, 10**5000, -1, -3):
         with pytest.raises(IndexError):
             table[index]
         with pytest.raises(IndexError):

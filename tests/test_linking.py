@@ -138,6 +138,15 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert len(caught.value.problems) == 3
 
 
+def test_a_module_that_asks_for_much_gets_few_hints() -> None:
+    """Looking for the nearest name takes long where a module that nobody trusts may have a million imports."""
+    told = problems([wanted(NOTHING, f"function{n}x") for n in range(1000)], {"env": {"functions": print}})
+    assert len(told) == 1000
+    assert told[0] == "env.function0x: function () -> () is not provided; did you mean 'functions'?"
+    assert told[-1] == "env.function999x: function () -> () is not provided"
+    assert sum("did you mean" in each for each in told) < 100
+
+
 def test_nothing_provided() -> None:
     assert problems([wanted(NOTHING)]) == ("env.x: function () -> () is not provided",)
     assert link([]) == []

@@ -443,3 +443,23 @@ def test_a_memory_is_an_array_of_bytes(runtime: Runtime, actions: list[tuple[Any
             model[offset] = args[1]
     assert memory.size == len(model)
     assert memory.read(0, memory.size) == model
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "message"),
+    [
+        ((None,), TypeError, "^the size of a {} is an int of {}, not None$"),
+        ((1.0,), TypeError, r"^the size of a {} is an int of {}, not 1\.0 \(float\)$"),
+        ((1, "2"), TypeError, r"^the size of a {} is an int of {}, not '2' \(str\)$"),
+        ((-1,), ValueError, r"^a {} has 0 to \d+ {}, not -1$"),
+        ((2, 1), ValueError, r"^the maximum of a {0} of 2 {1} is 2 to \d+ {1}, not 1$"),
+    ],
+)
+def test_sizes_are_checked_before_anything_is_made(
+    runtime: Runtime, sizes: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    store = runtime.new_store()
+    with pytest.raises(error, match=message.format("memory", "pages")):
+        store.memory(*sizes)
+    with pytest.raises(error, match=message.format("table", "elements")):
+        store.table(*sizes)

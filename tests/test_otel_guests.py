@@ -258,9 +258,9 @@ def test_add_new_attribute_wants_both_keys(name: str) -> None:
         processor.process_traces(b"")
 
 
-def test_the_guest_that_the_readme_shows() -> None:
-    readme = Path(__file__).resolve().parent.parent / "README.md"
-    (source,) = re.findall(r"^```c\n(.*?)^```$", readme.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def test_the_guest_that_the_documentation_shows() -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "howto" / "plugins.md"
+    (source,) = re.findall(r"^```c\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     for abi in ABIS:
         with WasmProcessor(config(c_guest("limit", abi, source), plugin_config={"max_bytes": 10})) as processor:
             assert processor.process_logs(b"0123456789") == b"0123456789"

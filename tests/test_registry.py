@@ -156,6 +156,9 @@ def test_options_reach_the_factory() -> None:
         ),
         (("fake", {"features": "simd"}), "features is a set of names, not 'simd' (str)"),
         (("fake", {"features": 5}), "features is a set of names, not 5 (int)"),
+        (("fake", {"features": [["simd"]]}), "features is a set of names, not [['simd']] (list)"),
+        (("fake", {"features": {"simd": False}}), "features is a set of names, not {'simd': False} (dict)"),
+        (("fake", RuntimeConfig(features=5)), "features is a set of names, not 5 (int)"),  # type: ignore[arg-type]
         (("fake", {"type": "wasmtime"}), "the runtime 'fake' was asked for with a configuration for 'wasmtime'"),
         (("fake", 5), "a configuration is a RuntimeConfig or a mapping, not 5 (int)"),
         (({"type": 5},), "the type of a runtime is its name, not 5 (int)"),
@@ -170,12 +173,36 @@ def test_wrong_configurations_say_what_is_right(args: tuple[Any, ...], message: 
         pywasmrt.new_runtime(*args)
 
 
+@pytest.mark.parametrize("make", [frozenset, list, iter, lambda names: (name for name in names)])
+def test_features_may_be_any_iterable_of_names(make: Any) -> None:
+    pywasmrt.register_runtime("fake", Fake)
+    for config in ({"features": make(["simd", "gc"])}, RuntimeConfig(features=make(["simd", "gc"]))):
+        made: Any = pywasmrt.new_runtime("fake", config)
+        assert made.config.features == frozenset({"simd", "gc"})
+
+
+def test_features_given_by_an_iterator_are_in_force(runtime: Runtime) -> None:
+    names = runtime.info.features & PROPOSALS
+    with pywasmrt.new_runtime(runtime.info.name, RuntimeConfig(features=iter(names))) as made:  # type: ignore[arg-type]
+        assert made.info.features & PROPOSALS == names
+
+
 def test_unknown_options_and_features_list_the_known(runtime: Runtime) -> None:
     name = runtime.info.name
     with pytest.raises(InvalidConfigurationError, match=f"^{name} has no option 'sratgey'; it has \\w+, \\w+"):
         pywasmrt.new_runtime(name, {"options": {"sratgey": 1}})
     with pytest.raises(InvalidConfigurationError, match=f"{name} has no feature 'smid'.*multi-value"):
         pywasmrt.new_runtime(name, {"features": ["smid"]})
+
+
+@pytest.mark.parametrize("value", [True, 0, 1 << 40, 65536.0, "65536", None, [65536]])
+def test_options_are_of_their_type_exactly(runtime: Runtime, value: Any) -> None:
+    name = runtime.info.name
+    message = (
+        rf"^the option 'max_wasm_stack' of {name} is an int of bytes from 16384 to \S+, not {re.escape(repr(value))}"
+    )
+    with pytest.raises(InvalidConfigurationError, match=message):
+        pywasmrt.new_runtime(name, {"options": {"max_wasm_stack": value}})
 
 
 def test_unknown_names_list_the_known() -> None:

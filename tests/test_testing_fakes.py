@@ -140,6 +140,17 @@ def test_what_is_imported_is_exported_again(kind: ExternKind) -> None:
     assert instance.exports.again is made
 
 
+def test_a_memory_takes_whatever_is_an_int() -> None:
+    class Two:
+        def __index__(self) -> int:
+            return 2
+
+    store = FakeRuntime().new_store()
+    memory: Any = store.memory(1)
+    memory.write(Two(), b"ab")
+    assert memory.read(Two(), Two()) == b"ab"
+
+
 def test_scripts_may_trap() -> None:
     def nothing() -> None:
         raise Trap("out of order", pywasmrt.TrapCode.UNREACHABLE)

@@ -6,6 +6,7 @@ import enum
 import math
 import re
 import struct
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from pywasmrt import FunctionType, MemoryAccessError, ValueType
 from pywasmrt.values import (
     bytes_of,
     checked_delta,
+    checked_index,
+    checked_size,
     did_you_mean,
     from_slots,
     memory_access_error,
@@ -166,6 +169,19 @@ def test_wrong_results_name_the_host_function(results: tuple[ValueType, ...], va
         raise_result_error("env.log", FunctionType((), results), value)
 
 
+@pytest.mark.parametrize("results", [(), (I32,), (I32, I64)])
+def test_a_coroutine_is_told_for_what_it_is(results: tuple[ValueType, ...]) -> None:
+    async def wait() -> int:
+        return 1
+
+    coroutine = wait()
+    with pytest.raises(
+        TypeError, match=r"where .* wanted.*; a host function cannot be async, as its guest waits for it$"
+    ):
+        results_from_host("env.wait", results, coroutine)
+    coroutine.close()
+
+
 def test_the_raising_functions_always_raise() -> None:
     with pytest.raises(RuntimeError, match="conversion disagreed: the arguments of add"):
         raise_argument_error("add", TWO, (1, 2))
@@ -258,6 +274,36 @@ def test_memory_messages() -> None:
         bytes_of(memoryview(b"abcd")[::2])
     with pytest.raises(TypeError, match=r"^a bytes-like object is required, not 'str'$"):
         bytes_of("abc")
+
+
+def test_an_index_is_an_int_within_the_table() -> None:
+    class Two:
+        def __index__(self) -> int:
+            return 2
+
+    assert checked_index(Two(), 3) == 2
+    with pytest.raises(TypeError, match=r"^a table is indexed by int, not 1\.5 \(float\)$"):
+        checked_index(1.5, 3)
+    for wrong in (-1, 3):
+        with pytest.raises(IndexError, match=f"^index {wrong} is beyond the table of 3 elements$"):
+            checked_index(wrong, 3)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error"),
+    [
+        (lambda huge: to_wasm(huge, I64, "x"), OverflowError),
+        (lambda huge: from_slots("f", FunctionType((I64,)), (huge,)), OverflowError),
+        (lambda huge: checked_index(huge, 3), IndexError),
+        (lambda huge: checked_delta(huge, "pages"), MemoryAccessError),
+        (lambda huge: checked_delta(huge, "elements"), IndexError),
+        (lambda huge: checked_size(-huge, "offset"), ValueError),
+    ],
+)
+def test_ints_too_long_to_be_written_raise_what_others_do(attempt: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="an int of 16610 bits"):
+        attempt(10**5000)
+    assert "an int of 16610 bits" in str(memory_access_error("read", 10**5000, 10**5000, 65536))
 
 
 def test_growth_is_a_count() -> None:

@@ -47,7 +47,7 @@ def unpack_blob(identity: str, blob: bytes) -> tuple[bytes, bytes]:
         size = int.from_bytes(body[at : at + 8], "little")
         parts.append(body[at + 8 : at + 8 + size])
         at += 8 + size
-    found = parts[0].decode()
+    found = parts[0].decode(errors="replace")  # whoever made the digest may have put anything there
     if found != identity:
         raise ModuleCompileError(
             f"the compiled module is for another engine or other settings: for {found}, and this is {identity}; "

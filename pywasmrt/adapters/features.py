@@ -6,7 +6,7 @@ name says that the library can do it with this engine. Tests and programs ask fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..errors import InvalidConfigurationError
 from ..values import shown
@@ -19,6 +19,7 @@ __all__ = [
     "WASMTIME_PROPOSALS",
     "WASMTIME_SWITCHES",
     "allowed_proposals",
+    "feature_names",
 ]
 
 PROPOSALS = frozenset(
@@ -96,6 +97,16 @@ WASMTIME_SWITCHES = {
 _NEEDS = {"relaxed-simd": "simd"}
 
 
+def feature_names(asked: object) -> frozenset[str]:
+    """The names in `RuntimeConfig.features`. Raises `InvalidConfigurationError` for what is no set of names."""
+    # A mapping would be taken for all that it names, those that it says False of included.
+    if isinstance(asked, Iterable) and not isinstance(asked, (str, Mapping)):
+        names = list(asked)
+        if all(isinstance(name, str) for name in names):
+            return frozenset(names)
+    raise InvalidConfigurationError(f"features is a set of names, not {shown(asked)}")
+
+
 def allowed_proposals(
     asked: Iterable[str] | None,
     known: frozenset[str],
@@ -111,9 +122,7 @@ def allowed_proposals(
     """
     if asked is None:
         return default | fixed
-    if isinstance(asked, str) or not all(isinstance(name, str) for name in asked):
-        raise InvalidConfigurationError(f"features is a set of names, not {shown(asked)}")
-    names = frozenset(asked)
+    names = feature_names(asked)
     unknown = names - known - API_FEATURES
     if unknown:
         raise InvalidConfigurationError(

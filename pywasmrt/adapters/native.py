@@ -1,10 +1,9 @@
 """The runtime over an engine table of `csrc/wrt.h`: everything that engines reached through C have in common.
 
 Engines and modules are reached by cffi, which lets other Python threads run meanwhile; they may be used from any
-thread. A
-store, and so all guest code, is reached through `_fastcall`, which keeps the rule of one call chain at a time.
-Neither can
-be freed while the other needs it: a handle here is owned by a cffi object, and the store in C holds on to the engine's.
+thread. A store, and so all guest code, is reached through `_fastcall`, which keeps the rule of one call chain at a
+time. Neither can be freed while the other needs it: a handle here is owned by a cffi object, and the store in C holds
+on to the engine's.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from ..types import (
     TableType,
     TrapCode,
 )
-from ..values import checked_delta, nanoseconds, shown, to_wasm
+from ..values import checked_delta, checked_index, nanoseconds, to_wasm
 from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
 from .forking import forks
 
@@ -404,20 +403,15 @@ class NativeTable(_Extern):
     def grow(self, delta: int, value: Any = None) -> int:
         """Add `delta` elements holding `value` and return the length before."""
         self._check()
-        checked_delta(delta, "elements")
-        before = self._store.table_grow(self._handle, delta, to_wasm(value, self.type.element, "the table's element"))
+        by = checked_delta(delta, "elements")
+        before = self._store.table_grow(self._handle, by, to_wasm(value, self.type.element, "the table's element"))
         if before is None:
-            raise IndexError(f"cannot grow the table of {len(self)} elements by {delta}: a limit forbids it")
+            raise IndexError(f"cannot grow the table of {len(self)} elements by {by}: a limit forbids it")
         grown: int = before
         return grown
 
     def _index(self, index: object) -> int:
-        self._check()
-        if not isinstance(index, int):
-            raise TypeError(f"a table is indexed by int, not {shown(index)}")
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is beyond the table of {len(self)} elements")
-        return index
+        return checked_index(index, len(self))
 
     def __repr__(self) -> str:
         return f"<Table {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"

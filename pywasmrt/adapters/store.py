@@ -257,8 +257,8 @@ class BaseStore(Closable):
 
 
 def _check_limits(what: str, unit: str, minimum: int, maximum: int | None, most: int) -> None:
-    for value in (minimum, maximum):
-        if value is not None and not isinstance(value, int):
+    for value in (minimum,) if maximum is None else (minimum, maximum):
+        if not isinstance(value, int):
             raise TypeError(f"the size of a {what} is an int of {unit}, not {shown(value)}")
     if not 0 <= minimum <= most:
         raise ValueError(f"a {what} has 0 to {most} {unit}, not {minimum}")

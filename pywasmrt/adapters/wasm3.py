@@ -14,10 +14,10 @@ from typing import Any
 
 from .. import _shim
 from .._shim import library
-from ..errors import InvalidConfigurationError, RuntimeNotFoundError
+from ..errors import RuntimeNotFoundError
 from ..types import RuntimeConfig, RuntimeInfo
-from ..values import shown
 from .features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
+from .options import checked_options, flag, number_of_bytes
 from .wasmtime import open_engine
 
 __all__ = ["NAME", "create", "describe"]
@@ -26,7 +26,7 @@ NAME = "wasm3"
 
 _FIXED = frozenset({"sign-extension", "saturating-float-to-int", "mutable-globals"})
 _STACK_NEEDED = 192 << 10  # of the native stack, to begin with: wasm3 takes what there is, and leaves some to the host
-_WASM_STACK = range(1 << 14, (1 << 28) + 1)
+_OPTIONS = {"trust_modules": flag(), "max_wasm_stack": number_of_bytes(1 << 14, 1 << 28, "2**28")}
 
 
 def describe() -> RuntimeInfo:
@@ -46,7 +46,8 @@ def create(config: RuntimeConfig) -> Any:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
     _, known = _built()
     proposals = allowed_proposals(config.features, known, known, _FIXED, NAME)
-    trust, stack = _options_of(config)
+    options = checked_options(NAME, _OPTIONS, config.options)
+    trust, stack = options.get("trust_modules", False), options.get("max_wasm_stack", 1 << 20)
     reason = library.wasmtime_library_reason()
     if reason is not None and not trust:
         raise RuntimeNotFoundError(
@@ -96,21 +97,6 @@ def _validator(proposals: frozenset[str]) -> Any:
     # 0.5.0 has memory.copy and memory.fill; the rest of that proposal, and references, it refuses when it compiles.
     allowed = proposals | {"bulk-memory", "reference-types"}
     return Validator(allowed, WASMTIME_DEFAULT - known - allowed, cache(open_engine))
-
-
-def _options_of(config: RuntimeConfig) -> tuple[bool, int]:
-    options = dict(config.options)
-    trust = options.pop("trust_modules", False)
-    stack = options.pop("max_wasm_stack", 1 << 20)
-    if options:
-        raise InvalidConfigurationError(f"{NAME} has no option {min(options)!r}; it has max_wasm_stack, trust_modules")
-    if type(trust) is not bool:
-        raise InvalidConfigurationError(f"the option 'trust_modules' of {NAME} is a bool, not {shown(trust)}")
-    if type(stack) is not int or stack not in _WASM_STACK:
-        raise InvalidConfigurationError(
-            f"the option 'max_wasm_stack' of {NAME} is an int of bytes from 16384 to 2**28, not {shown(stack)}"
-        )
-    return trust, stack
 
 
 def _explain(message: str) -> str:

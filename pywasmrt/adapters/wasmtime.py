@@ -4,16 +4,15 @@ its texts."""
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import _shim
 from .._shim import library
-from ..errors import InvalidConfigurationError, RuntimeNotFoundError
+from ..errors import RuntimeNotFoundError
 from ..types import RuntimeConfig, RuntimeInfo
-from ..values import shown
 from .features import (
     API_FEATURES,
     WASMTIME_DEFAULT,
@@ -23,6 +22,7 @@ from .features import (
     allowed_proposals,
 )
 from .forking import environment, forks
+from .options import checked_options, flag, number_of_bytes, one_of
 from .wasmtime_text import compile_error_text, frame_lines, trap_text
 
 if TYPE_CHECKING:
@@ -114,35 +114,24 @@ def _open(settings: dict[str, int], stack: int) -> Engine:
         return NativeEngine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines)
 
 
-_OPTIONS: dict[str, tuple[type, Container[Any], str]] = {
-    # option: its type, what it may be (a mapping gives the engine's number), and how to say that
-    "strategy": (str, {"auto": 0, "cranelift": 1}, "'auto' or 'cranelift'"),
-    "cranelift_opt_level": (str, {"none": 0, "speed": 1, "speed_and_size": 2}, "'none', 'speed' or 'speed_and_size'"),
-    "consume_fuel": (bool, (False, True), "a bool"),  # counting costs the guest time
-    "cranelift_nan_canonicalization": (bool, (False, True), "a bool"),
-    "cranelift_debug_verifier": (bool, (False, True), "a bool"),
-    "parallel_compilation": (bool, (False, True), "a bool"),
+# The engine takes the place of a name among these as its number.
+_NAMES = {"strategy": ("auto", "cranelift"), "cranelift_opt_level": ("none", "speed", "speed_and_size")}
+_OPTIONS = {
+    **{name: one_of(*names) for name, names in _NAMES.items()},
+    "consume_fuel": flag(),  # counting costs the guest time
+    "cranelift_nan_canonicalization": flag(),
+    "cranelift_debug_verifier": flag(),
+    "parallel_compilation": flag(),
     # Too little and the engine cannot start; too much and no thread has it.
-    "max_wasm_stack": (int, range(1 << 14, (1 << 22) + 1), "an int of bytes from 16384 to 4194304"),
+    "max_wasm_stack": number_of_bytes(1 << 14, 1 << 22),
     # The address space kept for each memory, which bounds its growth.
-    "memory_reservation": (int, range(1 << 16, (1 << 40) + 1), "an int of bytes from 65536 to 2**40"),
+    "memory_reservation": number_of_bytes(1 << 16, 1 << 40, "2**40"),
 }
 
 
 def _settings_of(config: RuntimeConfig) -> dict[str, int]:
-    settings: dict[str, int] = {}
-    for name, value in config.options.items():
-        if name not in _OPTIONS:
-            raise InvalidConfigurationError(f"{NAME} has no option {name!r}; it has {', '.join(sorted(_OPTIONS))}")
-        kind, allowed, wanted = _OPTIONS[name]
-        if not _is_exactly(value, kind) or value not in allowed:
-            raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
-        settings[name] = allowed[value] if isinstance(allowed, dict) else int(value)
-    return settings
-
-
-def _is_exactly(value: object, kind: type) -> bool:
-    return value.__class__ is kind  # a bool is no int here
+    options = checked_options(NAME, _OPTIONS, config.options)
+    return {name: _NAMES[name].index(value) if name in _NAMES else int(value) for name, value in options.items()}
 
 
 def _explain(message: str) -> str:

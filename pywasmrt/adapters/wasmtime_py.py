@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
-    InvalidConfigurationError,
     ModuleCompileError,
     ModuleInstantiateError,
     Trap,
@@ -43,6 +42,7 @@ from .features import (
     allowed_proposals,
 )
 from .forking import forks
+from .options import checked_options, flag, number_of_bytes, one_of
 from .wasmtime_py_deadline import Clock, Ticker
 from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
 from .wasmtime_py_objects import (
@@ -74,21 +74,17 @@ _LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "in
     {"buffer"} if sys.version_info < (3, 12) else set()
 )
 
-_OPTIONS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
-    # option: type, what is valid, how to say it. Named as in wasmtime.Config.
-    "strategy": (str, {"auto", "cranelift"}.__contains__, "'auto' or 'cranelift'"),
-    "cranelift_opt_level": (
-        str,
-        {"none", "speed", "speed_and_size"}.__contains__,
-        "'none', 'speed' or 'speed_and_size'",
-    ),
-    "cranelift_nan_canonicalization": (bool, lambda _: True, "a bool"),
-    "debug_info": (bool, lambda _: True, "a bool"),
-    "consume_fuel": (bool, lambda _: True, "a bool"),  # counting costs the guest time
-    "parallel_compilation": (bool, lambda _: True, "a bool"),
-    "memory_init_cow": (bool, lambda _: True, "a bool"),
+# Named as in wasmtime.Config.
+_OPTIONS = {
+    "strategy": one_of("auto", "cranelift"),
+    "cranelift_opt_level": one_of("none", "speed", "speed_and_size"),
+    "cranelift_nan_canonicalization": flag(),
+    "debug_info": flag(),
+    "consume_fuel": flag(),  # counting costs the guest time
+    "parallel_compilation": flag(),
+    "memory_init_cow": flag(),
     # Too little and the package aborts; too much and the guest overruns the thread's own stack.
-    "max_wasm_stack": (int, lambda size: 1 << 14 <= size <= 1 << 22, "an int from 16384 to 4194304"),
+    "max_wasm_stack": number_of_bytes(1 << 14, 1 << 22),
 }
 
 
@@ -114,13 +110,7 @@ def _features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> fro
 def create(config: RuntimeConfig) -> WasmtimeRuntime:
     """Make a runtime. Raises `InvalidConfigurationError`, or `ImportError` where the package cannot be loaded."""
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    for name, value in config.options.items():
-        if name not in _OPTIONS:
-            raise InvalidConfigurationError(f"{NAME} has no option {name!r}; it has {', '.join(sorted(_OPTIONS))}")
-        kind, valid, wanted = _OPTIONS[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)) or not valid(value):
-            raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
-    return WasmtimeRuntime(proposals, dict(config.options), config.interruptible)
+    return WasmtimeRuntime(proposals, checked_options(NAME, _OPTIONS, config.options), config.interruptible)
 
 
 class WasmtimeRuntime(BaseRuntime):

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from itertools import count
-from operator import index as as_index
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -18,10 +17,10 @@ from ..values import (
     arity_error,
     bytes_of,
     checked_delta,
+    checked_index,
     checked_size,
     from_slots,
     memory_access_error,
-    shown,
     to_slots,
     to_wasm,
 )
@@ -512,14 +511,7 @@ class Table(Extern):
     def _checked(self, index: int) -> int:
         if self.type.element is _REF:
             raise unsupported(_REF, "a table")
-        try:
-            at = as_index(index)
-        except TypeError:
-            raise TypeError(f"a table is indexed by int, not {shown(index)}") from None
-        size = self.handle.size(self.store.handle)
-        if not 0 <= at < size:
-            raise IndexError(f"index {at} is beyond the table of {size} elements")
-        return at
+        return checked_index(index, self.handle.size(self.store.handle))
 
 
 class Global(Extern):
@@ -551,7 +543,7 @@ class Global(Extern):
         store._enter(self.life, "global")
         try:
             if not self.type.mutable:
-                raise TypeError("the global is immutable")
+                raise TypeError(f"the global is immutable: its type is {self.type}")
             if content in ODD:
                 raise unsupported(content, "a global")
             lowered = store.lower(to_wasm(value, content, "the global's value"), content, "the global's value")

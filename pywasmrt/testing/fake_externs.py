@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..adapters.lifetime import Life
 from ..errors import MemoryAccessError, ModuleInstantiateError
 from ..types import PAGE_SIZE, GlobalType, MemoryType, TableType, ValueType
-from ..values import bytes_of, checked_delta, checked_size, memory_access_error, shown, to_wasm
+from ..values import bytes_of, checked_delta, checked_index, checked_size, memory_access_error, to_wasm
 
 if TYPE_CHECKING:
     from .fakes import FakeStore
@@ -65,21 +65,19 @@ class FakeMemory(FakeExtern):
 
     def read(self, offset: int, size: int) -> bytes:
         """Copy bytes out. Raises `MemoryAccessError` if any lies beyond the memory."""
-        at = self._checked("read", offset, size)
-        return bytes(self._data[at : at + size])
+        return bytes(self._data[self._checked("read", offset, size)])
 
     def write(self, offset: int, data: Any) -> None:
         """Copy bytes in. Raises `MemoryAccessError`, writing nothing, if they do not fit."""
         data = bytes_of(data)
-        at = self._checked("write", offset, len(data))
-        self._data[at : at + len(data)] = data
+        self._data[self._checked("write", offset, len(data))] = data
 
-    def _checked(self, verb: str, offset: int, size: int) -> int:
+    def _checked(self, verb: str, offset: int, size: int) -> slice:
         self.check_open()
         offset, size = checked_size(offset, "offset"), checked_size(size, "size")
         if offset + size > len(self._data):
             raise memory_access_error(verb, offset, size, len(self._data))
-        return offset
+        return slice(offset, offset + size)
 
     def grow(self, pages: int) -> int:
         """Grow and return the pages before. Raises `MemoryAccessError` where a limit forbids it."""
@@ -129,11 +127,7 @@ class FakeTable(FakeExtern):
 
     def _index(self, index: object) -> int:
         self.check_open()
-        if not isinstance(index, int):
-            raise TypeError(f"a table is indexed by int, not {shown(index)}")
-        if not 0 <= index < len(self._elements):
-            raise IndexError(f"index {index} is beyond the table of {len(self._elements)} elements")
-        return index
+        return checked_index(index, len(self._elements))
 
     def _checked(self, value: Any) -> Any:
         element: ValueType = self._type.element

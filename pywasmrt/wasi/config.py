@@ -131,3 +131,7 @@ def _check_text(where: str, value: object) -> None:
         raise InvalidConfigurationError(f"WasiConfig.{where} holds str, not {shown(value)}")
     if "\0" in value:
         raise InvalidConfigurationError(f"WasiConfig.{where} cannot hold a NUL character: {value!r}")
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidConfigurationError(f"WasiConfig.{where} holds text that has no UTF-8: {value!r}") from None

@@ -13,7 +13,12 @@ from typing import NoReturn
 from .abi import FdFlags, FileType, Stat
 from .errno import Errno, WasiError
 
-__all__ = ["Descriptor", "Directory", "Table"]
+__all__ = ["Descriptor", "Directory", "Entry", "Table"]
+
+Entry = tuple[bytes, int, int]
+"""What a directory tells of a file in it: name, ino, filetype."""
+MAX_LISTED = 1 << 17
+"""Entries that the listings of an instance's directories hold together, unless one alone has more."""
 
 
 def _refuse(errno: Errno) -> NoReturn:
@@ -103,8 +108,8 @@ class Directory(Descriptor):
     """
 
     filetype = FileType.DIRECTORY
-    listing: Sequence[tuple[bytes, int, int]] = ()
-    """What `fd_readdir` is telling, as `entries` gave it."""
+    listing: Sequence[Entry] = ()
+    """What `fd_readdir` is telling, as `entries` gave it. `Table.keep_listing` sets it."""
 
     def read(self, size: int) -> bytes:
         _refuse(Errno.ISDIR)
@@ -142,19 +147,20 @@ class Directory(Descriptor):
     def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
         raise NotImplementedError
 
-    def entries(self) -> list[tuple[bytes, int, int]]:
-        """What is in the directory, each (name, ino, filetype), without `.` and `..`."""
+    def entries(self) -> list[Entry]:
+        """What is in the directory, without `.` and `..`."""
         raise NotImplementedError
 
 
 class Table:
     """The descriptors of one instance, by number."""
 
-    __slots__ = ("_limit", "files")
+    __slots__ = ("_limit", "_listed", "files")
 
     def __init__(self, limit: int) -> None:
         self.files: dict[int, Descriptor] = {}
         self._limit = limit
+        self._listed = 0  # entries in listings, those of closed descriptors included until they are counted anew
 
     def add(self, file: Descriptor) -> int:
         """Give `file` the lowest number that is free. `EMFILE` where the limit is reached."""
@@ -199,6 +205,21 @@ class Table:
             _refuse(Errno.BADF)
         if fd != to:
             self.files[to] = self.files.pop(fd)
+
+    def keep_listing(self, directory: Directory, listing: Sequence[Entry]) -> None:
+        """Let `directory` tell `listing` from now on. The others are forgotten where all would be too many: a guest may
+        have one directory of a hundred thousand files open a thousand times.
+        """
+        directory.listing = listing
+        self._listed += len(listing)
+        if self._listed <= MAX_LISTED:
+            return
+        others = [file for file in self.files.values() if isinstance(file, Directory) and file is not directory]
+        self._listed = len(listing) + sum(len(each.listing) for each in others)
+        if self._listed > MAX_LISTED:
+            for each in others:
+                each.listing = ()
+            self._listed = len(listing)
 
     def clear(self) -> None:
         """Forget all."""

@@ -239,7 +239,7 @@ def _preopen(context: WasiContext, fd: int) -> bytes:
 @function(FUNCTIONS, "iiiIi")
 def fd_readdir(context: WasiContext, memory: Memory, fd: int, buffer: int, size: int, cookie: int, result: int) -> None:
     """The cookie of an entry is its place in the listing, which is taken anew when a guest begins at 0, and where it
-    goes on with a descriptor that it opened for that.
+    goes on with a descriptor that it opened for that, or one whose listing was forgotten.
     """
     file = context.table.directory(fd, Rights.FD_READDIR)
     size &= U32
@@ -248,11 +248,8 @@ def fd_readdir(context: WasiContext, memory: Memory, fd: int, buffer: int, size:
     if cookie == 0 or not file.listing:
         # `..` gets the number of `.`: which one it has outside is not the guest's business.
         own = file.stat().ino
-        file.listing = (
-            (b".", own, FileType.DIRECTORY),
-            (b"..", own, FileType.DIRECTORY),
-            *file.entries(),
-        )
+        dots = (b".", own, FileType.DIRECTORY), (b"..", own, FileType.DIRECTORY)
+        context.table.keep_listing(file, (*dots, *file.entries()))
     pieces = []
     used = 0
     for at in range(cookie & _U64, len(file.listing)):

@@ -19,7 +19,7 @@ from .abi import (
     OFlags,
     Stat,
 )
-from .descriptors import Descriptor, Directory
+from .descriptors import Descriptor, Directory, Entry
 from .errno import Errno, WasiError
 from .waiting import POLL_IN, POLL_OUT
 
@@ -318,7 +318,7 @@ class HostDirectory(_Held, Directory):
         to._check_writable()
         return to
 
-    def entries(self) -> list[tuple[bytes, int, int]]:
+    def entries(self) -> list[Entry]:
         with os.scandir(self.fd) as found:
             return [(os.fsencode(each.name), each.inode(), _entry_type(each)) for each in found]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, cast
 
 from .abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, FILE_RIGHTS, WRITING_RIGHTS, FdFlags, FileType, OFlags, Stat
-from .descriptors import Descriptor, Directory
+from .descriptors import Descriptor, Directory, Entry
 from .errno import Errno, WasiError
 from .resolve import MAX_LINKS, split
 
@@ -150,22 +150,29 @@ class MemoryTree:
             return bytes(node.data)
 
     def files(self) -> dict[str, bytes]:
-        """Every file by its path, in order."""
+        """Every file by its path, in order. All paths together may be far longer than `limit`, where a guest that
+        nobody trusts has nested directories: then rather `read` what is expected.
+        """
         found: dict[str, bytes] = {}
-
-        pending: list[tuple[str, _Node]] = [("", self.root)]  # a guest may nest deeper than Python recurses
+        names: list[bytes] = []  # of the folders above the node at hand
         with self.lock:
-            while pending:
-                path, node = pending.pop()
-                if isinstance(node, _Folder):
-                    prefix = path and path + "/"
-                    pending.extend(
-                        (prefix + name.decode(errors="surrogateescape"), node.nodes[name])
-                        for name in sorted(node.nodes, reverse=True)
-                    )
-                elif isinstance(node, _File):
-                    found[path] = bytes(node.data)
+            for depth, name, node in self._nodes():
+                names[depth:] = [name]
+                if isinstance(node, _File):
+                    found[b"/".join(names).decode(errors="surrogateescape")] = bytes(node.data)
         return found
+
+    def _nodes(self) -> Iterator[tuple[int, bytes, _Node]]:
+        """What is below the root, in order: how deep each lies, its name, and itself."""
+        pending: list[tuple[int, bytes, _Node]] = []  # a guest may nest deeper than Python recurses
+        depth, node = -1, cast("_Node", self.root)
+        while True:
+            if isinstance(node, _Folder):
+                pending.extend((depth + 1, name, node.nodes[name]) for name in sorted(node.nodes, reverse=True))
+            if not pending:
+                return
+            depth, name, node = pending.pop()
+            yield depth, name, node
 
     def _folder(self, parts: list[str]) -> _Folder:
         folder = self.root
@@ -192,7 +199,9 @@ class MemoryTree:
         node.nlink -= 1
 
     def __repr__(self) -> str:
-        return f"<MemoryTree of {len(self.files())} files, {self.used} bytes>"
+        with self.lock:
+            count = sum(isinstance(node, _File) for _, _, node in self._nodes())
+        return f"<MemoryTree of {count} files, {self.used} bytes>"
 
 
 def resolve(root: _Folder, path: bytes, follow: bool) -> _Found:
@@ -543,7 +552,7 @@ class MemoryDirectory(Directory):
             source.folder.touch(now)
             found.folder.touch(now)
 
-    def entries(self) -> list[tuple[bytes, int, int]]:
+    def entries(self) -> list[Entry]:
         with self._tree.lock:
             return [(name, node.ino, node.filetype) for name, node in self._folder.nodes.items()]
 

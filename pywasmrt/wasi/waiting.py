@@ -12,7 +12,7 @@ import os
 import select
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from weakref import ref
 
 from .abi import FdFlags
@@ -26,8 +26,11 @@ _MILLISECOND = 1_000_000
 _MAX_MILLISECONDS = 1 << 30
 
 
+@runtime_checkable
 class Stoppable(Protocol):
-    """What the waiter needs of a store."""
+    """A store that can end the waits of its guests. One of another package need not: its guests wait until they have
+    what they wait for, or their instance is closed.
+    """
 
     @property
     def closed(self) -> bool: ...
@@ -74,13 +77,14 @@ class Waiter:
     """Waits for one instance. Used by one thread at a time, as the instance is; `wake` may come from any."""
 
     def __init__(self) -> None:
-        self._store: ref[Any] | None = None
+        self._store: ref[Stoppable] | None = None
         self._bell: _Bell | None = None
         self._stopped = False
 
     def attach(self, store: Any) -> None:
         """Let the store stop the waits, if it can."""
-        self._store = ref(store)
+        if isinstance(store, Stoppable):
+            self._store = ref(store)
 
     def wake(self) -> None:
         """End the wait that is under way. Quick, never raises, from any thread."""
@@ -95,7 +99,7 @@ class Waiter:
 
     def check(self) -> None:
         """Raise `Stopped` when the running call is to end; for work that takes long without waiting."""
-        store: Any = None if self._store is None else self._store()
+        store = None if self._store is None else self._store()
         deadline = 0 if store is None else store.until()
         if self._stopped or (store is not None and store.closed) or (deadline and time.monotonic_ns() >= deadline):
             raise Stopped
@@ -120,7 +124,7 @@ class Waiter:
         if bell is None:
             bell = self._bell = _Bell()
         poller.register(bell.reading, POLL_IN)
-        store: Any = None if self._store is None else self._store()
+        store = None if self._store is None else self._store()
         if store is not None:
             store.on_stop(self.wake)
         try:

@@ -6,11 +6,13 @@ import itertools
 import os
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
 import pywasmrt
 from pywasmrt import wasi
+from pywasmrt.wasi import descriptors
 from pywasmrt.wasi.abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, FdFlags, FileType, FstFlags, Rights, Stat
 from pywasmrt.wasi.errno import Errno
 from pywasmrt.wasi.host_files import stat_of
@@ -248,6 +250,34 @@ def test_a_listing_survives_removal_on_the_way(tree: Raw) -> None:
     assert tree.names(3) == set()
 
 
+def test_listings_are_bounded_together(tree: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest may have one large directory open many times; what it is in the middle of goes on nevertheless."""
+    monkeypatch.setattr(descriptors, "MAX_LISTED", 100)
+    names = {f"f{n}".encode() for n in range(30)}
+    for name in names:
+        tree.create(name)
+    kept = WeakSet[descriptors.Directory]()
+    keep = descriptors.Table.keep_listing
+
+    def keep_listing(table: descriptors.Table, directory: descriptors.Directory, listing: Any) -> None:
+        keep(table, directory, listing)
+        kept.add(directory)
+        assert sum(len(each.listing) for each in kept) <= 100
+
+    monkeypatch.setattr(descriptors.Table, "keep_listing", keep_listing)
+    opened = [tree.open_directory(".") for _ in range(20)]
+    begun = {fd: tree.entries(fd, size=300) for fd in opened}
+    for fd in opened:
+        entries, done = begun[fd]
+        while not done:
+            more, done = tree.entries(fd, size=300, cookie=entries[-1].next)
+            entries += more
+        assert {each.name for each in entries} == names | {b".", b".."}
+    assert len(kept) == 20
+    monkeypatch.setattr(descriptors, "MAX_LISTED", 10)  # one alone may have more
+    assert tree.names(opened[0]) == tree.names(opened[1]) == names
+
+
 def test_renumbering(tree: Raw) -> None:
     tree.create("a", b"a")
     tree.create("b", b"b")
@@ -469,6 +499,7 @@ def test_a_memory_tree_is_shaped_and_read(one_runtime: pywasmrt.Runtime) -> None
         assert guest.read(guest.open("dir/b")) == b"bytes"
         assert guest.names(guest.open_directory("dir")) == {b"b", b"sub"}
         guest.create("dir/sub/new", b"made by the guest")
+    assert list(tree.files()) == ["a.txt", "dir/b", "dir/sub/new", "x/y/z"]
     assert tree.files() == {"a.txt": b"text", "dir/b": b"bytes", "dir/sub/new": b"made by the guest", "x/y/z": b"deep"}
     assert tree.read("dir/sub/new") == b"made by the guest"
     with pytest.raises(FileNotFoundError):

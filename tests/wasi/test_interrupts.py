@@ -14,6 +14,7 @@ import pytest
 
 import pywasmrt
 from pywasmrt import ClosedError, DeadlineExceeded, Interrupted, wasi
+from pywasmrt.wasi.waiting import POLL_IN, Stopped, Waiter
 
 from .guest import Raw, clock, readable
 
@@ -166,3 +167,26 @@ def test_a_time_limit(runtime: pywasmrt.Runtime, needs: Callable[..., None]) -> 
         memory.write(64, clock(1, FOREVER))
         with pytest.raises(DeadlineExceeded):
             instance.exports.poll_oneoff(64, 256, 1, 512)
+
+
+class Other:
+    """A store of another package's, which cannot stop its guests."""
+
+    closed = False
+
+
+def test_guests_of_stores_that_stop_nothing_wait_nevertheless() -> None:
+    waiter, store = Waiter(), Other()
+    waiter.attach(store)
+    waiter.check()
+    assert waiter.wait({}, 1_000_000) == {}
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"x")
+        assert waiter.wait({reading: POLL_IN}, None) == {reading: POLL_IN}
+    finally:
+        os.close(reading)
+        os.close(writing)
+    waiter.close()
+    with pytest.raises(Stopped):
+        waiter.wait({}, None)

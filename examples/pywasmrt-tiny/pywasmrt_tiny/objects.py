@@ -36,6 +36,7 @@ from pywasmrt.values import (
     arity_error,
     bytes_of,
     checked_delta,
+    checked_index,
     checked_size,
     from_slots,
     memory_access_error,
@@ -584,24 +585,17 @@ class TinyTable(_Extern):
             raise TypeError(f"the table's element: {shown(value)} belongs to another store")
         return value
 
-    def _index(self, index: int) -> int:
-        if not isinstance(index, int):
-            raise TypeError(f"a table is indexed by int, not {shown(index)}")
-        if not 0 <= index < len(self.elements):
-            raise IndexError(f"index {index} is beyond the table of {len(self.elements)} elements")
-        return index
-
     def __len__(self) -> int:
         self.check_open()
         return len(self.elements)
 
     def __getitem__(self, index: int) -> Any:
         with self.store.use(self):
-            return self.elements[self._index(index)]
+            return self.elements[checked_index(index, len(self.elements))]
 
     def __setitem__(self, index: int, value: Any) -> None:
         with self.store.use(self):
-            self.elements[self._index(index)] = self.checked(value)
+            self.elements[checked_index(index, len(self.elements))] = self.checked(value)
 
     def grow(self, delta: int, value: Any = None) -> int:
         delta = checked_delta(delta, "elements")

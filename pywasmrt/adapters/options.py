@@ -1,0 +1,46 @@
+"""The engine's own settings in `RuntimeConfig.options`: which there are, and what each may be."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import InvalidConfigurationError
+from ..values import shown
+
+__all__ = ["Option", "checked_options", "flag", "number_of_bytes", "one_of"]
+
+
+class Option(NamedTuple):
+    """What an option may be: its type exactly (a bool is no int here), its values, and how to say that."""
+
+    type: type
+    allowed: Container[Any]
+    wanted: str
+
+
+def one_of(*names: str) -> Option:
+    """An option that is one of these names."""
+    *first, last = map(repr, names)
+    return Option(str, names, f"{', '.join(first)} or {last}")
+
+
+def flag() -> Option:
+    """An option that is on or off."""
+    return Option(bool, (False, True), "a bool")
+
+
+def number_of_bytes(least: int, most: int, text: str | None = None) -> Option:
+    """An option that is a size; `text` writes the largest as people read it."""
+    return Option(int, range(least, most + 1), f"an int of bytes from {least} to {text or most}")
+
+
+def checked_options(engine: str, known: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given`. Raises `InvalidConfigurationError` for an option that `engine` has not, or a wrong value."""
+    for name, value in given.items():
+        option = known.get(name)
+        if option is None:
+            raise InvalidConfigurationError(f"{engine} has no option {name!r}; it has {', '.join(sorted(known))}")
+        if value.__class__ is not option.type or value not in option.allowed:
+            raise InvalidConfigurationError(f"the option {name!r} of {engine} is {option.wanted}, not {shown(value)}")
+    return dict(given)
