@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
+from ..plugin.forking import renew_after_fork
 from ..values import shown
 from .errors import TelemetryError
 
@@ -90,6 +91,17 @@ class OtlpHttpSender:
         self._connections: dict[str, http.client.HTTPConnection] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the connections to the parent, and renew what a thread that there is no more may hold."""
+        for connection in self._connections.values():
+            connection.close()  # this process's end of it alone
+        self._connections = {}
+        self._lock = threading.Lock()
+        stopped, self._stopped = self._stopped.is_set(), threading.Event()
+        if stopped:
+            self._stopped.set()
 
     def consume_traces(self, data: bytes) -> None:
         """Send a batch of traces."""
