@@ -139,6 +139,49 @@ def test_a_failing_guest_is_logged_and_counted_and_never_raised(
     assert "was shut down" in caplog.text
 
 
+def test_what_comes_after_the_shutdown_is_counted(endpoint: Endpoint) -> None:
+    exporter = WasmSpanExporter(processors=[attributes()], endpoint=endpoint.url)
+    exporter.shutdown()
+    a_span(exporter)
+    assert (exporter.counters.failed_items, exporter.counters.failed_batches) == (1, 1)
+
+
+LOGGING = """(module
+  (import "opentelemetry.io/wasm" "logMessage" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "{}")
+  (func (export "getSupportedTelemetry") (result i32) (i32.const 4))
+  (func (export "pushTraces") (result i32)
+    (call $log (i32.const 3) (i32.const 0) (i32.const 2))
+    (i32.const %d)))"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_logging_that_is_exported_itself_does_not_go_round(
+    tmp_path: Path, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An application's logging may end in the exporter, and what guests and exporters log is part of it."""
+
+    class Exporting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            a_span(exporter, "log")
+
+    path = tmp_path / "guest.wasm"
+    path.write_bytes(binary(LOGGING % status))
+    exporter = WasmSpanExporter(config(path))
+    handler = Exporting()
+    logging.getLogger("pywasmrt").addHandler(handler)
+    try:
+        a_span(exporter)
+    finally:
+        logging.getLogger("pywasmrt").removeHandler(handler)
+    logged = [each.name for each in caplog.records if each.levelname == "ERROR"]
+    assert logged == ["pywasmrt.guest.guest"] + ["pywasmrt.otel.export"] * status
+    assert exporter.counters.failed_items == len(logged) + status  # what came from within, and what failed itself
+    assert exporter.counters.succeeded_items == 1 - status
+    exporter.shutdown()
+
+
 def test_instrumentation_is_suppressed_while_a_guest_runs(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = WasmSpanExporter(processors=[attributes()], endpoint=endpoint.url)
     seen: list[object] = []
