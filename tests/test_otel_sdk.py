@@ -498,3 +498,66 @@ def test_the_senders_settings_come_from_the_sdks_variables() -> None:
         otlp_sender("logs", None, {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"})
     with pytest.raises(pywasmrt.InvalidConfigurationError, match=r"compression is one of"):
         OtlpHttpSender("http://x", compression="zip")
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "^OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'.*OTEL_EXPORTER_WASM_ENDPOINT",
+        ),
+        ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json"}, "^OTEL_EXPORTER_OTLP_LOGS_PROTOCOL is"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a=b,secret"}, "^OTEL_EXPORTER_OTLP_HEADERS is a list of name=value"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "soon"}, "^OTEL_EXPORTER_OTLP_LOGS_TIMEOUT is a number of seconds"),
+    ],
+)
+def test_what_is_wrong_with_the_sdks_variables_is_told_by_its_name(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=message):
+        otlp_sender("logs", None, environment)
+
+
+def test_the_sdks_variables_are_read_as_the_sdk_reads_them() -> None:
+    sender = otlp_sender(
+        "logs",
+        None,
+        {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "GZIP",
+            "OTEL_EXPORTER_OTLP_HEADERS": "x%2Dkey = v%3D1 ,, other=",
+        },
+    )
+    assert sender._compression == "gzip"
+    assert (sender._headers["x-key"], sender._headers["other"]) == ("v=1", "")
+    otlp_sender("logs", "http://127.0.0.1:4318", {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})  # that of another exporter
+
+
+@pytest.mark.parametrize(
+    ("rejected", "message", "logged"),
+    [
+        (3, "too old", "rejected 3 items (logs): too old"),
+        (1, "", "rejected 1 items (logs): it gave no reason"),
+        (0, "", ""),
+    ],
+)
+def test_what_an_endpoint_rejects_of_a_batch_is_logged(
+    endpoint: Endpoint, sending: Any, caplog: pytest.LogCaptureFixture, rejected: int, message: str, logged: str
+) -> None:
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+    answer = ExportLogsServiceResponse()
+    answer.partial_success.rejected_log_records = rejected
+    answer.partial_success.error_message = message
+    endpoint.body = answer.SerializeToString()
+    sending().send("logs", b"")
+    assert [each.getMessage().split("/v1/logs ")[-1] for each in caplog.records] == ([logged] if logged else [])
+
+
+@pytest.mark.parametrize("body", [b"{}", b"<html>", b"\x0a\xff", b"ok"])
+def test_an_answer_that_is_no_otlp_is_no_failure(
+    endpoint: Endpoint, sending: Any, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    endpoint.body = body
+    sending().send("logs", b"")
+    assert caplog.records == []

@@ -93,35 +93,47 @@ def _plugin(key: str, path: str, runtime: str, plugin_config: Mapping[str, Any] 
 def otlp_sender(
     signal: str, endpoint: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> OtlpHttpSender:
-    """What sends one signal over HTTP, set up by `endpoint` and by the SDK's own OTEL_EXPORTER_OTLP_* variables."""
+    """What sends one signal over HTTP, set up by `endpoint` and by the SDK's own OTEL_EXPORTER_OTLP_* variables.
 
-    def variable(name: str) -> str:
+    Raises `InvalidConfigurationError`, for a protocol other than http/protobuf too, unless `endpoint` is given: what
+    listens at an endpoint for another protocol takes nothing from here.
+    """
+
+    def variable(name: str) -> tuple[str, str]:
         for key in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
             value = environment.get(key, "").strip()
             if value:
-                return value
-        return ""
+                return key, value
+        return f"OTEL_EXPORTER_OTLP_{name}", ""
 
+    key, protocol = variable("PROTOCOL")
+    if endpoint is None and protocol not in ("", "http/protobuf"):
+        raise InvalidConfigurationError(
+            f"{key} is {protocol!r}, and OTLP goes out as http/protobuf here; name an endpoint for that by"
+            f" {_PREFIX}_ENDPOINT"
+        )
     full = environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
     if endpoint is not None or not full:
-        base = endpoint or variable("ENDPOINT") or DEFAULT_ENDPOINT
+        base = endpoint or variable("ENDPOINT")[1] or DEFAULT_ENDPOINT
         full = f"{base.rstrip('/')}/v1/{signal}"
     headers = {}
-    for each in variable("HEADERS").split(","):
+    key, listed = variable("HEADERS")
+    for each in filter(None, map(str.strip, listed.split(","))):
         name, equals, value = each.partition("=")
-        if equals:
-            headers[name.strip()] = unquote(value.strip())
-    timeout = variable("TIMEOUT")
+        if not equals:
+            raise InvalidConfigurationError(f"{key} is a list of name=value with commas between; not with {name!r}")
+        headers[unquote(name.strip())] = unquote(value.strip())
+    key, timeout = variable("TIMEOUT")
     try:
         seconds = float(timeout) if timeout else 10.0
     except ValueError:
-        raise InvalidConfigurationError(f"OTEL_EXPORTER_OTLP_TIMEOUT is a number of seconds, not {timeout!r}") from None
+        raise InvalidConfigurationError(f"{key} is a number of seconds, not {timeout!r}") from None
     return OtlpHttpSender(
         {signal: full},
         headers=headers,
         timeout=seconds,
-        compression=variable("COMPRESSION") or "none",
-        certificate=variable("CERTIFICATE") or None,
-        client_certificate=variable("CLIENT_CERTIFICATE") or None,
-        client_key=variable("CLIENT_KEY") or None,
+        compression=variable("COMPRESSION")[1].lower() or "none",
+        certificate=variable("CERTIFICATE")[1] or None,
+        client_certificate=variable("CLIENT_CERTIFICATE")[1] or None,
+        client_key=variable("CLIENT_KEY")[1] or None,
     )
