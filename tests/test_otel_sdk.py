@@ -247,6 +247,10 @@ def test_the_environment_configures_a_chain(
             {"OTEL_EXPORTER_WASM_TRACES_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_RUNTIME": "wazero"},
             "OTEL_EXPORTER_WASM_TRACES_MODULE: a.wasm: runtime_config.type: the runtime 'wazero' is not installed",
         ),
+        (
+            {"OTEL_EXPORTER_WASM_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_PROCESORS": "scrub.wasm"},
+            "^there is no variable OTEL_EXPORTER_WASM_PROCESORS; did you mean 'OTEL_EXPORTER_WASM_PROCESSORS'",
+        ),
         ({"OTEL_EXPORTER_WASM_PROCESSORS": "/no/such.yaml"}, "OTEL_EXPORTER_WASM_PROCESSORS: /no/such.yaml: "),
     ],
 )

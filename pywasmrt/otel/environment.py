@@ -8,6 +8,7 @@
 
 A path that ends in .yaml or .yml is a whole configuration of a plugin (`PluginConfig.from_yaml`), any other the module
 itself. Each variable may carry the signal (`OTEL_EXPORTER_WASM_TRACES_MODULE`), which comes before the general one.
+Others that begin with OTEL_EXPORTER_WASM_ are errors.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..errors import InvalidConfigurationError
+from ..plugin.abi import SIGNALS
 from ..plugin.config import PluginConfig
+from ..values import did_you_mean
 from .http import DEFAULT_ENDPOINT, OtlpHttpSender
 
 __all__ = ["Settings", "otlp_sender", "settings_from_environment"]
 
 _PREFIX = "OTEL_EXPORTER_WASM"
+_NAMES = tuple(
+    f"{_PREFIX}_{signal}{name}"
+    for signal in ("", *(f"{signal.upper()}_" for signal in SIGNALS))
+    for name in ("PROCESSORS", "MODULE", "CONFIG", "RUNTIME", "ENDPOINT")
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ def settings_from_environment(signal: str, environment: Mapping[str, str] = os.e
                 return key, value
         return f"{_PREFIX}_{name}", ""
 
+    _check_names(environment)
     _, runtime = variable("RUNTIME")
     key, listed = variable("PROCESSORS")
     processors = tuple(_plugin(key, each.strip(), runtime, None) for each in listed.split(",") if each.strip())
@@ -59,6 +68,13 @@ def settings_from_environment(signal: str, environment: Mapping[str, str] = os.e
             f"{_PREFIX}_MODULE or {_PREFIX}_PROCESSORS is required: the guest to export with, or guests to process with"
         )
     return Settings(processors, module, endpoint or None)
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """A guest that was to scrub telemetry must not stay away because of a letter."""
+    for name in environment:
+        if name.startswith(f"{_PREFIX}_") and name not in _NAMES:
+            raise InvalidConfigurationError(f"there is no variable {name}{did_you_mean(name, _NAMES)}")
 
 
 def _json(key: str, text: str) -> Mapping[str, Any]:
