@@ -331,7 +331,7 @@ def test_a_guest_that_cannot_serve_is_refused_and_everything_closed(
 def test_a_file_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "guest.wasm"
     path.write_bytes(b"\0asm\1\0\0\0\xff")
-    with pytest.raises(ModuleCompileError):
+    with pytest.raises(ModuleCompileError, match=r"guest\.wasm: "):
         WasmPlugin(config(path, name))
     with pytest.raises(pywasmrt.InvalidConfigurationError, match=r"^path: the guest's module cannot be read: "):
         WasmPlugin(config(tmp_path / "missing.wasm", name))

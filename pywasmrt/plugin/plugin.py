@@ -18,6 +18,7 @@ from ..errors import (
     InvalidConfigurationError,
     MemoryAccessError,
     MemoryExportNotFoundError,
+    ModuleCompileError,
     WasmError,
 )
 from ..registry import new_runtime
@@ -95,7 +96,11 @@ class WasmPlugin:
         settings = self.config.runtime()
         self._runtime = self._closing.enter_context(_opened(new_runtime(settings)))
         data = self._read()
-        self._module = self._closing.enter_context(_opened(self._cache().compile(self._runtime, settings, data)))
+        try:
+            module = self._cache().compile(self._runtime, settings, data)
+        except ModuleCompileError as error:
+            raise ModuleCompileError(f"{self.config.path}: {error}") from error
+        self._module = self._closing.enter_context(_opened(module))
         self.dialect: Dialect = dialect_of(self._module)
         names = [canonical_name(self.dialect, name, self._role) for name in required]
         if self._role is None:
