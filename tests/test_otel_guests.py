@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import ABIS, c_guest, config, go_guest, kept_folder
+from plugin_guests import ABIS, GUESTS, builder, c_guest, config, go_guest, kept_folder
 
 hypothesis = pytest.importorskip("hypothesis")
 pytest.importorskip("opentelemetry.proto", reason="needs opentelemetry-proto")
@@ -266,6 +268,23 @@ def test_the_guest_that_the_readme_shows() -> None:
             assert processor.process_logs(b"0123456789") == b"0123456789"
             with pytest.raises(TelemetryError, match=r"INVALID_ARGUMENT .*: the batch is too large"):
                 processor.process_traces(b"0123456789a")
+
+
+def test_guests_are_built_where_they_are_wanted(tmp_path: Path) -> None:
+    """As a user does: from a folder of their own, with a path that begins there."""
+    script = GUESTS / "build.py"
+    if builder().c_compiler() is None:
+        pytest.skip("needs the package ziglang, to build guests in C")
+    before = sorted(GUESTS.iterdir())
+    for names, code in ((["echo"], 0), (["eco"], 2)):
+        done = subprocess.run(
+            [sys.executable, str(script), "made", *names], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == code, done.stderr
+    assert "there is no guest eco; there are add_new_attribute, attributesprocessor, echo, " in done.stderr
+    assert sorted(GUESTS.iterdir()) == before
+    with WasmProcessor(config(tmp_path / "made" / "echo.wasm")) as processor:
+        assert processor.process_traces(b"x") == b"x"
 
 
 @pytest.mark.slow
