@@ -290,8 +290,6 @@ def test_guests_are_built_where_they_are_wanted(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_twin_in_go(name: str) -> None:
     guest = go_guest("echo_go")
-    if name == "wasm3":
-        pytest.skip("Go's modules need bulk memory")
     with WasmProcessor(config(guest, name, cache=kept_folder() / "compiled")) as processor:
         for size in (0, 1, 3000, 100_000, 4 << 20):
             payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -302,8 +300,6 @@ def test_the_twin_in_go(name: str) -> None:
 @pytest.mark.slow
 def test_a_receiver_in_go_with_goroutines(name: str, caplog: pytest.LogCaptureFixture) -> None:
     guest = go_guest("ticker_go")
-    if name == "wasm3":
-        pytest.skip("Go's modules need bulk memory")
     came = threading.Event()
     names: list[str] = []
 
