@@ -33,6 +33,7 @@ class Endpoint:
         self.received: dict[str, list[Any]] = {"traces": [], "metrics": [], "logs": []}
         self.raw: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[tuple[int, dict[str, str]]] = []  # to give before the usual 200
+        self.body = b""  # of each answer
         self.url = ""
         self.port = 0
 
@@ -64,9 +65,10 @@ def otlp_endpoint(tls: ssl.SSLContext | None = None) -> Iterator[Endpoint]:
                 signal = self.path.rsplit("/", 1)[-1]
                 endpoint.received[signal].append(messages[signal].FromString(body))
             self.send_response(status)
-            for name, value in {"Content-Length": "0", **headers}.items():
+            for name, value in {"Content-Length": str(len(endpoint.body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(endpoint.body)
 
         def log_message(self, *args: object) -> None:
             pass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import ABIS, c_guest, config, go_guest, kept_folder
+from plugin_guests import ABIS, GUESTS, builder, c_guest, config, go_guest, kept_folder
 
 hypothesis = pytest.importorskip("hypothesis")
 pytest.importorskip("opentelemetry.proto", reason="needs opentelemetry-proto")
@@ -268,11 +270,26 @@ def test_the_guest_that_the_documentation_shows() -> None:
                 processor.process_traces(b"0123456789a")
 
 
+def test_guests_are_built_where_they_are_wanted(tmp_path: Path) -> None:
+    """As a user does: from a folder of their own, with a path that begins there."""
+    script = GUESTS / "build.py"
+    if builder().c_compiler() is None:
+        pytest.skip("needs the package ziglang, to build guests in C")
+    before = sorted(GUESTS.iterdir())
+    for names, code in ((["echo"], 0), (["eco"], 2)):
+        done = subprocess.run(
+            [sys.executable, str(script), "made", *names], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == code, done.stderr
+    assert "there is no guest eco; there are add_new_attribute, attributesprocessor, echo, " in done.stderr
+    assert sorted(GUESTS.iterdir()) == before
+    with WasmProcessor(config(tmp_path / "made" / "echo.wasm")) as processor:
+        assert processor.process_traces(b"x") == b"x"
+
+
 @pytest.mark.slow
 def test_the_twin_in_go(name: str) -> None:
     guest = go_guest("echo_go")
-    if name == "wasm3":
-        pytest.skip("Go's modules need bulk memory")
     with WasmProcessor(config(guest, name, cache=kept_folder() / "compiled")) as processor:
         for size in (0, 1, 3000, 100_000, 4 << 20):
             payload = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -283,8 +300,6 @@ def test_the_twin_in_go(name: str) -> None:
 @pytest.mark.slow
 def test_a_receiver_in_go_with_goroutines(name: str, caplog: pytest.LogCaptureFixture) -> None:
     guest = go_guest("ticker_go")
-    if name == "wasm3":
-        pytest.skip("Go's modules need bulk memory")
     came = threading.Event()
     names: list[str] = []
 

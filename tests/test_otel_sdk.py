@@ -139,6 +139,49 @@ def test_a_failing_guest_is_logged_and_counted_and_never_raised(
     assert "was shut down" in caplog.text
 
 
+def test_what_comes_after_the_shutdown_is_counted(endpoint: Endpoint) -> None:
+    exporter = WasmSpanExporter(processors=[attributes()], endpoint=endpoint.url)
+    exporter.shutdown()
+    a_span(exporter)
+    assert (exporter.counters.failed_items, exporter.counters.failed_batches) == (1, 1)
+
+
+LOGGING = """(module
+  (import "opentelemetry.io/wasm" "logMessage" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "{}")
+  (func (export "getSupportedTelemetry") (result i32) (i32.const 4))
+  (func (export "pushTraces") (result i32)
+    (call $log (i32.const 3) (i32.const 0) (i32.const 2))
+    (i32.const %d)))"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_logging_that_is_exported_itself_does_not_go_round(
+    tmp_path: Path, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An application's logging may end in the exporter, and what guests and exporters log is part of it."""
+
+    class Exporting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            a_span(exporter, "log")
+
+    path = tmp_path / "guest.wasm"
+    path.write_bytes(binary(LOGGING % status))
+    exporter = WasmSpanExporter(config(path))
+    handler = Exporting()
+    logging.getLogger("pywasmrt").addHandler(handler)
+    try:
+        a_span(exporter)
+    finally:
+        logging.getLogger("pywasmrt").removeHandler(handler)
+    logged = [each.name for each in caplog.records if each.levelname == "ERROR"]
+    assert logged == ["pywasmrt.guest.guest"] + ["pywasmrt.otel.export"] * status
+    assert exporter.counters.failed_items == len(logged) + status  # what came from within, and what failed itself
+    assert exporter.counters.succeeded_items == 1 - status
+    exporter.shutdown()
+
+
 def test_instrumentation_is_suppressed_while_a_guest_runs(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = WasmSpanExporter(processors=[attributes()], endpoint=endpoint.url)
     seen: list[object] = []
@@ -203,6 +246,10 @@ def test_the_environment_configures_a_chain(
         (
             {"OTEL_EXPORTER_WASM_TRACES_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_RUNTIME": "wazero"},
             "OTEL_EXPORTER_WASM_TRACES_MODULE: a.wasm: runtime_config.type: the runtime 'wazero' is not installed",
+        ),
+        (
+            {"OTEL_EXPORTER_WASM_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_PROCESORS": "scrub.wasm"},
+            "^there is no variable OTEL_EXPORTER_WASM_PROCESORS; did you mean 'OTEL_EXPORTER_WASM_PROCESSORS'",
         ),
         ({"OTEL_EXPORTER_WASM_PROCESSORS": "/no/such.yaml"}, "OTEL_EXPORTER_WASM_PROCESSORS: /no/such.yaml: "),
     ],
@@ -455,3 +502,66 @@ def test_the_senders_settings_come_from_the_sdks_variables() -> None:
         otlp_sender("logs", None, {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"})
     with pytest.raises(pywasmrt.InvalidConfigurationError, match=r"compression is one of"):
         OtlpHttpSender("http://x", compression="zip")
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "^OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'.*OTEL_EXPORTER_WASM_ENDPOINT",
+        ),
+        ({"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json"}, "^OTEL_EXPORTER_OTLP_LOGS_PROTOCOL is"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "a=b,secret"}, "^OTEL_EXPORTER_OTLP_HEADERS is a list of name=value"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "soon"}, "^OTEL_EXPORTER_OTLP_LOGS_TIMEOUT is a number of seconds"),
+    ],
+)
+def test_what_is_wrong_with_the_sdks_variables_is_told_by_its_name(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidConfigurationError, match=message):
+        otlp_sender("logs", None, environment)
+
+
+def test_the_sdks_variables_are_read_as_the_sdk_reads_them() -> None:
+    sender = otlp_sender(
+        "logs",
+        None,
+        {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+            "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "GZIP",
+            "OTEL_EXPORTER_OTLP_HEADERS": "x%2Dkey = v%3D1 ,, other=",
+        },
+    )
+    assert sender._compression == "gzip"
+    assert (sender._headers["x-key"], sender._headers["other"]) == ("v=1", "")
+    otlp_sender("logs", "http://127.0.0.1:4318", {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})  # that of another exporter
+
+
+@pytest.mark.parametrize(
+    ("rejected", "message", "logged"),
+    [
+        (3, "too old", "rejected 3 items (logs): too old"),
+        (1, "", "rejected 1 items (logs): it gave no reason"),
+        (0, "", ""),
+    ],
+)
+def test_what_an_endpoint_rejects_of_a_batch_is_logged(
+    endpoint: Endpoint, sending: Any, caplog: pytest.LogCaptureFixture, rejected: int, message: str, logged: str
+) -> None:
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+    answer = ExportLogsServiceResponse()
+    answer.partial_success.rejected_log_records = rejected
+    answer.partial_success.error_message = message
+    endpoint.body = answer.SerializeToString()
+    sending().send("logs", b"")
+    assert [each.getMessage().split("/v1/logs ")[-1] for each in caplog.records] == ([logged] if logged else [])
+
+
+@pytest.mark.parametrize("body", [b"{}", b"<html>", b"\x0a\xff", b"ok"])
+def test_an_answer_that_is_no_otlp_is_no_failure(
+    endpoint: Endpoint, sending: Any, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    endpoint.body = body
+    sending().send("logs", b"")
+    assert caplog.records == []

@@ -109,7 +109,7 @@ def test_the_twins_agree(data: bytes, max_items: int) -> None:
 def structure(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
     """Each item with the other fields of its scope and resource."""
     found = []
-    for number, kind, _, start, end in wire_python._fields(data, 0, len(data)):
+    for number, kind, _, start, end in wire_python.fields(data, 0, len(data)):
         if number == 1 and kind == 2:
             resource, scopes = pick(data[start:end])
             for scope in scopes:
@@ -120,7 +120,7 @@ def structure(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 def pick(data: bytes) -> tuple[bytes, list[bytes]]:
     rest, inner = b"", []
-    for number, kind, begin, start, end in wire_python._fields(data, 0, len(data)):
+    for number, kind, begin, start, end in wire_python.fields(data, 0, len(data)):
         if number == 2 and kind == 2:
             inner.append(data[start:end])
         else:

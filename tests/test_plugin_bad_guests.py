@@ -397,6 +397,26 @@ def test_a_receiver_that_does_not_listen_is_stopped_within_a_deadline(tmp_path: 
     assert receiver.closed
 
 
+LISTENS = """(module (import "otelwasm" "getShutdownRequested" (func $asked (result i32)))
+  (import "otelwasm" "setResultTraces" (func $set (param i32 i32)))
+  (memory (export "memory") 1) (func (export "getSupportedTelemetry") (result i32) (i32.const 4))
+  (func (export "startTracesReceiver")
+    (loop $l (call $set (i32.const 0) (i32.const 3)) (br_if $l (i32.eqz (call $asked))))))"""
+
+
+def test_a_consumer_may_shut_its_own_receiver_down(tmp_path: Path, name: str) -> None:
+    class Consumer:
+        def consume_traces(self, data: bytes) -> None:
+            receiver.shutdown()
+
+    receiver = WasmReceiver(config(write(tmp_path, LISTENS), name), Consumer())  # type: ignore[arg-type]
+    receiver.start()
+    assert receiver.wait(20)
+    assert receiver.error is None
+    assert receiver.closed
+    receiver.shutdown()
+
+
 def test_a_receiver_that_fails_does_not_end_the_process(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

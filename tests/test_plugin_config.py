@@ -108,6 +108,8 @@ def test_the_engines_options_are_checked_when_the_plugin_is_made(tmp_path: Path)
 def test_a_configuration_is_a_mapping() -> None:
     with pytest.raises(InvalidConfigurationError, match=r"a plugin is a mapping, not 3"):
         PluginConfig.from_mapping(3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidConfigurationError, match=r"is a mapping, not 'guest.wasm'.*under its key path$"):
+        WasmPlugin("guest.wasm")
     with pytest.raises(InvalidConfigurationError, match=r"path is the file"):
         WasmPlugin(PluginConfig(None))  # type: ignore[arg-type]
 
@@ -141,6 +143,22 @@ def test_yaml_is_read_as_the_collector_reads_it() -> None:
 
 
 @yaml
+def test_yaml_merges_mappings_as_the_collector_does() -> None:
+    config = PluginConfig.from_yaml(
+        """
+        path: main.wasm
+        plugin_config:
+          base: &base {a: 1, b: 1}
+          other: &other {c: 2}
+          made: {<<: *base, <<: *other, b: 3}
+          text: "<<"
+        """
+    )
+    assert config.plugin_config["made"] == {"a": 1, "b": 3, "c": 2}
+    assert config.plugin_config["text"] == "<<"
+
+
+@yaml
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -149,6 +167,7 @@ def test_yaml_is_read_as_the_collector_reads_it() -> None:
         ("[]", "is a mapping, not "),
         ("", "is a mapping, not None"),
         ("path: !!python/object/apply:os.getcwd []", "this is no YAML that can be read"),
+        ("path: a\nplugin_config: {<<: 3}", "this is no YAML that can be read"),
         ("path: a\nplugin_config: &x {y: *x}", "plugin_config cannot be written as JSON|no YAML"),
     ],
 )

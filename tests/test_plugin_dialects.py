@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plugin_guests import ABIS, binary, c_guest, config
 
 import pywasmrt
@@ -18,6 +22,7 @@ from pywasmrt.errors import (
 )
 from pywasmrt.otel import WasmExporter, WasmProcessor
 from pywasmrt.plugin import GuestProtocolError, GuestStatusError, Stack, Telemetry, WasmPlugin
+from pywasmrt.plugin.logs import GuestLog
 
 each_abi = pytest.mark.parametrize("abi", ABIS)
 SIGNALS = ("traces", "metrics", "logs")
@@ -237,6 +242,31 @@ def test_what_is_no_json_is_logged_as_it_is(tmp_path: Path, name: str, caplog: p
     assert [each.getMessage() for each in caplog.records] == ["oh\ufffd"]
 
 
+TEXTS = st.text(st.sampled_from("a\\\ud83d\ude00\udfff\N{PILE OF POO}"), max_size=5)
+JSON = st.recursive(
+    st.none() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(JSON, JSON)
+def test_whatever_a_guest_logs_can_be_written(message: Any, fields: Any) -> None:
+    """JSON may hold half a surrogate pair; no handler can write that to a file or send it on."""
+    written = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    handler = logging.StreamHandler(written)
+    handler.handleError = lambda record: pytest.fail(f"{record.msg} was lost")  # type: ignore[method-assign]
+    handler.format = lambda record: (  # type: ignore[method-assign]
+        record.getMessage() + json.dumps(record.fields, ensure_ascii=False)  # type: ignore[attr-defined]
+    )
+    logger = logging.getLogger("pywasmrt.guest.anything")
+    logger.addHandler(handler)
+    try:
+        GuestLog("anything").json(3, json.dumps({"message": message, "fields": fields}).encode())
+    finally:
+        logger.removeHandler(handler)
+
+
 def test_a_log_message_of_another_shape_is_refused(tmp_path: Path, name: str) -> None:
     path = write(
         tmp_path,
@@ -301,7 +331,7 @@ def test_a_guest_that_cannot_serve_is_refused_and_everything_closed(
 def test_a_file_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "guest.wasm"
     path.write_bytes(b"\0asm\1\0\0\0\xff")
-    with pytest.raises(ModuleCompileError):
+    with pytest.raises(ModuleCompileError, match=r"guest\.wasm: "):
         WasmPlugin(config(path, name))
     with pytest.raises(pywasmrt.InvalidConfigurationError, match=r"^path: the guest's module cannot be read: "):
         WasmPlugin(config(tmp_path / "missing.wasm", name))

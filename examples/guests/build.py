@@ -67,14 +67,19 @@ def _run(command: list[str], settings: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=lambda path: Path(path).resolve())  # the compilers run in this folder
     parser.add_argument("names", nargs="*", help="all C guests unless given")
     parser.add_argument("--abi", choices=ABIS, default="experimental")
     options = parser.parse_args()
+    in_c = sorted(path.stem for path in HERE.glob("*.c"))
+    in_go = sorted(path.parent.name for path in HERE.glob("*/main.go"))
+    for name in options.names:
+        if name not in (*in_c, *in_go):
+            parser.error(f"there is no guest {name}; there are {', '.join((*in_c, *in_go))}")
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.names or sorted(path.stem for path in HERE.glob("*.c")):
+    for name in options.names or in_c:
         out = options.out / f"{name}.wasm"
-        if (HERE / name / "main.go").exists():
+        if name in in_go:
             build_go(HERE / name, out)
         else:
             build_c(HERE / f"{name}.c", out, options.abi)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from ..errors import BusyError, ClosedError
 from ..plugin.config import PluginConfig
 from .component import Counters, Counting, items_of
 from .consumer import Consumer
@@ -35,6 +37,7 @@ class ExportChain:
         self.signal = signal
         self._suppress = suppress
         self._counting = Counting()
+        self._thread = threading.local()  # .exports: whether this thread is in `export`
         self._shut = False
         with ExitStack() as undo:
             self.processors: Sequence[WasmProcessor] = [
@@ -53,28 +56,39 @@ class ExportChain:
         return WasmExporter(module, [self.signal]) if module is not None else otlp_sender(self.signal, endpoint)
 
     def export(self, encode: Callable[[], bytes]) -> bool:
-        """Send what `encode` gives through the chain. Whether it went well; what did not is logged and counted."""
-        if self._shut:
-            _log.warning("the exporter was shut down; a batch (%s) is dropped", self.signal)
-            self._counting.fail(0)
-            return False
+        """Send what `encode` gives through the chain. Whether it went well; what did not is logged and counted.
+
+        What comes from within an export is counted only: an application may have its logging exported, that of guests
+        and of this chain among it, and each failure would make the next.
+        """
+        within = getattr(self._thread, "exports", False)
+        self._thread.exports = True
         items = 0
         try:
             with self._suppress():
                 data = encode()
                 items = items_of(data)
-                for processor in self.processors:
-                    data = getattr(processor, f"process_{self.signal}")(data)
-                    if not data:  # a guest that filters may leave nothing
-                        break
-                else:
-                    getattr(self.last, f"consume_{self.signal}")(data)
+                if self._shut:
+                    raise ClosedError("the exporter was shut down")
+                if within:
+                    raise BusyError("it came from within an export")
+                self._send(data)
         except Exception as error:
-            _log.error("a batch of %d items (%s) was not exported: %s", items, self.signal, error)
             self._counting.fail(items)
+            if not within:
+                _log.error("a batch of %d items (%s) was not exported: %s", items, self.signal, error)
             return False
+        finally:
+            self._thread.exports = within
         self._counting.succeed(items)
         return True
+
+    def _send(self, data: bytes) -> None:
+        for processor in self.processors:
+            data = getattr(processor, f"process_{self.signal}")(data)
+            if not data:  # a guest that filters may leave nothing
+                return
+        getattr(self.last, f"consume_{self.signal}")(data)
 
     @property
     def counters(self) -> Counters:

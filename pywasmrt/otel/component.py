@@ -11,6 +11,7 @@ from ..errors import InvalidConfigurationError
 from ..plugin.abi import CALLS, SIGNALS, Role
 from ..plugin.config import DEFAULT_TIMEOUT, PluginConfig
 from ..plugin.errors import PluginError
+from ..plugin.forking import renew_after_fork
 from ..plugin.plugin import WasmPlugin
 from ..plugin.stack import Stack
 from ..values import did_you_mean, shown
@@ -47,11 +48,16 @@ class Counters:
 class Counting:
     """The counters of one signal, to be changed by any thread."""
 
-    __slots__ = ("_lock", "_values")
+    __slots__ = ("__weakref__", "_lock", "_values")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._values = [0, 0, 0, 0]  # the fields of Counters
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Renew the lock, which a thread that there is no more may hold."""
+        self._lock = threading.Lock()
 
     def succeed(self, items: int) -> None:
         values = self._values

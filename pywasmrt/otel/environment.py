@@ -8,6 +8,7 @@
 
 A path that ends in .yaml or .yml is a whole configuration of a plugin (`PluginConfig.from_yaml`), any other the module
 itself. Each variable may carry the signal (`OTEL_EXPORTER_WASM_TRACES_MODULE`), which comes before the general one.
+Others that begin with OTEL_EXPORTER_WASM_ are errors.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..errors import InvalidConfigurationError
+from ..plugin.abi import SIGNALS
 from ..plugin.config import PluginConfig
+from ..values import did_you_mean
 from .http import DEFAULT_ENDPOINT, OtlpHttpSender
 
 __all__ = ["Settings", "otlp_sender", "settings_from_environment"]
 
 _PREFIX = "OTEL_EXPORTER_WASM"
+_NAMES = tuple(
+    f"{_PREFIX}_{signal}{name}"
+    for signal in ("", *(f"{signal.upper()}_" for signal in SIGNALS))
+    for name in ("PROCESSORS", "MODULE", "CONFIG", "RUNTIME", "ENDPOINT")
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ def settings_from_environment(signal: str, environment: Mapping[str, str] = os.e
                 return key, value
         return f"{_PREFIX}_{name}", ""
 
+    _check_names(environment)
     _, runtime = variable("RUNTIME")
     key, listed = variable("PROCESSORS")
     processors = tuple(_plugin(key, each.strip(), runtime, None) for each in listed.split(",") if each.strip())
@@ -59,6 +68,13 @@ def settings_from_environment(signal: str, environment: Mapping[str, str] = os.e
             f"{_PREFIX}_MODULE or {_PREFIX}_PROCESSORS is required: the guest to export with, or guests to process with"
         )
     return Settings(processors, module, endpoint or None)
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    """A guest that was to scrub telemetry must not stay away because of a letter."""
+    for name in environment:
+        if name.startswith(f"{_PREFIX}_") and name not in _NAMES:
+            raise InvalidConfigurationError(f"there is no variable {name}{did_you_mean(name, _NAMES)}")
 
 
 def _json(key: str, text: str) -> Mapping[str, Any]:
@@ -93,35 +109,47 @@ def _plugin(key: str, path: str, runtime: str, plugin_config: Mapping[str, Any] 
 def otlp_sender(
     signal: str, endpoint: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> OtlpHttpSender:
-    """What sends one signal over HTTP, set up by `endpoint` and by the SDK's own OTEL_EXPORTER_OTLP_* variables."""
+    """What sends one signal over HTTP, set up by `endpoint` and by the SDK's own OTEL_EXPORTER_OTLP_* variables.
 
-    def variable(name: str) -> str:
+    Raises `InvalidConfigurationError`, for a protocol other than http/protobuf too, unless `endpoint` is given: what
+    listens at an endpoint for another protocol takes nothing from here.
+    """
+
+    def variable(name: str) -> tuple[str, str]:
         for key in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
             value = environment.get(key, "").strip()
             if value:
-                return value
-        return ""
+                return key, value
+        return f"OTEL_EXPORTER_OTLP_{name}", ""
 
+    key, protocol = variable("PROTOCOL")
+    if endpoint is None and protocol not in ("", "http/protobuf"):
+        raise InvalidConfigurationError(
+            f"{key} is {protocol!r}, and OTLP goes out as http/protobuf here; name an endpoint for that by"
+            f" {_PREFIX}_ENDPOINT"
+        )
     full = environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
     if endpoint is not None or not full:
-        base = endpoint or variable("ENDPOINT") or DEFAULT_ENDPOINT
+        base = endpoint or variable("ENDPOINT")[1] or DEFAULT_ENDPOINT
         full = f"{base.rstrip('/')}/v1/{signal}"
     headers = {}
-    for each in variable("HEADERS").split(","):
+    key, listed = variable("HEADERS")
+    for each in filter(None, map(str.strip, listed.split(","))):
         name, equals, value = each.partition("=")
-        if equals:
-            headers[name.strip()] = unquote(value.strip())
-    timeout = variable("TIMEOUT")
+        if not equals:
+            raise InvalidConfigurationError(f"{key} is a list of name=value with commas between; not with {name!r}")
+        headers[unquote(name.strip())] = unquote(value.strip())
+    key, timeout = variable("TIMEOUT")
     try:
         seconds = float(timeout) if timeout else 10.0
     except ValueError:
-        raise InvalidConfigurationError(f"OTEL_EXPORTER_OTLP_TIMEOUT is a number of seconds, not {timeout!r}") from None
+        raise InvalidConfigurationError(f"{key} is a number of seconds, not {timeout!r}") from None
     return OtlpHttpSender(
         {signal: full},
         headers=headers,
         timeout=seconds,
-        compression=variable("COMPRESSION") or "none",
-        certificate=variable("CERTIFICATE") or None,
-        client_certificate=variable("CLIENT_CERTIFICATE") or None,
-        client_key=variable("CLIENT_KEY") or None,
+        compression=variable("COMPRESSION")[1].lower() or "none",
+        certificate=variable("CERTIFICATE")[1] or None,
+        client_certificate=variable("CLIENT_CERTIFICATE")[1] or None,
+        client_key=variable("CLIENT_KEY")[1] or None,
     )

@@ -22,8 +22,10 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
+from ..plugin.forking import renew_after_fork
 from ..values import shown
 from .errors import TelemetryError
+from .wire_python import BYTES, VARINT, fields, inside, varint
 
 __all__ = ["DEFAULT_ENDPOINT", "OtlpHttpSender"]
 
@@ -46,7 +48,8 @@ class OtlpHttpSender:
     the authorities to trust instead of the system's, `client_certificate` and `client_key` what the client shows. May
     be used from any thread; payloads wait for each other.
 
-    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer.
+    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer. What an endpoint
+    rejects of a payload that it takes is logged.
     """
 
     def __init__(
@@ -90,6 +93,17 @@ class OtlpHttpSender:
         self._connections: dict[str, http.client.HTTPConnection] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the connections to the parent, and renew what a thread that there is no more may hold."""
+        for connection in self._connections.values():
+            connection.close()  # this process's end of it alone
+        self._connections = {}
+        self._lock = threading.Lock()
+        stopped, self._stopped = self._stopped.is_set(), threading.Event()
+        if stopped:
+            self._stopped.set()
 
     def consume_traces(self, data: bytes) -> None:
         """Send a batch of traces."""
@@ -113,8 +127,9 @@ class OtlpHttpSender:
         deadline = time.monotonic() + self._timeout
         with self._lock:
             for attempt in range(_ATTEMPTS):
-                status, reason, after = self._attempt(signal, url, data, deadline)
+                status, reason, after, answer = self._attempt(signal, url, data, deadline)
                 if status is not None and 200 <= status < 300:
+                    _warn_of_rejections(url.shown, signal, answer)
                     return
                 permanent = status not in (None, *_RETRYABLE)
                 error = TelemetryError(url.shown, signal, status, reason, permanent, status_name="HTTP {}".format)
@@ -125,12 +140,14 @@ class OtlpHttpSender:
                 if self._stopped.wait(pause):
                     raise error
 
-    def _attempt(self, signal: str, url: _Url, data: bytes, deadline: float) -> tuple[int | None, str, float | None]:
-        """The status, its reason and the pause that the endpoint asks for; None for no answer."""
+    def _attempt(
+        self, signal: str, url: _Url, data: bytes, deadline: float
+    ) -> tuple[int | None, str, float | None, bytes]:
+        """The status, its reason, the pause that the endpoint asks for, and its answer; None for no status."""
         for fresh in (False, True):
             left = deadline - time.monotonic()
             if left <= 0:
-                return None, "there was no answer in time", None
+                return None, "there was no answer in time", None, b""
             kept = self._connections.pop(signal, None)
             connection = url.connect(self._tls) if kept is None or fresh else kept
             if kept is not None and kept is not connection:
@@ -147,12 +164,12 @@ class OtlpHttpSender:
                 connection.close()
                 if kept is not None and not fresh and not isinstance(error, TimeoutError):
                     continue  # the endpoint closed a connection that was kept: try with a new one at once
-                return None, f"{type(error).__name__}: {error}", None
+                return None, f"{type(error).__name__}: {error}", None, b""
             if response.will_close or len(answer) > _MAX_ANSWER:
                 connection.close()
             else:
                 self._connections[signal] = connection
-            return response.status, response.reason or "", _retry_after(response.getheader("Retry-After"))
+            return response.status, response.reason or "", _retry_after(response.getheader("Retry-After")), answer
         raise AssertionError("the second attempt returns")
 
     def shutdown(self) -> None:
@@ -226,6 +243,22 @@ class _Url:
         if self.secure:
             return http.client.HTTPSConnection(self._host, self._port, context=tls)
         return http.client.HTTPConnection(self._host, self._port)
+
+
+def _warn_of_rejections(url: str, signal: str, answer: bytes) -> None:
+    """Log what an endpoint says of a payload that it took: how many items it rejected (OTLP, "Partial Success")."""
+    rejected, message = 0, ""
+    try:
+        for begin, end in inside(answer, 0, len(answer), 1):
+            for number, wire, _, start, after in fields(answer, begin, end):
+                if number == 1 and wire == VARINT:
+                    rejected = varint(answer, start, after)[0]
+                elif number == 2 and wire == BYTES:
+                    message = answer[start:after].decode("utf-8", "replace")
+    except ValueError:  # not every endpoint answers in OTLP
+        return
+    if rejected or message:
+        _log.warning("%s rejected %d items (%s): %s", url, rejected, signal, message or "it gave no reason")
 
 
 def _retry_after(value: str | None) -> float | None:

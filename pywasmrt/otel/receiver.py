@@ -52,6 +52,7 @@ class WasmReceiver(WasmComponent):
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._warned: set[str] = set()
+        self._closes_itself = False
 
     def start(self) -> None:
         """Start the guest on a thread of its own and return. Raises `ClosedError` after `shutdown`, and `PluginError`
@@ -81,7 +82,8 @@ class WasmReceiver(WasmComponent):
 
     def shutdown(self, timeout: float = DEFAULT_SHUTDOWN_TIMEOUT) -> None:
         """Ask the guest to end, and close it. One that has not ended after `timeout` seconds is interrupted.
-        Idempotent.
+        Idempotent. In a consumer, on the receiver's own thread, it asks and returns; the guest is closed once it has
+        ended.
 
         Raises `PluginError` if the guest cannot be stopped; its thread then ends with the process.
         """
@@ -89,7 +91,8 @@ class WasmReceiver(WasmComponent):
             self._stack.requested_shutdown = True
             thread = self._thread
         if thread is threading.current_thread():
-            return  # a consumer that stops its own receiver: the guest is told, and ends soon
+            self._closes_itself = True  # a consumer that stops its own receiver: the guest is told, and ends soon
+            return
         if thread is not None and thread.is_alive():
             thread.join(timeout)
             if thread.is_alive():
@@ -117,6 +120,9 @@ class WasmReceiver(WasmComponent):
             self._failed(error)
         else:
             _log.info("the receiver %s ended by itself", self.name)
+        finally:
+            if self._closes_itself:
+                self.plugin.shutdown()
 
     def _failed(self, error: BaseException) -> None:
         self.error = error

@@ -12,10 +12,20 @@ from typing import NoReturn
 
 from .wire_schema import FIELDS
 
-__all__ = ["count", "count_data_points", "split", "validate"]
+__all__ = [
+    "BYTES",
+    "VARINT",
+    "count",
+    "count_data_points",
+    "fields",
+    "inside",
+    "split",
+    "validate",
+    "varint",
+]
 
 _MAX_DEPTH = 100
-_VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
+VARINT, _FIXED64, BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
 _DATA = (5, 7, 9, 10, 11)  # the fields of a metric that hold data points, in their field 1
 
 
@@ -23,7 +33,7 @@ def _fail(at: int, why: str) -> NoReturn:
     raise ValueError(f"malformed OTLP at byte {at}: {why}")
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     """A number of up to 64 bits, and where it ends."""
     value = 0
     for n in range(10):
@@ -40,7 +50,7 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def _tag(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     """A field's number and wire type, and where its content begins."""
-    value, after = _varint(data, at, end)
+    value, after = varint(data, at, end)
     if after - at > 5 or value > 0xFFFF_FFFF or value < 8:
         _fail(at, "a field has no valid number")
     return value >> 3, value & 7, after
@@ -48,7 +58,7 @@ def _tag(data: bytes, at: int, end: int) -> tuple[int, int, int]:
 
 def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
     """Where the content of a field with a length begins and ends."""
-    size, start = _varint(data, at, end)
+    size, start = varint(data, at, end)
     if size > end - start:
         _fail(at, "a length reaches beyond the end")
     return start, start + size
@@ -56,9 +66,9 @@ def _length(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def _skip(data: bytes, number: int, wire: int, at: int, end: int, depth: int) -> int:
     """Where a field's content ends, in any wire type."""
-    if wire == _VARINT:
-        return _varint(data, at, end)[1]
-    if wire == _BYTES:
+    if wire == VARINT:
+        return varint(data, at, end)[1]
+    if wire == BYTES:
         return _length(data, at, end)[1]
     if wire in (_FIXED64, _FIXED32):
         size = 8 if wire == _FIXED64 else 4
@@ -80,12 +90,12 @@ def _skip(data: bytes, number: int, wire: int, at: int, end: int, depth: int) ->
     _fail(at, "a wire type that does not exist")
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """For each field: its number, its wire type, where it begins, where its content begins, and where it ends."""
     while at < end:
         begin = at
         number, wire, at = _tag(data, at, end)
-        if wire == _BYTES:
+        if wire == BYTES:
             start, at = _length(data, at, end)
         else:
             start = at
@@ -93,17 +103,17 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
         yield number, wire, begin, start, at
 
 
-def _inside(data: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+def inside(data: bytes, at: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
     """The content of each field `wanted` that has a length."""
-    for number, wire, _, start, after in _fields(data, at, end):
-        if number == wanted and wire == _BYTES:
+    for number, wire, _, start, after in fields(data, at, end):
+        if number == wanted and wire == BYTES:
             yield start, after
 
 
 def _items(data: bytes) -> Iterator[tuple[int, int]]:
-    for resource in _inside(data, 0, len(data), 1):
-        for scope in _inside(data, *resource, 2):
-            yield from _inside(data, *scope, 2)
+    for resource in inside(data, 0, len(data), 1):
+        for scope in inside(data, *resource, 2):
+            yield from inside(data, *scope, 2)
 
 
 def count(data: bytes) -> int:
@@ -115,9 +125,9 @@ def count_data_points(data: bytes) -> int:
     """How many data points a payload of metrics holds."""
     points = 0
     for item in _items(data):
-        for number, wire, _, start, after in _fields(data, *item):
-            if number in _DATA and wire == _BYTES:
-                points += sum(1 for _ in _inside(data, start, after, 1))
+        for number, wire, _, start, after in fields(data, *item):
+            if number in _DATA and wire == BYTES:
+                points += sum(1 for _ in inside(data, start, after, 1))
     return points
 
 
@@ -139,7 +149,7 @@ def _framed(field: int, content: bytes) -> bytes:
         length.append(size & 0x7F | 0x80)
         size >>= 7
     length.append(size)
-    return bytes((field << 3 | _BYTES,)) + bytes(length) + content
+    return bytes((field << 3 | BYTES,)) + bytes(length) + content
 
 
 def split(data: bytes, max_items: int) -> list[bytes]:
@@ -147,18 +157,18 @@ def split(data: bytes, max_items: int) -> list[bytes]:
     # Each entry: its resource, its scope and its bytes with their tag. A resource or scope that holds nothing has an
     # entry too, of no bytes; so have other fields of the whole, which belong to no resource.
     entries: list[tuple[_Shell | None, _Shell | None, bytes]] = []
-    for number, wire, begin, start, after in _fields(data, 0, len(data)):
-        if number != 1 or wire != _BYTES:
+    for number, wire, begin, start, after in fields(data, 0, len(data)):
+        if number != 1 or wire != BYTES:
             entries.append((None, None, data[begin:after]))
             continue
         resource = _Shell(1)
         before = len(entries)
-        for number, wire, begin, start_2, after_2 in _fields(data, start, after):
-            if number == 2 and wire == _BYTES:
+        for number, wire, begin, start_2, after_2 in fields(data, start, after):
+            if number == 2 and wire == BYTES:
                 scope = _Shell(2)
                 held = len(entries)
-                for number, wire, begin, _, after_3 in _fields(data, start_2, after_2):
-                    if number == 2 and wire == _BYTES:
+                for number, wire, begin, _, after_3 in fields(data, start_2, after_2):
+                    if number == 2 and wire == BYTES:
                         entries.append((resource, scope, data[begin:after_3]))
                     else:
                         scope.rest += data[begin:after_3]
@@ -216,7 +226,7 @@ def validate(data: bytes, table: bytes, root: int) -> None:
 def _validate(data: bytes, at: int, end: int, table: bytes, message: int, depth: int) -> None:
     while at < end:
         number, wire, at = _tag(data, at, end)
-        if wire != _BYTES:
+        if wire != BYTES:
             at = _skip(data, number, wire, at, end, depth)
             continue
         start, after = _length(data, at, end)
@@ -234,7 +244,7 @@ def _validate(data: bytes, at: int, end: int, table: bytes, message: int, depth:
             elif kind == 3:
                 number_at = start
                 while number_at < after:
-                    _, number_at = _varint(data, number_at, after)
+                    _, number_at = varint(data, number_at, after)
             elif kind == 4:
                 if depth <= 0:
                     _fail(start, "nested too deeply")

@@ -10,10 +10,14 @@ from ..values import shown
 
 __all__ = ["load"]
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 @functools.cache
 def _loader() -> Any:
-    """PyYAML's safe loader with the scalars of YAML 1.2's core schema. Raises where PyYAML is missing."""
+    """PyYAML's safe loader with the scalars of YAML 1.2's core schema, and `<<`, which merges. Raises where PyYAML is
+    missing.
+    """
     import re
 
     try:
@@ -29,6 +33,8 @@ def _loader() -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = set()
             for key_node, _ in node.value:
+                if key_node.tag == _MERGE:
+                    continue  # what it brings may be given anew, and it may come more than once
                 key = self.construct_object(key_node, deep=True)
                 if isinstance(key, str) and key in keys:
                     mark = key_node.start_mark
@@ -37,6 +43,7 @@ def _loader() -> Any:
             return super().construct_mapping(node, deep)
 
     for tag, pattern, first in (
+        ("merge", r"<<", "<"),
         ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
         ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
         ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),

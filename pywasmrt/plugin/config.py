@@ -85,7 +85,8 @@ class PluginConfig:
     def from_mapping(cls, mapping: Mapping[str, Any]) -> PluginConfig:
         """Read a configuration. Raises `InvalidConfigurationError`, naming the key and what is allowed."""
         if not isinstance(mapping, Mapping):
-            raise InvalidConfigurationError(f"the configuration of a plugin is a mapping, not {shown(mapping)}")
+            hint = "; the guest's file goes under its key path" if isinstance(mapping, (str, os.PathLike)) else ""
+            raise InvalidConfigurationError(f"the configuration of a plugin is a mapping, not {shown(mapping)}{hint}")
         for key in mapping:
             if key not in _KEYS:
                 hint = did_you_mean(key, _KEYS) if isinstance(key, str) else ""

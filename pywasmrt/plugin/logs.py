@@ -46,6 +46,8 @@ class GuestLog:
         """A message in JSON, `{message, fields}`, with a level of 0 debug to 3 error; None where JSON holds it too."""
         try:
             entry: Any = json.loads(data)
+            if b"\\ud" in data.lower():  # half of a surrogate pair is JSON, but no text that a handler could write
+                entry = json.loads(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError):
             entry = None
         if not isinstance(entry, dict):

@@ -18,6 +18,7 @@ from ..errors import (
     InvalidConfigurationError,
     MemoryAccessError,
     MemoryExportNotFoundError,
+    ModuleCompileError,
     WasmError,
 )
 from ..registry import new_runtime
@@ -27,6 +28,7 @@ from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Call, Dialect, Role, 
 from .cache import ModuleCache, default_folder
 from .config import DEFAULT_TIMEOUT, PluginConfig
 from .errors import GuestProtocolError, GuestStatusError, PluginError
+from .forking import renew_after_fork
 from .host import PluginHost, check_log_imports
 from .logs import GuestLog
 from .stack import Stack
@@ -55,7 +57,8 @@ class WasmPlugin:
 
     A plugin may be used from any thread; calls wait for each other. A call that ends the guest (a trap, a deadline, a
     breach of the ABI) leaves it in a state that nobody knows, so the next call works on a new instance of the module;
-    `restarts` counts those. What the old one remembered is lost.
+    `restarts` counts those. What the old one remembered is lost. The same goes for the child of a fork, where another
+    thread was in a call.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class WasmPlugin:
             undo.callback(self._close)
             self._load(required)
             undo.pop_all()
+        renew_after_fork(self)
 
     # Loading
 
@@ -92,7 +96,11 @@ class WasmPlugin:
         settings = self.config.runtime()
         self._runtime = self._closing.enter_context(_opened(new_runtime(settings)))
         data = self._read()
-        self._module = self._closing.enter_context(_opened(self._cache().compile(self._runtime, settings, data)))
+        try:
+            module = self._cache().compile(self._runtime, settings, data)
+        except ModuleCompileError as error:
+            raise ModuleCompileError(f"{self.config.path}: {error}") from error
+        self._module = self._closing.enter_context(_opened(module))
         self.dialect: Dialect = dialect_of(self._module)
         names = [canonical_name(self.dialect, name, self._role) for name in required]
         if self._role is None:
@@ -234,6 +242,16 @@ class WasmPlugin:
         self._lost = False
         self.restarts += 1
         _log.info("the guest %s was started again after a call that failed", self.name)
+
+    def after_fork(self) -> None:
+        """Let go of a call that another thread was in: in this process it never ends."""
+        if self._owner == threading.get_ident():
+            return  # the call goes on here as well
+        if self._lock.locked():
+            self._lost = True
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._host.stack = self._host.call = self._host.result = None
 
     def _bind(self, name: str) -> Callable[[Stack], int | None]:
         """What calls the guest's function `name`."""

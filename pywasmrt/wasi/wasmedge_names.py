@@ -23,6 +23,8 @@ _INFO = Struct("<HBBIIIIII")  # flags, family, socktype, proto, addrlen, addr, c
 _PASSIVE, _NUMERICHOST, _NUMERICSERV = 1, 4, 8
 _FAMILIES = {0: socket.AF_UNSPEC, 1: socket.AF_INET, 2: socket.AF_INET6}
 _TYPES = {0: 0, 1: socket.SOCK_DGRAM, 2: socket.SOCK_STREAM}
+_PROTOCOLS = {0: 0, 1: socket.IPPROTO_TCP, 2: socket.IPPROTO_UDP, 6: socket.IPPROTO_TCP, 17: socket.IPPROTO_UDP}
+"""WasmEdge counts protocols, as guests in Go and Rust do; those in C may give the numbers of the internet."""
 _MAX_NAME = 1024
 _MAX_RESULTS = 1024
 _DATA = 26
@@ -47,7 +49,8 @@ def sock_getaddrinfo(
     port = _text(memory, service, service_size)
     flags, family, kind, protocol, *_ = _INFO.unpack(memory.read(hints & U32, _INFO.size))
     most &= U32
-    if not (host or port) or most <= 1 or family not in _FAMILIES or kind not in _TYPES:
+    known = family in _FAMILIES and kind in _TYPES and protocol in _PROTOCOLS
+    if not (host or port) or most <= 1 or not known:
         raise WasiError(Errno.INVAL)
     check(memory, count, 4)
     node = int.from_bytes(memory.read(results & U32, 4), "little")
@@ -83,16 +86,18 @@ def _look_up(
         wanted |= socket.AI_NUMERICHOST
     if flags & _NUMERICSERV:
         wanted |= socket.AI_NUMERICSERV
+    hints = (_FAMILIES[family], _TYPES[kind], _PROTOCOLS[protocol])
     try:
-        found = socket.getaddrinfo(host or None, port or None, _FAMILIES[family], _TYPES[kind], protocol, wanted)
+        found = socket.getaddrinfo(host or None, port or None, *hints, wanted)
     except (OSError, UnicodeError):
         raise WasiError(Errno.CANCELED) from None
     records = []
-    for of_host, type_, proto, _, address in sorted(found, key=lambda each: each[0] != socket.AF_INET):
+    for of_host, type_, _, _, address in sorted(found, key=lambda each: each[0] != socket.AF_INET):
         if of_host in (socket.AF_INET, socket.AF_INET6) and type_ in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             packed = ipaddress.ip_address(str(address[0]).partition("%")[0]).packed
             data = int(address[1]).to_bytes(2, "big") + packed
-            records.append((1 if len(packed) == 4 else 2, 1 if type_ == socket.SOCK_DGRAM else 2, proto, data))
+            datagrams = type_ == socket.SOCK_DGRAM
+            records.append((1 if len(packed) == 4 else 2, 1 if datagrams else 2, 2 if datagrams else 1, data))
     return records
 
 
