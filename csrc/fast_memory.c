@@ -24,16 +24,34 @@ static inline uint8_t *memory_data(Memory *self, size_t *size) {
   return self->store->ops->memory_data(self->store->native, &self->handle, size);
 }
 
-/* Reads a non-negative offset or size; false with an exception set. A number too large for any memory comes out as SIZE_MAX. */
-static inline bool read_size(PyObject *object, const char *what, size_t *out) {
-  if (UNLIKELY(!PyLong_Check(object))) {
-    PyErr_Format(PyExc_TypeError, "%s must be an int, not %.200s", what, Py_TYPE(object)->tp_name);
+static PyObject *shown_int(Memory *self, PyObject *number) {
+  return PyObject_CallOneArg(self->store->state->shown_int, number);
+}
+
+static inline bool read_size(Memory *self, PyObject *object, const char *what, size_t *out);
+
+/* What read_size does with an object that is no int, but may have an __index__. */
+static bool read_index(Memory *self, PyObject *object, const char *what, size_t *out) {
+  PyObject *number = PyNumber_Index(object);
+  if (number == NULL) {
+    if (PyErr_ExceptionMatches(PyExc_TypeError))
+      PyErr_Format(PyExc_TypeError, "%s must be an int, not %.200s", what, Py_TYPE(object)->tp_name);
     return false;
   }
+  bool read = read_size(self, number, what, out);
+  Py_DECREF(number);
+  return read;
+}
+
+/* Reads a non-negative offset or size; false with an exception set. A number too large for any memory comes out as SIZE_MAX. */
+static inline bool read_size(Memory *self, PyObject *object, const char *what, size_t *out) {
+  if (UNLIKELY(!PyLong_Check(object))) return read_index(self, object, what, out);
   int overflow;
   long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
   if (UNLIKELY(overflow < 0 || (overflow == 0 && number < 0))) {
-    PyErr_Format(PyExc_ValueError, "%s must not be negative: %R", what, object);
+    PyObject *text = shown_int(self, object);
+    if (text != NULL) PyErr_Format(PyExc_ValueError, "%s must not be negative: %U", what, text);
+    Py_XDECREF(text);
     return false;
   }
   *out = UNLIKELY(overflow) ? SIZE_MAX : (size_t)number;
@@ -42,10 +60,13 @@ static inline bool read_size(PyObject *object, const char *what, size_t *out) {
 
 /* `wanted` is a new reference or NULL with an exception set, as it comes from where it is made. */
 static PyObject *refuse_access(Memory *self, const char *verb, PyObject *offset, PyObject *wanted, size_t size) {
-  if (wanted != NULL)
+  PyObject *much = wanted != NULL ? shown_int(self, wanted) : NULL, *at = much != NULL ? shown_int(self, offset) : NULL;
+  if (at != NULL)
     PyErr_Format(self->store->state->memory_access_error,
-                 "cannot %s %R bytes at offset %R: the memory ends at %zu", verb, wanted, offset, size);
+                 "cannot %s %U bytes at offset %U: the memory ends at %zu", verb, much, at, size);
   Py_XDECREF(wanted);
+  Py_XDECREF(much);
+  Py_XDECREF(at);
   return NULL;
 }
 
@@ -94,8 +115,8 @@ static PyObject *Memory_read(PyObject *object, PyObject *const *args, Py_ssize_t
   Memory *self = (Memory *)object;
   size_t offset, wanted, size;
   PyObject *room[2];
-  if ((args = arguments(&of_read, args, count, names, room)) == NULL || !read_size(args[0], "offset", &offset) ||
-      !read_size(args[1], "size", &wanted) || UNLIKELY(memory_check(self) < 0))
+  if ((args = arguments(&of_read, args, count, names, room)) == NULL || !read_size(self, args[0], "offset", &offset) ||
+      !read_size(self, args[1], "size", &wanted) || UNLIKELY(memory_check(self) < 0))
     return NULL;
   uint8_t *data = memory_data(self, &size);
   if (UNLIKELY(offset > size || wanted > size - offset))
@@ -108,7 +129,7 @@ static PyObject *Memory_write(PyObject *object, PyObject *const *args, Py_ssize_
   size_t offset, size;
   Py_buffer source;
   PyObject *room[2];
-  if ((args = arguments(&of_write, args, count, names, room)) == NULL || !read_size(args[0], "offset", &offset))
+  if ((args = arguments(&of_write, args, count, names, room)) == NULL || !read_size(self, args[0], "offset", &offset))
     return NULL;
   if (PyObject_GetBuffer(args[1], &source, PyBUF_SIMPLE) < 0) return NULL;
   PyObject *result = NULL;
@@ -132,7 +153,7 @@ static PyObject *Memory_grow(PyObject *object, PyObject *const *args, Py_ssize_t
   uint64_t previous;
   wrt_failure failure;
   PyObject *room[1];
-  if ((args = arguments(&of_grow, args, count, names, room)) == NULL || !read_size(args[0], "pages", &delta) ||
+  if ((args = arguments(&of_grow, args, count, names, room)) == NULL || !read_size(self, args[0], "pages", &delta) ||
       memory_check(self) < 0 || store_enter(store) < 0)
     return NULL;
   int result = store->ops->memory_grow(store->native, &self->handle, delta, &previous, &failure);
@@ -142,9 +163,12 @@ static PyObject *Memory_grow(PyObject *object, PyObject *const *args, Py_ssize_t
   } else if (result == WRT_LIMIT) {
     size_t size;
     memory_data(self, &size);
-    PyErr_Format(store->state->memory_access_error,
-                 "cannot grow the memory of %zu bytes by %R pages: a limit forbids it", size, args[0]);
     store->ops->failure_clear(&failure);
+    PyObject *much = shown_int(self, args[0]);
+    if (much != NULL)
+      PyErr_Format(store->state->memory_access_error,
+                   "cannot grow the memory of %zu bytes by %U pages: a limit forbids it", size, much);
+    Py_XDECREF(much);
   } else {
     raise_failure(store, result, &failure);
   }

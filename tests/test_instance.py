@@ -355,10 +355,11 @@ def test_table_indices_and_values_are_checked(runtime: Runtime) -> None:
     for wrong in ("1", 1.0, None):
         with pytest.raises(TypeError):
             table.grow(wrong)
-    for delta in (-1, 1 << 32, 1 << 64, 1 << 200):
+    for delta in (-1, 1 << 32, 1 << 64, 1 << 200, 1 << 20000):
         with pytest.raises((IndexError, ValueError, OverflowError)):
             table.grow(delta)
     assert len(table) == 2
+    assert table.grow(One()) == 2
 
 
 def test_a_table_of_objects_keeps_identity(runtime: Runtime) -> None:
