@@ -109,6 +109,7 @@ class TestBuild:
         reason = self.run(copy, UNAVAILABLE)
         assert reason.startswith("building the native parts failed: ")
         assert "no-such-compiler" in reason
+        assert reason.endswith("; with a C compiler at hand, install pywasmrt again")
         listed = self.run(
             copy, "import pywasmrt; print({r.name: r.reason for r in pywasmrt.list_runtimes()}['wasmtime'])"
         )
@@ -123,6 +124,17 @@ class TestBuild:
         assert child.returncode == 0, child.stderr
         assert "no Python.h" in child.stderr
         assert self.run(copy, UNAVAILABLE) == "building the native parts failed: x.c:1: error: no Python.h"
+
+    @pytest.mark.skipif(shutil.which("false") is None, reason="needs a program that fails without a word")
+    def test_a_compiler_that_says_nothing_is_named(self, copy: Path) -> None:
+        child = self.build(copy, CC="false", PYWASMRT_NO_WASM3="1")
+        assert child.returncode == 0, child.stderr
+        reason = self.run(copy, UNAVAILABLE)
+        assert re.fullmatch(
+            r"building the native parts failed: (false|command \S*false\S*) .*; with a C compiler at hand, install .*",
+            reason,
+        )
+        assert len(reason) < 160
 
     @pytest.mark.parametrize("setting", ["PYWASMRT_WERROR", "PYWASMRT_COVERAGE"])
     def test_a_build_asked_for_in_particular_fails_without_a_compiler(self, copy: Path, setting: str) -> None:
