@@ -20,6 +20,7 @@ WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of Py
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -106,9 +107,13 @@ def record(folder: str, reason: str | None, wasm3_reason: str | None) -> None:
 
 def explain(error: BaseException, output: str) -> str:
     """Why the build failed: the compiler's own last complaint if it said anything, else the error."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    complaints = [line for line in lines if "error" in line.lower()] or lines or [str(error)]
-    return f"building the native parts failed: {complaints[-1]}"
+    lines = [line.strip() for line in output.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("warning: ")]  # those are setuptools' and ours
+    complaints = [line for line in lines if "error" in line.lower()] or lines
+    if complaints:
+        return f"building the native parts failed: {complaints[-1]}"
+    told = re.sub(r"^Command '\['([^']*)'.*\]' ", r"\1 ", str(error))  # which has every option of the compiler's
+    return f"building the native parts failed: {told.rstrip('.')}; with a C compiler at hand, install pywasmrt again"
 
 
 @contextmanager

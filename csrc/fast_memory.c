@@ -24,56 +24,119 @@ static inline uint8_t *memory_data(Memory *self, size_t *size) {
   return self->store->ops->memory_data(self->store->native, &self->handle, size);
 }
 
-/* Reads a non-negative offset or size; false with an exception set. A number too large for any memory comes out as SIZE_MAX. */
-static inline bool read_size(PyObject *object, const char *what, size_t *out) {
-  if (UNLIKELY(!PyLong_Check(object))) {
-    PyErr_Format(PyExc_TypeError, "%s must be an int, not %.200s", what, Py_TYPE(object)->tp_name);
+static PyObject *shown_int(Memory *self, PyObject *number) {
+  return PyObject_CallOneArg(self->store->state->shown_int, number);
+}
+
+static inline bool read_size(Memory *self, PyObject *object, const char *what, size_t *out);
+
+/* What read_size does with an object that is no int, but may have an __index__. */
+static bool read_index(Memory *self, PyObject *object, const char *what, size_t *out) {
+  PyObject *number = PyNumber_Index(object);
+  if (number == NULL) {
+    if (PyErr_ExceptionMatches(PyExc_TypeError))
+      PyErr_Format(PyExc_TypeError, "%s must be an int, not %.200s", what, Py_TYPE(object)->tp_name);
     return false;
   }
+  bool read = read_size(self, number, what, out);
+  Py_DECREF(number);
+  return read;
+}
+
+/* Reads a non-negative offset or size; false with an exception set. A number too large for any memory comes out as SIZE_MAX. */
+static inline bool read_size(Memory *self, PyObject *object, const char *what, size_t *out) {
+  if (UNLIKELY(!PyLong_Check(object))) return read_index(self, object, what, out);
   int overflow;
   long long number = PyLong_AsLongLongAndOverflow(object, &overflow);
   if (UNLIKELY(overflow < 0 || (overflow == 0 && number < 0))) {
-    PyErr_Format(PyExc_ValueError, "%s must not be negative: %R", what, object);
+    PyObject *text = shown_int(self, object);
+    if (text != NULL) PyErr_Format(PyExc_ValueError, "%s must not be negative: %U", what, text);
+    Py_XDECREF(text);
     return false;
   }
   *out = UNLIKELY(overflow) ? SIZE_MAX : (size_t)number;
   return true;
 }
 
-static PyObject *refuse_access(Memory *self, const char *verb, PyObject *offset, size_t wanted, size_t size) {
-  PyErr_Format(self->store->state->memory_access_error,
-               "cannot %s %zu bytes at offset %R: the memory ends at %zu", verb, wanted, offset, size);
+/* `wanted` is a new reference or NULL with an exception set, as it comes from where it is made. */
+static PyObject *refuse_access(Memory *self, const char *verb, PyObject *offset, PyObject *wanted, size_t size) {
+  PyObject *much = wanted != NULL ? shown_int(self, wanted) : NULL, *at = much != NULL ? shown_int(self, offset) : NULL;
+  if (at != NULL)
+    PyErr_Format(self->store->state->memory_access_error,
+                 "cannot %s %U bytes at offset %U: the memory ends at %zu", verb, much, at, size);
+  Py_XDECREF(wanted);
+  Py_XDECREF(much);
+  Py_XDECREF(at);
   return NULL;
 }
 
-static bool check_count(const char *name, Py_ssize_t count, Py_ssize_t wanted, const char *what) {
-  if (LIKELY(count == wanted)) return true;
-  PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%s), %zd given", name, wanted, what, count);
-  return false;
+/* What a method takes, in order. */
+typedef struct Parameters {
+  const char *method, *listed, *names[2];
+  Py_ssize_t count;
+} Parameters;
+
+static const Parameters of_read = {"read", "2 arguments (offset, size)", {"offset", "size"}, 2};
+static const Parameters of_write = {"write", "2 arguments (offset, data)", {"offset", "data"}, 2};
+static const Parameters of_grow = {"grow", "1 argument (pages)", {"pages"}, 1};
+
+/* Puts arguments, some of which were given by name, where they belong in `room`, and returns that; NULL with an exception
+ * set. `count` are given by position, before them.
+ */
+static PyObject *const *order(const Parameters *wanted, PyObject *const *args, Py_ssize_t count, PyObject *names,
+                              PyObject **room) {
+  Py_ssize_t named = names != NULL ? PyTuple_GET_SIZE(names) : 0;
+  for (Py_ssize_t n = 0; n < named; n++) {
+    Py_ssize_t at = 0;
+    while (at < wanted->count && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, n), wanted->names[at]) != 0) at++;
+    if (at == wanted->count || at < count) {
+      const char *text = at < count ? "%s() got two values for %R; it takes %s" : "%s() has no parameter %R; it takes %s";
+      PyErr_Format(PyExc_TypeError, text, wanted->method, PyTuple_GET_ITEM(names, n), wanted->listed);
+      return NULL;
+    }
+    room[at] = args[count + n];
+  }
+  if (count + named != wanted->count) {
+    PyErr_Format(PyExc_TypeError, "%s() takes %s, %zd given", wanted->method, wanted->listed, count + named);
+    return NULL;
+  }
+  for (Py_ssize_t n = 0; n < count; n++) room[n] = args[n];
+  return room;
 }
 
-static PyObject *Memory_read(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+/* The arguments in their order: `args` as they are where all are given by position. NULL with an exception set. */
+static inline PyObject *const *arguments(const Parameters *wanted, PyObject *const *args, Py_ssize_t count,
+                                         PyObject *names, PyObject **room) {
+  if (LIKELY(names == NULL && count == wanted->count)) return args;
+  return order(wanted, args, count, names, room);
+}
+
+static PyObject *Memory_read(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names) {
   Memory *self = (Memory *)object;
   size_t offset, wanted, size;
-  if (!check_count("read", count, 2, "offset, size") || !read_size(args[0], "offset", &offset) ||
-      !read_size(args[1], "size", &wanted) || UNLIKELY(memory_check(self) < 0))
+  PyObject *room[2];
+  if ((args = arguments(&of_read, args, count, names, room)) == NULL || !read_size(self, args[0], "offset", &offset) ||
+      !read_size(self, args[1], "size", &wanted) || UNLIKELY(memory_check(self) < 0))
     return NULL;
   uint8_t *data = memory_data(self, &size);
-  if (UNLIKELY(offset > size || wanted > size - offset)) return refuse_access(self, "read", args[0], wanted, size);
+  if (UNLIKELY(offset > size || wanted > size - offset))
+    return refuse_access(self, "read", args[0], Py_NewRef(args[1]), size);
   return PyBytes_FromStringAndSize((const char *)data + offset, (Py_ssize_t)wanted);
 }
 
-static PyObject *Memory_write(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+static PyObject *Memory_write(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names) {
   Memory *self = (Memory *)object;
   size_t offset, size;
   Py_buffer source;
-  if (!check_count("write", count, 2, "offset, data") || !read_size(args[0], "offset", &offset)) return NULL;
+  PyObject *room[2];
+  if ((args = arguments(&of_write, args, count, names, room)) == NULL || !read_size(self, args[0], "offset", &offset))
+    return NULL;
   if (PyObject_GetBuffer(args[1], &source, PyBUF_SIMPLE) < 0) return NULL;
   PyObject *result = NULL;
   if (LIKELY(memory_check(self) == 0)) { /* only now: taking the buffer may have run Python code */
     uint8_t *data = memory_data(self, &size);
     if (UNLIKELY(offset > size || (size_t)source.len > size - offset)) {
-      refuse_access(self, "write", args[0], (size_t)source.len, size);
+      refuse_access(self, "write", args[0], PyLong_FromSsize_t(source.len), size);
     } else {
       memmove(data + offset, source.buf, (size_t)source.len); /* the source may be a view of this memory */
       result = Py_NewRef(Py_None);
@@ -83,13 +146,15 @@ static PyObject *Memory_write(PyObject *object, PyObject *const *args, Py_ssize_
   return result;
 }
 
-static PyObject *Memory_grow(PyObject *object, PyObject *pages) {
+static PyObject *Memory_grow(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names) {
   Memory *self = (Memory *)object;
   Store *store = self->store;
   size_t delta;
   uint64_t previous;
   wrt_failure failure;
-  if (!read_size(pages, "pages", &delta) || memory_check(self) < 0 || store_enter(store) < 0)
+  PyObject *room[1];
+  if ((args = arguments(&of_grow, args, count, names, room)) == NULL || !read_size(self, args[0], "pages", &delta) ||
+      memory_check(self) < 0 || store_enter(store) < 0)
     return NULL;
   int result = store->ops->memory_grow(store->native, &self->handle, delta, &previous, &failure);
   PyObject *value = NULL;
@@ -98,9 +163,12 @@ static PyObject *Memory_grow(PyObject *object, PyObject *pages) {
   } else if (result == WRT_LIMIT) {
     size_t size;
     memory_data(self, &size);
-    PyErr_Format(store->state->memory_access_error, "cannot grow the memory of %zu bytes by %R pages: %s", size, pages,
-                 failure.message != NULL ? failure.message : "a limit forbids it");
     store->ops->failure_clear(&failure);
+    PyObject *much = shown_int(self, args[0]);
+    if (much != NULL)
+      PyErr_Format(store->state->memory_access_error,
+                   "cannot grow the memory of %zu bytes by %U pages: a limit forbids it", size, much);
+    Py_XDECREF(much);
   } else {
     raise_failure(store, result, &failure);
   }
@@ -219,12 +287,12 @@ static void Memory_dealloc(PyObject *object) {
 }
 
 static PyMethodDef memory_methods[] = {
-    {"read", (PyCFunction)(void (*)(void))Memory_read, METH_FASTCALL,
-     "read($self, offset, size, /)\n--\n\nCopy `size` bytes out, starting at `offset`."},
-    {"write", (PyCFunction)(void (*)(void))Memory_write, METH_FASTCALL,
-     "write($self, offset, data, /)\n--\n\nCopy the bytes-like `data` in, starting at `offset`."},
-    {"grow", Memory_grow, METH_O,
-     "grow($self, pages, /)\n--\n\nGrow by `pages` and return the size before, in pages."},
+    {"read", (PyCFunction)(void (*)(void))Memory_read, METH_FASTCALL | METH_KEYWORDS,
+     "read($self, /, offset, size)\n--\n\nCopy `size` bytes out, starting at `offset`."},
+    {"write", (PyCFunction)(void (*)(void))Memory_write, METH_FASTCALL | METH_KEYWORDS,
+     "write($self, /, offset, data)\n--\n\nCopy the bytes-like `data` in, starting at `offset`."},
+    {"grow", (PyCFunction)(void (*)(void))Memory_grow, METH_FASTCALL | METH_KEYWORDS,
+     "grow($self, /, pages)\n--\n\nGrow by `pages` and return the size before, in pages."},
     {"_close", Memory_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -51,6 +51,7 @@ typedef struct State {
   PyObject *raise_result_error;   /* (name, FunctionType, value) never returns */
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
+  PyObject *shown_int;            /* (int) -> how an error message shows it */
 } State;
 
 /* An engine, ticked by the ticker (fast_ticker.c) and deleted when the last store, module or runtime lets go of it. */

@@ -143,7 +143,12 @@ class HostModule:
 
 
 def _checked(name: str, types: Iterable[ValueType]) -> tuple[ValueType, ...]:
-    listed = tuple(types)
+    try:
+        listed = tuple(types)
+    except TypeError:
+        raise TypeError(
+            f"host function {name!r}: the types are a list such as [ValueType.I32], not {shown(types)}"
+        ) from None
     for type in listed:
         if not isinstance(type, ValueType) or type is ValueType.REF:
             raise TypeError(

@@ -6,8 +6,9 @@ inherit.
 
 Rules that hold for all of them, said once:
 
-* `close` is idempotent and never fails; closing a parent closes its children; any later use raises `ClosedError`. An
-  object that is no longer referenced is freed by the collector, so closing is only needed for freeing early.
+* `close` is idempotent and never fails; closing a parent closes its children; whatever needs the engine raises
+  `ClosedError` from then on (names and types may still be told). What has `close` is a context manager. An object that
+  is no longer referenced is freed by the collector, so closing is only needed for freeing early.
 * A store, with everything in it, runs one call chain at a time: while one thread is inside, a use from another raises
   `BusyError` at once. Between calls a store may pass from thread to thread. Runtimes and compiled modules are free
   of this.
@@ -16,10 +17,11 @@ Rules that hold for all of them, said once:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
-from typing import Any, Protocol, Union, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Union, runtime_checkable
 
 from .types import (
     ExportType,
@@ -53,14 +55,38 @@ __all__ = [
     "WasiProvider",
 ]
 
-Buffer = Union[bytes, bytearray, memoryview]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # which type checkers bring along
+else:
+    Buffer = Union[bytes, bytearray, memoryview]  # stands for whatever has the buffer protocol
 ModuleSource = Union[Buffer, str, "PathLike[str]"]
 """A module: its bytes, a `pathlib.Path` to read them from, or a `str` holding the text format (where the engine
 can)."""
 
 
+class _ByClass(type(Protocol)):  # type: ignore[misc]
+    """Has `isinstance` look at what an object has without asking it, as Python itself does since 3.12. Before, every
+    property would be read, and those of what is closed or busy raise.
+    """
+
+    if sys.version_info < (3, 12):
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            if not (cls._is_protocol and getattr(cls, "_is_runtime_protocol", False)):
+                return super().__instancecheck__(instance)  # type: ignore[no-any-return]
+            from typing import _get_protocol_attrs  # type: ignore[attr-defined]
+
+            places = [vars(base) for base in instance.__class__.__mro__]
+            places.append(getattr(instance, "__dict__", {}))
+            return all(any(name in place for place in places) for name in _get_protocol_attrs(cls))
+
+
+class _Checkable(Protocol, metaclass=_ByClass):
+    """What the protocols have in common."""
+
+
 @runtime_checkable
-class FunctionInstance(Protocol):
+class FunctionInstance(_Checkable, Protocol):
     """A function of a guest, ready to be called. It keeps its store alive."""
 
     @property
@@ -94,7 +120,7 @@ class FunctionInstance(Protocol):
 
 
 @runtime_checkable
-class Memory(Protocol):
+class Memory(_Checkable, Protocol):
     """A linear memory. Offsets and sizes are in bytes, growth in pages.
 
     `memoryview(memory)` and `numpy.frombuffer(memory, ...)` give views without a copy, where `"buffer"` is among the
@@ -117,16 +143,20 @@ class Memory(Protocol):
     def read(self, offset: int, size: int) -> bytes:
         """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
 
-    def write(self, offset: int, data: Any) -> None:
+    def write(self, offset: int, data: Buffer) -> None:
         """Copy the bytes-like `data` in, starting at `offset`. Raises `MemoryAccessError`, writing nothing, if it
         does not fit."""
 
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
 
+    if TYPE_CHECKING:  # only, as it is the feature "buffer", which not every runtime has
+
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
 
 @runtime_checkable
-class Global(Protocol):
+class Global(_Checkable, Protocol):
     """A global variable."""
 
     @property
@@ -142,7 +172,7 @@ class Global(Protocol):
 
 
 @runtime_checkable
-class Table(Protocol):
+class Table(_Checkable, Protocol):
     """A table of references, indexed from 0. An index beyond it raises `IndexError`."""
 
     @property
@@ -161,7 +191,7 @@ class Table(Protocol):
 
 
 @runtime_checkable
-class Exports(Protocol):
+class Exports(_Checkable, Protocol):
     """The exports of an instance: by attribute, by item, and iterable by name in the module's order."""
 
     def __getitem__(self, name: str) -> Any:
@@ -178,7 +208,7 @@ class Exports(Protocol):
 
 
 @runtime_checkable
-class Store(Protocol):
+class Store(_Checkable, AbstractContextManager["Store"], Protocol):
     """What instances live in; everything that is linked together shares one. It frees its contents as a whole."""
 
     def memory(self, minimum: int, maximum: int | None = None, *, is_64: bool = False, shared: bool = False) -> Memory:
@@ -223,7 +253,7 @@ class Store(Protocol):
         """Close every instance in the store. A call that runs in it ends in `ClosedError`."""
 
 
-class _HasExports(Protocol):
+class _HasExports(_Checkable, Protocol):
     @property
     def exports(self) -> Exports: ...
 
@@ -289,7 +319,7 @@ class Caller(_HasExports, Protocol):
 
 
 @runtime_checkable
-class HostModule(Protocol):
+class HostModule(_Checkable, Protocol):
     """Host functions under one module name. `pywasmrt.HostModule` is the one to use."""
 
     @property
@@ -319,7 +349,7 @@ class WasiContext(Protocol):
 
 
 @runtime_checkable
-class WasiProvider(Protocol):
+class WasiProvider(_Checkable, Protocol):
     """What `Runtime.instantiate` takes as `wasi`; `pywasmrt.wasi.WasiConfig` is the one to use."""
 
     def new_context(self, imports: Sequence[ImportType]) -> WasiContext:
@@ -327,7 +357,7 @@ class WasiProvider(Protocol):
 
 
 @runtime_checkable
-class CompiledModule(AbstractContextManager["CompiledModule"], Protocol):
+class CompiledModule(_Checkable, AbstractContextManager["CompiledModule"], Protocol):
     """A compiled module: immutable, shared by threads, instantiated any number of times by the runtime that compiled
     it."""
 
@@ -348,7 +378,7 @@ class CompiledModule(AbstractContextManager["CompiledModule"], Protocol):
 
 
 @runtime_checkable
-class Context(AbstractContextManager["Context"], Protocol):
+class Context(_Checkable, AbstractContextManager["Context"], Protocol):
     """What an instance stands on: its store, its host modules and its WASI state."""
 
     @property
@@ -362,7 +392,7 @@ class Context(AbstractContextManager["Context"], Protocol):
 
 
 @runtime_checkable
-class Runtime(AbstractContextManager["Runtime"], Protocol):
+class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     """An engine, ready to compile and instantiate. It may be used from any thread."""
 
     @property

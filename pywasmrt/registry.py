@@ -142,7 +142,8 @@ def list_runtimes() -> list[RuntimeInfo]:
 def register_runtime(name: str, factory: RuntimeFactory) -> None:
     """Make `factory` known as `name`, for this process.
 
-    Raises `ValueError` if the name is taken, and `UnsupportedRuntimeTypeError` if `factory` is no callable.
+    Raises `InvalidConfigurationError` if the name is taken, and `UnsupportedRuntimeTypeError` if `factory` is no
+    callable.
     """
     if not isinstance(name, str) or not name:
         raise UnsupportedRuntimeTypeError(f"the name of a runtime is a str, not {shown(name)}")
@@ -154,7 +155,7 @@ def register_runtime(name: str, factory: RuntimeFactory) -> None:
     known = _entries()
     with _lock:
         if name == "auto" or name in known or name in _registered:
-            raise ValueError(f"the runtime {name!r} is there already; choose another name")
+            raise InvalidConfigurationError(f"the runtime {name!r} is there already; choose another name")
         _registered[name] = _Entry(name, factory)
 
 

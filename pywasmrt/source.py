@@ -15,15 +15,13 @@ _MAGIC = b"\0asm"
 def load(source: object) -> bytes | str:
     """Return the module that `source` stands for: `bytes` for the binary format, `str` for the text format.
 
-    A path is read from disk (a `.wat` file as text), with the `OSError` that this may raise; bytes-like is copied.
-    Anything else is a `TypeError`.
+    A path is read from disk (a `.wat` file as text), with the `OSError` that this may raise; whatever has the buffer
+    protocol is copied. Anything else is a `TypeError`.
     """
     if isinstance(source, bytes):
         return source
     if isinstance(source, str):
         return source
-    if isinstance(source, (bytearray, memoryview)):
-        return bytes(source)
     if isinstance(source, os.PathLike):
         with open(source, "rb") as file:
             data = file.read()
@@ -33,9 +31,13 @@ def load(source: object) -> bytes | str:
             except UnicodeDecodeError as error:
                 raise ModuleCompileError(f"{os.fspath(source)!r} is not text in UTF-8: {error}") from None
         return data
-    raise TypeError(
-        f"a module is bytes, a pathlib.Path to a file, or a str that holds its text format (WAT); not {shown(source)}"
-    )
+    try:
+        return memoryview(source).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            "a module is bytes, a pathlib.Path to a file, or a str that holds its text format (WAT); not"
+            f" {shown(source)}"
+        ) from None
 
 
 def check_magic(data: bytes) -> None:
@@ -44,7 +46,7 @@ def check_magic(data: bytes) -> None:
         return
     if not data:
         raise ModuleCompileError("not a WebAssembly module: there are no bytes")
-    hint = "; pass the text format as a str" if data.lstrip()[:1] in (b"(", b";") else ""
+    hint = "; pass the text format as a str, or in a file named .wat" if data.lstrip()[:1] in (b"(", b";") else ""
     raise ModuleCompileError(f"not a WebAssembly module: it begins with {data[:4]!r} instead of {_MAGIC!r}{hint}")
 
 

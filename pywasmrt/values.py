@@ -29,6 +29,7 @@ __all__ = [
     "raise_result_error",
     "results_from_host",
     "shown",
+    "shown_int",
     "slot_count",
     "to_slots",
     "to_wasm",
@@ -56,6 +57,14 @@ def shown(value: object) -> str:
     if len(text) > 60:
         text = text[:57] + "..."
     return text if value is None else f"{text} ({type(value).__name__})"
+
+
+def shown_int(value: object) -> str:
+    """The integer `value` in a message. Python refuses to write very long ones, by a `ValueError` in place of the one
+    meant.
+    """
+    number = as_index(value)  # type: ignore[arg-type]
+    return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -132,12 +141,7 @@ def _demoted(number: float) -> float:
 def _out_of_range(value: int, type: ValueType, where: str) -> OverflowError:
     bits = 32 if type is _I32 else 64
     least, most = -(1 << bits - 1), (1 << bits) - 1
-    return OverflowError(f"{where}: {_digits(value)} is out of range for {type} ({least} to {most})")
-
-
-def _digits(value: int) -> str:
-    """`value` in a message. Python refuses to write very long ones, by a `ValueError` in place of the one meant."""
-    return str(value) if value.bit_length() <= 128 else f"an int of {value.bit_length()} bits"
+    return OverflowError(f"{where}: {shown_int(value)} is out of range for {type} ({least} to {most})")
 
 
 def arity_error(name: str, type: FunctionType, given: int) -> TypeError:
@@ -255,7 +259,7 @@ def _checked_slot(name: str, n: int, slot: object, type: ValueType) -> int:
         raise TypeError(f"slot {n + 1} of {name}.call() holds the bits of {type} as an int, not {shown(slot)}")
     bits = 32 if type is _I32 or type is _F32 else 64
     if not 0 <= slot < 1 << bits:
-        found = _digits(slot)
+        found = shown_int(slot)
         raise OverflowError(f"slot {n + 1} of {name}.call() is {found}, beyond the {bits} unsigned bits of {type}")
     return int(slot)
 
@@ -282,7 +286,7 @@ def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
 def memory_access_error(verb: str, offset: int, size: int, total: int) -> MemoryAccessError:
     """The error of reaching (`verb`: to read, to write) for `size` bytes at `offset` in a memory of `total` bytes."""
     return MemoryAccessError(
-        f"cannot {verb} {_digits(size)} bytes at offset {_digits(offset)}: the memory ends at {total}"
+        f"cannot {verb} {shown_int(size)} bytes at offset {shown_int(offset)}: the memory ends at {total}"
     )
 
 
@@ -293,7 +297,7 @@ def checked_size(value: object, name: str) -> int:
     except TypeError:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}") from None
     if number < 0:
-        raise ValueError(f"{name} must not be negative: {_digits(number)}")
+        raise ValueError(f"{name} must not be negative: {shown_int(number)}")
     return number
 
 
@@ -304,7 +308,7 @@ def checked_index(index: object, length: int) -> int:
     except TypeError:
         raise TypeError(f"a table is indexed by int, not {shown(index)}") from None
     if not 0 <= at < length:
-        raise IndexError(f"index {_digits(at)} is beyond the table of {length} elements")
+        raise IndexError(f"index {shown_int(at)} is beyond the table of {length} elements")
     return at
 
 
@@ -330,7 +334,7 @@ def checked_delta(delta: object, unit: str) -> int:
     number = checked_size(delta, unit)
     if number >= 1 << 64:
         error = MemoryAccessError if unit == "pages" else IndexError
-        raise error(f"cannot grow by {_digits(number)} {unit}: a limit forbids it")
+        raise error(f"cannot grow by {shown_int(number)} {unit}: a limit forbids it")
     return number
 
 

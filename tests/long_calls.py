@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,14 +22,27 @@ def loops(runtime: Runtime, function: Callable[[], None] = lambda: None, **kwarg
 
 
 @contextmanager
-def after(seconds: float, action: Callable[[], object]) -> Iterator[None]:
-    """Do `action` on another thread in that time, which the block is to spend in a guest."""
-    timer = threading.Timer(seconds, action)
-    timer.start()
+def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterator[None]:
+    """Do `action` on another thread, that time after the block has entered a guest of `instance`, where it is to stay.
+
+    A plain timer may be over before, on a busy machine: what was to end the call then meets none.
+    """
+    left = threading.Event()
+
+    def act() -> None:
+        while not instance.store.fast.depth:
+            if left.wait(0.001):
+                return
+        time.sleep(seconds)
+        action()
+
+    thread = threading.Thread(target=act)
+    thread.start()
     try:
         yield
     finally:
-        timer.join()
+        left.set()
+        thread.join()
 
 
 def works(instance: ModuleInstance) -> bool:

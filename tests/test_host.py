@@ -305,6 +305,11 @@ def test_explicit_types() -> None:
         TypeError, match=r"host function 'x': a parameter or result is a ValueType such as ValueType.I32, not 'i32'"
     ):
         env.add_function("x", ["i32"], [], raw)  # type: ignore[list-item]
+    for wrong in (I32, None):
+        with pytest.raises(
+            TypeError, match=r"^host function 'x': the types are a list such as \[ValueType.I32\], not "
+        ):
+            env.add_function("x", wrong, [], raw)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="host function 'x' must be callable, not 5"):
         env.add_function("x", [], [], 5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="the name of a host function is a str"):

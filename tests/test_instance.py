@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,8 @@ def test_a_module_comes_from_any_kind_of_source(runtime: Runtime, tmp_path: Path
     data = guests.arithmetic().encode()
     path = tmp_path / "guest.wasm"
     path.write_bytes(data)
-    for source in (data, bytearray(data), memoryview(data), memoryview(b"-" + data)[1:], path):
+    views = (memoryview(data), memoryview(b"-" + data)[1:], array.array("B", data))
+    for source in (data, bytearray(data), *views, path):
         runtime.validate(source)
         with runtime.compile(source) as module:
             assert runtime.instantiate(module).exports.add(1, 2) == 3
@@ -79,8 +81,15 @@ def test_what_is_no_module_is_refused_with_the_reason(runtime: Runtime, way: str
     wrong.function(FunctionType((), (I32,)), [("i64.const", 1)], export="f")
     with pytest.raises(ModuleCompileError, match="type mismatch"):
         read(wrong.encode())
+    with pytest.raises(ModuleCompileError, match=r"pass the text format as a str, or in a file named \.wat$"):
+        read(b"(module)")
     with pytest.raises(FileNotFoundError):
         read(Path("no such file.wasm"))
+    for nothing in (5, None, [0], object()):
+        with pytest.raises(
+            TypeError, match=r"^a module is bytes, a pathlib\.Path to a file, or a str that holds its text"
+        ):
+            read(nothing)
 
 
 def test_wrong_text_is_refused_with_its_place(runtime: Runtime, needs: Needs) -> None:
@@ -150,7 +159,7 @@ def test_a_serialised_module_comes_back_whole(runtime: Runtime, needs: Needs) ->
     module = runtime.compile(everything().encode())
     blob = module.serialize()
     assert isinstance(blob, bytes)
-    for source in (blob, bytearray(blob), memoryview(blob)):
+    for source in (blob, bytearray(blob), memoryview(blob), array.array("B", blob)):
         again = runtime.deserialize(source)
         assert (again.imports, again.exports) == (module.imports, module.exports)
     plain = runtime.deserialize(runtime.compile(guests.arithmetic().encode()).serialize())
@@ -218,6 +227,9 @@ def test_what_is_not_exported_is_none_or_an_error(runtime: Runtime) -> None:
     instance = instantiate(runtime, guests.globals_([I32]))
     for find in (instance.function, instance.memory, instance.global_, instance.table):
         assert find("nothing") is None
+        for wrong in (5, None, [], b"g0"):
+            with pytest.raises(TypeError, match="an export is asked for by its name, a str, not "):
+                find(wrong)
     assert instance.memory() is None
     # an export of another kind is none of this kind
     assert instance.function("g0") is instance.table("get0") is instance.memory("g0") is None
@@ -343,10 +355,11 @@ def test_table_indices_and_values_are_checked(runtime: Runtime) -> None:
     for wrong in ("1", 1.0, None):
         with pytest.raises(TypeError):
             table.grow(wrong)
-    for delta in (-1, 1 << 32, 1 << 64, 1 << 200):
+    for delta in (-1, 1 << 32, 1 << 64, 1 << 200, 1 << 20000):
         with pytest.raises((IndexError, ValueError, OverflowError)):
             table.grow(delta)
     assert len(table) == 2
+    assert table.grow(One()) == 2
 
 
 def test_a_table_of_objects_keeps_identity(runtime: Runtime) -> None:
@@ -801,3 +814,17 @@ def test_a_store_refuses_what_it_cannot_make(runtime: Runtime, make: Callable[[A
     with pytest.raises(error):
         make(store)
     assert store.memory(1).size == 65536
+
+
+def test_what_a_store_has_no_room_for_is_named(runtime: Runtime, needs: Needs) -> None:
+    needs("host-memory", "host-table", "memory64")
+    store = runtime.new_store(Limits(memory_bytes=1 << 16, table_elements=4))
+    for make, message in (
+        (lambda: store.memory(2, 3), "cannot make a memory 2 3: "),
+        (lambda: store.memory(1 << 40, is_64=True), "cannot make a memory64 1099511627776: "),
+        (lambda: store.table(5), "cannot make a table 5 funcref: "),
+    ):
+        with pytest.raises(ModuleInstantiateError) as caught:
+            make()
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)

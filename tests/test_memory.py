@@ -55,6 +55,70 @@ def test_whatever_has_bytes_can_be_written(runtime: Runtime, data: Any) -> None:
     assert memory.read(PAGE - len(wanted) - 1, 1) == b"\0"
 
 
+def test_arguments_may_be_given_by_name(runtime: Runtime) -> None:
+    memory = instantiate(runtime, MemoryType(1, 3)).memory()
+    memory.write(offset=3, data=b"abc")
+    memory.write(5, data=b"C")
+    assert memory.read(offset=3, size=3) == memory.read(3, size=3) == memory.read(size=3, offset=3) == b"abC"
+    assert memory.grow(pages=1) == 1
+    for wrong in (
+        lambda: memory.read(0),
+        lambda: memory.read(0, 1, 2),
+        lambda: memory.read(size=1),
+        lambda: memory.read(0, offset=1),
+        lambda: memory.read(0, length=1),
+        lambda: memory.read(0, 1, size=1),
+        lambda: memory.write(data=b""),
+        lambda: memory.write(0, b"", data=b""),
+        lambda: memory.grow(),
+        lambda: memory.grow(1, 2),
+        lambda: memory.grow(1, pages=1),
+        lambda: memory.grow(delta=1),
+    ):
+        with pytest.raises(TypeError, match=r"(read|write|grow)\(\)"):
+            wrong()
+    assert memory.size == 2 * PAGE
+
+
+def test_what_counts_as_an_int_may_be_an_offset(runtime: Runtime) -> None:
+    class Index:
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def __index__(self) -> Any:
+            return self.value
+
+    memory = instantiate(runtime, MemoryType(1, 3)).memory()
+    memory.write(Index(2), b"abc")
+    assert memory.read(Index(2), Index(3)) == b"abc"
+    assert memory.grow(Index(1)) == 1
+    for wrong in (Index("1"), Index(None), 1.0, "1", None):
+        for attempt in (lambda: memory.read(wrong, 1), lambda: memory.read(0, wrong), lambda: memory.grow(wrong)):  # noqa: B023
+            with pytest.raises(TypeError, match=f"must be an int, not {type(wrong).__name__}$"):
+                attempt()
+    for negative in (-1, Index(-1), -(1 << 20000)):
+        with pytest.raises(ValueError, match=r"offset must not be negative: (-1|an int of 20001 bits)$"):
+            memory.read(negative, 1)
+    with pytest.raises(MemoryAccessError, match=f"cannot read 1 bytes at offset {PAGE * 2}: "):
+        memory.read(Index(PAGE * 2), 1)
+
+
+def test_what_does_not_fit_is_told_as_it_was_asked_for(runtime: Runtime) -> None:
+    memory = instantiate(runtime, MemoryType(1, 2)).memory()
+    huge = 1 << 70
+    for attempt, message in (
+        (lambda: memory.read(huge, 1), f"cannot read 1 bytes at offset {huge}: the memory ends at {PAGE}"),
+        (lambda: memory.read(0, huge), f"cannot read {huge} bytes at offset 0: the memory ends at {PAGE}"),
+        (lambda: memory.write(PAGE, b"ab"), f"cannot write 2 bytes at offset {PAGE}: the memory ends at {PAGE}"),
+        (lambda: memory.grow(2), f"cannot grow the memory of {PAGE} bytes by 2 pages: a limit forbids it"),
+        (lambda: memory.read(1 << 20000, 1), f"cannot read 1 bytes at offset an int of 20001 bits: .* {PAGE}"),
+        (lambda: memory.read(0, 1 << 20000), f"cannot read an int of 20001 bits bytes at offset 0: .* {PAGE}"),
+        (lambda: memory.grow(1 << 20000), "cannot grow .*by an int of 20001 bits pages: a limit forbids it"),
+    ):
+        with pytest.raises(MemoryAccessError, match=f"^{message}$"):
+            attempt()
+
+
 def test_type_size_and_growth(runtime: Runtime) -> None:
     instance = instantiate(runtime, MemoryType(1, 4))
     memory = instance.memory()

@@ -109,6 +109,7 @@ class TestBuild:
         reason = self.run(copy, UNAVAILABLE)
         assert reason.startswith("building the native parts failed: ")
         assert "no-such-compiler" in reason
+        assert reason.endswith("; with a C compiler at hand, install pywasmrt again")
         listed = self.run(
             copy, "import pywasmrt; print({r.name: r.reason for r in pywasmrt.list_runtimes()}['wasmtime'])"
         )
@@ -124,6 +125,17 @@ class TestBuild:
         assert "no Python.h" in child.stderr
         assert self.run(copy, UNAVAILABLE) == "building the native parts failed: x.c:1: error: no Python.h"
 
+    @pytest.mark.skipif(shutil.which("false") is None, reason="needs a program that fails without a word")
+    def test_a_compiler_that_says_nothing_is_named(self, copy: Path) -> None:
+        child = self.build(copy, CC="false", PYWASMRT_NO_WASM3="1")
+        assert child.returncode == 0, child.stderr
+        reason = self.run(copy, UNAVAILABLE)
+        assert re.fullmatch(
+            r"building the native parts failed: (false|command \S*false\S*) .*; with a C compiler at hand, install .*",
+            reason,
+        )
+        assert len(reason) < 160
+
     @pytest.mark.parametrize("setting", ["PYWASMRT_WERROR", "PYWASMRT_COVERAGE"])
     def test_a_build_asked_for_in_particular_fails_without_a_compiler(self, copy: Path, setting: str) -> None:
         child = self.build(copy, CC="no-such-compiler", **{setting: "1"})
@@ -135,7 +147,7 @@ class TestBuild:
 class TestDistributions:
     """What `make wheel` built."""
 
-    def test_the_wheel_holds_both_native_parts_and_no_engine(self) -> None:
+    def test_the_wheel_holds_the_native_parts_and_no_engine(self) -> None:
         wheels = list(Path(DIST or "").glob("*.whl"))
         assert wheels
         for wheel in wheels:
@@ -143,8 +155,8 @@ class TestDistributions:
                 names = archive.namelist()
             assert [name for name in names if "wasmtime" in Path(name).name and not name.endswith(".py")] == []
             native = sorted(Path(name).name.split(".")[0] for name in names if name.endswith((".so", ".pyd", ".dylib")))
-            assert native == ["_fastcall", "_wrt"]
-            assert "pywasmrt/py.typed" in names
+            assert native == ["_fastcall", "_wire", "_wrt"]
+            assert {"pywasmrt/py.typed", "pywasmrt/_shim/_fastcall.pyi", "pywasmrt/_shim/_wire.pyi"} <= set(names)
             assert "pywasmrt/_shim/_build_info.py" in names
             assert [name for name in names if name.endswith("/LICENSE")] != []
             assert {name.split("/")[0].split("-")[0] for name in names} == {"pywasmrt"}

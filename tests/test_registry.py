@@ -236,8 +236,11 @@ def test_registering() -> None:
     assert names()[-1] == "fake"
     assert isinstance(pywasmrt.new_runtime("fake"), Fake)
     for taken in ("fake", "wasmtime", "auto"):
-        with pytest.raises(ValueError, match=f"^the runtime '{taken}' is there already; choose another name$"):
+        with pytest.raises(
+            ValueError, match=f"^the runtime '{taken}' is there already; choose another name$"
+        ) as caught:
             pywasmrt.register_runtime(taken, Fake)
+        assert isinstance(caught.value, pywasmrt.WasmError)
     with pytest.raises(
         UnsupportedRuntimeTypeError, match=r"^a runtime is registered by a callable that takes a RuntimeConfig"
     ):

@@ -180,7 +180,7 @@ def test_another_thread_interrupts_a_call(runtime: Runtime, needs: Needs, export
     instance = loops(runtime)
     told: list[bool] = []
     with (
-        after(SOON, lambda: told.append(instance.interrupt())),
+        after(SOON, instance, lambda: told.append(instance.interrupt())),
         pytest.raises(Interrupted, match=r"the call was stopped by interrupt\(\)") as caught,
     ):
         instance.exports[export]()
@@ -214,7 +214,7 @@ def test_an_interrupt_cannot_be_caught_on_the_way(runtime: Runtime, needs: Needs
             instance.exports.forever()
 
     instance = loops(runtime, catch)
-    with after(SOON, instance.interrupt), pytest.raises(Interrupted):
+    with after(SOON, instance, instance.interrupt), pytest.raises(Interrupted):
         instance.exports.call_forever()
     assert works(instance)
 
@@ -232,10 +232,10 @@ def test_who_waits_is_told_of_the_end(runtime: Runtime, needs: Needs) -> None:
             instance.store.off_stop(waking.set)
 
     instance = loops(runtime, wait)
-    with after(SOON, instance.interrupt), pytest.raises(Interrupted):
+    with after(SOON, instance, instance.interrupt), pytest.raises(Interrupted):
         instance.exports.call_forever()
     waking.clear()
-    with after(SOON, instance.close), pytest.raises(ClosedError):
+    with after(SOON, instance, instance.close), pytest.raises(ClosedError):
         instance.exports.call_forever()
 
 
@@ -248,7 +248,7 @@ def test_closing_from_another_thread_ends_the_call(fresh_runtime: Runtime, which
         pytest.skip("cannot stop a guest that runs")
     instance = loops(fresh_runtime)
     closed = {"instance": instance, "runtime": fresh_runtime}[which]
-    with after(SOON, closed.close), pytest.raises(ClosedError, match="the store was closed during this call"):
+    with after(SOON, instance, closed.close), pytest.raises(ClosedError, match="the store was closed during this call"):
         instance.exports.forever()
     assert instance.closed
 

@@ -231,7 +231,7 @@ def send(number: int) -> Callable[[], None]:
 def test_ctrl_c_ends_a_guest(runtime: Runtime, needs: Needs, export: str) -> None:
     needs("interruption")
     instance = loops(runtime)
-    with after(SOON, send(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
+    with after(SOON, instance, send(signal.SIGINT)), pytest.raises(KeyboardInterrupt):
         instance.exports[export]()
     assert works(instance)
 
@@ -249,7 +249,7 @@ def test_signal_handlers_run_while_a_guest_does(runtime: Runtime, needs: Needs) 
     instance = loops(runtime)
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        with after(SOON, send(signal.SIGUSR1)), pytest.raises(LookupError, match="enough"):
+        with after(SOON, instance, send(signal.SIGUSR1)), pytest.raises(LookupError, match="enough"):
             instance.exports.forever()
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -268,7 +268,7 @@ def test_a_signal_handler_may_call_the_guest_that_it_interrupts(runtime: Runtime
     instance = loops(runtime)
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        with after(SOON, send(signal.SIGUSR1)), pytest.raises(LookupError):
+        with after(SOON, instance, send(signal.SIGUSR1)), pytest.raises(LookupError):
             instance.exports.forever()
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -283,7 +283,7 @@ def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtim
     outer = loops(runtime, limits=Limits(timeout=10 * SOON))
     before = signal.signal(signal.SIGUSR1, lambda number, frame: inner.exports.forever())
     try:
-        with after(SOON, send(signal.SIGUSR1)), pytest.raises(DeadlineExceeded):
+        with after(SOON, outer, send(signal.SIGUSR1)), pytest.raises(DeadlineExceeded):
             outer.exports.forever()
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -223,6 +223,12 @@ def test_slots_survive_the_round_trip(types: list[ValueType], data: st.DataObjec
         ((I32,), (1.0,), TypeError, "slot 1 of f.call() holds the bits of i32 as an int, not 1.0 (float)"),
         ((I32,), (-1,), OverflowError, "slot 1 of f.call() is -1, beyond the 32 unsigned bits of i32"),
         (
+            (I64,),
+            (1 << 20000,),
+            OverflowError,
+            "slot 1 of f.call() is an int of 20001 bits, beyond the 64 unsigned bits of i64",
+        ),
+        (
             (I64, F32),
             (0, 1 << 32),
             OverflowError,

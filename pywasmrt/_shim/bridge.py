@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from ..errors import Trap, UnsupportedFeatureError
 from ..types import FunctionType, MemoryType, TrapCode, ValueType
-from ..values import from_slots, raise_result_error
+from ..values import from_slots, raise_result_error, shown_int
 from ..values import raise_argument_error as _raise_argument_error
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "raise_no_stack",
     "raise_result_error",
     "raise_slots_error",
+    "shown_int",
     "type_codes",
 ]
 

@@ -76,9 +76,11 @@ class BaseRuntime(Closable):
         trusted.
         """
         self._check_open()
-        if not isinstance(blob, (bytes, bytearray, memoryview)):
-            raise TypeError(f"a compiled module is the bytes that serialize() gave, not {shown(blob)}")
-        interface, code = unpack_blob(self._identity(), bytes(blob))
+        try:
+            data = blob if isinstance(blob, bytes) else memoryview(blob).tobytes()
+        except TypeError:
+            raise TypeError(f"a compiled module is the bytes that serialize() gave, not {shown(blob)}") from None
+        interface, code = unpack_blob(self._identity(), data)
         return self._make_module(self._deserialize(code), interface)
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:

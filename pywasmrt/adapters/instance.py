@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import Exit, FunctionNotExportedError, MemoryExportNotFoundError
+from ..errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
 from ..types import ExternKind, FunctionType
-from ..values import did_you_mean
+from ..values import did_you_mean, shown
 from .lifetime import Life
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ class _Finder:
     def _find(self, name: str, kind: ExternKind) -> Any:
         raise NotImplementedError
 
+    @staticmethod
+    def _check_name(name: object) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"an export is asked for by its name, a str, not {shown(name)}")
+
     def function(self, name: str) -> Any:
         """The exported function of that name, or None."""
         return self._find(name, ExternKind.FUNCTION)
@@ -150,6 +155,7 @@ class BaseInstance(_Finder):
         state = self._state
         if state.life.ended_by is not None:
             raise state.life.error("instance")
+        self._check_name(name)
         export = state.module.exports_by_name().get(name)
         return self._exports[name] if export is not None and export.kind is kind else None
 
@@ -215,9 +221,15 @@ class BaseInstance(_Finder):
 
 
 class BaseCaller(_Finder):
-    """The instance that calls a host function, for as long as the host function runs. An adapter adds `_find`."""
+    """The instance that calls a host function, for as long as the host function runs. An adapter adds `_find` and
+    `exports`.
+    """
 
     __slots__ = ()
+
+    @property
+    def exports(self) -> Exports:
+        raise NotImplementedError
 
     def memory(self, name: str = "memory") -> Any:
         """The exported memory of that name. Raises `MemoryExportNotFoundError`."""
@@ -227,6 +239,14 @@ class BaseCaller(_Finder):
                 f"the calling instance exports no memory {name!r}; the guest must export it"
             )
         return memory
+
+    def __repr__(self) -> str:
+        try:
+            return f"<Caller exports={len(self.exports)}>"
+        except ClosedError:
+            return "<Caller (closed)>"
+        except BusyError:
+            return "<Caller (busy)>"
 
 
 class Tag:

@@ -47,6 +47,7 @@ __all__ = ["Engine", "NativeRuntime"]
 _KINDS = tuple(ExternKind)
 _TRAPS = tuple(TrapCode)
 _UNKNOWN_OFFSET = (1 << 64) - 1
+_CANNOT_INSTANTIATE = "cannot instantiate the module: "
 
 Explain = Callable[[str], str]
 CompleteFrames = Callable[[str, "list[Frame]"], "list[Frame]"]
@@ -139,7 +140,7 @@ class Engine:
         if result == lib.WRT_INVALID:
             raise ModuleCompileError(text)
         if result in (lib.WRT_LINK, lib.WRT_LIMIT):
-            raise ModuleInstantiateError(f"cannot instantiate the module: {text}")
+            raise ModuleInstantiateError(f"{_CANNOT_INSTANTIATE}{text}")
         if result == lib.WRT_UNSUPPORTED:
             feature, colon, rest = text.partition(": ")
             raise UnsupportedFeatureError(rest or text, feature if colon else None)
@@ -267,10 +268,11 @@ class NativeStore(BaseStore):
             raise UnsupportedFeatureError("shared memories need the feature 'threads', which is off here", "threads")
         if type.is_64 and "memory64" not in self.runtime.info.features:
             raise UnsupportedFeatureError("64-bit memories need the feature 'memory64', which is off here", "memory64")
-        return _fastcall.Memory(self.fast, self.fast.memory(type.minimum, type.maximum, type.is_64, type.shared))
+        handle = _made(type, self.fast.memory, type.minimum, type.maximum, type.is_64, type.shared)
+        return _fastcall.Memory(self.fast, handle)
 
     def _table_new(self, type: TableType, init: Any) -> NativeTable:
-        handle = self.fast.table(type.minimum, type.maximum, VALUE_TYPES.index(type.element), init)
+        handle = _made(type, self.fast.table, type.minimum, type.maximum, VALUE_TYPES.index(type.element), init)
         return NativeTable(self.fast, self._life, handle, type)
 
     def _global_new(self, type: GlobalType, value: Any) -> NativeGlobal:
@@ -325,6 +327,14 @@ class NativeStore(BaseStore):
             self.fast.release_at_once()
         handle: bytes = self.fast.instantiate(int(ffi.cast("uintptr_t", native)), handles)
         return handle
+
+
+def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:
+    """The handle of an extern that the host makes, with a failure told as that."""
+    try:
+        return make(*args)
+    except ModuleInstantiateError as error:
+        raise ModuleInstantiateError(f"cannot make a {type}: {str(error).removeprefix(_CANNOT_INSTANTIATE)}") from None
 
 
 class _HeldHandle(bytes):
@@ -432,6 +442,7 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
         return self._find(export.name, export.kind)
 
     def _find(self, name: str, kind: ExternKind) -> Any:
+        self._check_name(name)
         handle = self._lookup(name)
         if handle is None:
             return None

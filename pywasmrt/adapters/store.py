@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BusyError, UnsupportedFeatureError
 from ..linking import HostImport, resolve_imports
 from ..types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
-from ..values import nanoseconds, shown, to_wasm
+from ..values import nanoseconds, shown, shown_int, to_wasm
 from .instance import BaseInstance, InstanceState
 from .lifetime import Closable, Life
 
@@ -127,7 +127,7 @@ class BaseStore(Closable):
         if not isinstance(fuel, int) or isinstance(fuel, bool):
             raise TypeError(f"fuel is an int, not {shown(fuel)}")
         if not 0 <= fuel < 1 << 64:
-            raise ValueError(f"fuel is 0 to 2**64 - 1, not {fuel}")
+            raise ValueError(f"fuel is 0 to 2**64 - 1, not {shown_int(fuel)}")
         self._set_fuel(fuel)
 
     # Instances
@@ -261,9 +261,11 @@ def _check_limits(what: str, unit: str, minimum: int, maximum: int | None, most:
         if not isinstance(value, int):
             raise TypeError(f"the size of a {what} is an int of {unit}, not {shown(value)}")
     if not 0 <= minimum <= most:
-        raise ValueError(f"a {what} has 0 to {most} {unit}, not {minimum}")
+        raise ValueError(f"a {what} has 0 to {most} {unit}, not {shown_int(minimum)}")
     if maximum is not None and not minimum <= maximum <= most:
-        raise ValueError(f"the maximum of a {what} of {minimum} {unit} is {minimum} to {most} {unit}, not {maximum}")
+        raise ValueError(
+            f"the maximum of a {what} of {minimum} {unit} is {minimum} to {most} {unit}, not {shown_int(maximum)}"
+        )
 
 
 class GuardedStore(BaseStore):

@@ -294,7 +294,7 @@ class WasmtimeStore(GuardedStore):
             wanted = wasmtime.MemoryType(wasmtime.Limits(type.minimum, type.maximum), type.is_64)
             return Memory(self, self._life, wasmtime.Memory(self.handle, wanted), type)
         except wasmtime.WasmtimeError as error:
-            raise ModuleInstantiateError(f"cannot make a {type}: {error}") from None
+            raise ModuleInstantiateError(f"cannot make a {type}: {compile_error_text(str(error))}") from None
         finally:
             self._leave()
 
@@ -308,7 +308,7 @@ class WasmtimeStore(GuardedStore):
             handle = wasmtime.Table(self.handle, wanted, self.lower(init, type.element, "the table's init"))
             return Table(self, self._life, handle, type)
         except wasmtime.WasmtimeError as error:
-            raise ModuleInstantiateError(f"cannot make a {type}: {error}") from None
+            raise ModuleInstantiateError(f"cannot make a {type}: {compile_error_text(str(error))}") from None
         finally:
             self._leave()
 
@@ -464,7 +464,7 @@ class WasmtimeStore(GuardedStore):
     def lift(self, value: Any, type: ValueType) -> Any:
         """Turn the package's value into ours."""
         if type is _FUNCREF and value is not None:
-            return Function(self, self._life, self._kept(value), None, "<funcref>")
+            return Function(self, self._life, self._kept(value), None, "function")
         if type is _EXTERNREF and value is not None:
             return value.content
         return value

@@ -116,7 +116,8 @@ class _Caller(BaseCaller):
     def _find(self, name: str, kind: ExternKind) -> Any:
         store = self._store
         raw = self._check()
-        handle = raw.get(name) if isinstance(name, str) else None
+        self._check_name(name)
+        handle = raw.get(name)
         if handle is None or handle_kind(handle) is not kind:
             return None
         type = store.type_of(handle, kind, name)

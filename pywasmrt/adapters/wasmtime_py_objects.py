@@ -236,7 +236,8 @@ class Function(Extern):
 
     def __repr__(self) -> str:
         closed = " closed" if self.life.ended_by is not None else ""
-        return f"<Function {self._name} {self._type or ''} ({NAME}){closed}>"
+        type = "" if self._type is None else f" {self._type}"
+        return f"<Function {self._name}{type} ({NAME}){closed}>"
 
     def _lowered(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         type = self.type

@@ -257,6 +257,7 @@ class FakeCaller(BaseCaller):
         return Exports(self._store, self._check())
 
     def _find(self, name: str, kind: ExternKind) -> Any:
+        self._check_name(name)
         export = self._check().module.exports_by_name().get(name)
         return self.exports[name] if export is not None and export.kind is kind else None
 
