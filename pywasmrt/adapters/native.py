@@ -165,7 +165,13 @@ class NativeRuntime(BaseRuntime):
     """A runtime over one engine. `settings` names everything that compiled code depends on."""
 
     def __init__(
-        self, engine: Engine, info: RuntimeInfo, settings: str, make_compiler: Callable[[], Engine] | None = None
+        self,
+        engine: Engine,
+        info: RuntimeInfo,
+        settings: str,
+        make_compiler: Callable[[], Engine] | None = None,
+        *,
+        trap_on_grow_failure: bool,
     ) -> None:
         """`make_compiler`, where the engine cannot compile any more after a fork: makes one of the same settings that
         can, and whose blobs it loads.
@@ -175,7 +181,7 @@ class NativeRuntime(BaseRuntime):
         self._make_compiler = make_compiler
         self._compiler = engine
         self._compiler_forks = forks()
-        super().__init__(info)
+        super().__init__(info, trap_on_grow_failure)
 
     def _compiling(self) -> Engine:
         if self._compiler_forks != forks() and self._make_compiler is not None:

@@ -120,21 +120,21 @@ def create(config: RuntimeConfig) -> WasmtimeRuntime:
         kind, valid, wanted = _OPTIONS[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)) or not valid(value):
             raise InvalidConfigurationError(f"the option {name!r} of {NAME} is {wanted}, not {shown(value)}")
-    return WasmtimeRuntime(proposals, dict(config.options), config.interruptible)
+    return WasmtimeRuntime(proposals, config)
 
 
 class WasmtimeRuntime(BaseRuntime):
-    def __init__(self, proposals: frozenset[str], options: dict[str, Any], interruptible: bool) -> None:
+    def __init__(self, proposals: frozenset[str], config: RuntimeConfig) -> None:
         self._proposals = proposals
-        self._options = options | {"epoch_interruption": interruptible}
+        self._options = {**config.options, "epoch_interruption": config.interruptible}
         self._engine = self._compiler = _make_engine(proposals, self._options)
         self._compiler_forks = forks()
         named = self._options
         self._settings = ",".join([*sorted(proposals), *(f"{name}={named[name]}" for name in sorted(named))])
         self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
-        fuel = bool(options.get("consume_fuel"))
-        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals, interruptible, fuel)))
+        features = _features(proposals, config.interruptible, bool(config.options.get("consume_fuel")))
+        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), features), config.trap_on_grow_failure)
 
     def _compiling(self) -> wasmtime.Engine:
         if self._compiler_forks != forks():
