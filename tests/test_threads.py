@@ -423,6 +423,87 @@ def test_the_ticker_of_a_forks_child_sleeps_when_nothing_runs(runtime: Runtime, 
     run(FORK_SLEEP, runtime)
 
 
+# Compiling takes the engine's locks, for the types and for the code that there is. Without waiting, about one fork in
+# twenty came at the wrong moment.
+FORK_COMPILING = """
+import faulthandler
+from pywasmrt import FunctionType, ValueType
+from pywasmrt.testing import Module
+
+NUMBERS = [ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64]
+
+def many_types(first):
+    made = Module()
+    for n in range(first, first + 100):
+        made.import_("env", f"f{n}", FunctionType(tuple(NUMBERS[n >> 2 * digit & 3] for digit in range(6))))
+    return made.encode()
+
+def compile(data):
+    while True:
+        runtime.compile(data)
+
+modules = [many_types(100 * n) for n in range(3)]
+for data in modules:
+    threading.Thread(target=compile, args=(data,), daemon=True).start()
+for n in range(12):
+    time.sleep(0.002)
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        code = 1
+        try:
+            runtime.compile(modules[0])
+            assert loops().exports.count(10) == 10
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+FORK_WAITS = """
+import signal
+from pywasmrt.adapters.forking import inside
+
+entered, left, handled = threading.Event(), [], []
+
+def work():
+    with inside:
+        entered.set()
+        while not handled:
+            time.sleep(0.001)
+        with inside:  # as the collector may, at any moment
+            pass
+        left.append(True)
+
+def handle(number, frame):
+    runtime.compile(guests.loops().encode())
+    handled.append(True)
+
+threading.Thread(target=work).start()
+assert entered.wait(30)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+with inside:  # a signal handler may fork here
+    child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        assert handled and left
+        runtime.compile(guests.loops().encode())
+        code = 0
+    finally:
+        os._exit(code)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+runtime.compile(guests.loops().encode())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("script", [FORK_COMPILING, FORK_WAITS], ids=["many times", "waits"])
+def test_a_fork_while_others_compile(runtime: Runtime, script: str) -> None:
+    run(script, runtime)
+
+
 SIGNALS = """
 import signal
 assert loops().exports.count(1) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -42,7 +43,7 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
-from .forking import forks
+from .forking import forks, inside
 from .wasmtime_py_deadline import Clock, Ticker
 from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
 from .wasmtime_py_objects import (
@@ -146,7 +147,8 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            wasmtime.Module.validate(self._compiling(), data)
+            with inside:
+                wasmtime.Module.validate(self._compiling(), data)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -154,11 +156,12 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            compiler = self._compiling()
-            module = wasmtime.Module(compiler, data)
-            if compiler is not self._engine:
-                module = wasmtime.Module.deserialize(self._engine, module.serialize())
-            return module
+            with inside:
+                compiler = self._compiling()
+                module = _module_class()(compiler, data)
+                if compiler is not self._engine:
+                    module = _module_class().deserialize(self._engine, module.serialize())
+                return module
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -166,7 +169,8 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            return bytes(wasmtime.wat2wasm(text))
+            with inside:
+                return bytes(wasmtime.wat2wasm(text))
         except (wasmtime.WasmtimeError, UnicodeEncodeError) as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -179,7 +183,8 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            return wasmtime.Module.deserialize(self._engine, code)
+            with inside:
+                return _module_class().deserialize(self._engine, code)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -200,6 +205,19 @@ class WasmtimeRuntime(BaseRuntime):
         return known
 
 
+@cache
+def _module_class() -> type[wasmtime.Module]:
+    """The package's modules, but that a fork waits while one is freed too."""
+    import wasmtime
+
+    class Module(wasmtime.Module):
+        def __del__(self) -> None:
+            with inside:
+                super().__del__()
+
+    return Module
+
+
 def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime.Engine:
     import wasmtime
 
@@ -212,7 +230,8 @@ def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime
         setattr(settings, name, value)
     if forks():
         settings.parallel_compilation = False
-    return wasmtime.Engine(settings)
+    with inside:
+        return wasmtime.Engine(settings)
 
 
 def wasmtime_version() -> str:
@@ -223,7 +242,8 @@ def wasmtime_version() -> str:
 
 class WasmtimeModule(BaseModule):
     def _serialize(self) -> bytes:
-        return bytes(self.handle.serialize())
+        with inside:
+            return bytes(self.handle.serialize())
 
     def plain(self) -> bool:
         """Whether the package can be asked for the types of all that the module has to show."""
