@@ -323,11 +323,40 @@ runtime = pywasmrt.new_runtime(sys.argv[1], RuntimeConfig(interruptible=False))
 module = runtime.compile(guests.loops().encode())
 begin("call_then_loop")
 begin("call_forever")
+begin("call_forever", lambda: time.sleep(30))
+""",
+    "while the last functions run": """
+import atexit
+busy, idle = begin("call_then_loop"), loops()
+atexit.register(lambda: idle.exports.count(10) == busy.interrupt())
 """,
 }
 
+# A thread that is no daemon is waited for, as ever.
+EXIT_WAITING = """
+def work():
+    with instance.deadline(0.2):
+        try:
+            instance.exports.forever()
+        except DeadlineExceeded:
+            os.write(1, b"ended")
 
-def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) -> None:
+instance = loops()
+threading.Thread(target=work).start()
+"""
+
+EXIT_SHARED = """
+module = runtime.compile(
+    '(module (import "env" "f" (func $f)) (memory 1 1 shared) (func (export "wait") (result i32)'
+    '(call $f) (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))'
+)
+begin("wait")
+time.sleep(0.05)
+"""
+
+
+def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) -> str:
+    """What the script prints; nothing goes wrong."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", COMMON + script, runtime.info.name, json.dumps(options or {})],
         capture_output=True,
@@ -336,12 +365,23 @@ def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) ->
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 @pytest.mark.parametrize("where", EXIT)
 def test_the_interpreter_ends_while_guests_run(runtime: Runtime, needs: Needs, where: str) -> None:
     needs("interruption")
     run(EXIT[where], runtime)
+
+
+def test_the_interpreter_waits_for_a_guest_on_a_thread_that_is_no_daemon(runtime: Runtime, needs: Needs) -> None:
+    needs("deadline")
+    assert run(EXIT_WAITING, runtime) == "ended"
+
+
+def test_the_interpreter_ends_while_a_guest_waits_on_a_shared_memory(runtime: Runtime, needs: Needs) -> None:
+    needs("threads", "wat")
+    run(EXIT_SHARED, runtime)
 
 
 FORK = """
@@ -564,6 +604,30 @@ def test_a_timeout_of_asyncio_stops_the_guest(runtime: Runtime, needs: Needs) ->
         assert works(instance)
 
     asyncio.run(main())
+
+
+def test_a_loop_that_was_closed_leaves_its_guest_to_others(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    entered = threading.Event()
+    instance = loops(runtime, entered.set)
+    loop = asyncio.new_event_loop()
+
+    async def main() -> asyncio.Task[Any]:
+        call = asyncio.create_task(instance.exports.call_then_loop.call_async())
+        while not entered.is_set():
+            await asyncio.sleep(0.001)
+        return call
+
+    before = set(threading.enumerate())
+    call = loop.run_until_complete(main())
+    (worker,) = set(threading.enumerate()) - before
+    loop.close()
+    with pytest.raises(BusyError):
+        works(instance)
+    assert instance.interrupt()
+    worker.join(LONG)
+    assert works(instance)
+    call._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own complaint of tasks left behind
 
 
 def test_cancelling_a_refused_call_leaves_the_running_one_alone(runtime: Runtime, needs: Needs) -> None:
