@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,18 @@ import pytest
 from long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
-from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, WasmError
+from pywasmrt import (
+    PAGE_SIZE,
+    BusyError,
+    ClosedError,
+    DeadlineExceeded,
+    Interrupted,
+    InvalidConfigurationError,
+    Limits,
+    Runtime,
+    RuntimeConfig,
+    WasmError,
+)
 from pywasmrt._shim.asynchronous import call_async
 from pywasmrt.testing import Module, guests
 
@@ -189,6 +201,27 @@ def test_a_thousand_instances_at_once(runtime: Runtime, interruptible: bool) -> 
             assert instance.memory().read(0, 4) == n.to_bytes(4, "little")
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_an_instance_takes_the_address_space_that_was_asked_for(runtime: Runtime) -> None:
+    """And its guards, of 32 MiB each."""
+
+    def address_space() -> int:
+        found = re.search(r"^VmSize:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        assert found
+        return int(found[1]) << 10
+
+    reservation = 16 << 20
+    try:
+        small = pywasmrt.new_runtime(runtime.info.name, {"options": {"memory_reservation": reservation}})
+    except InvalidConfigurationError as error:
+        pytest.skip(str(error))
+    with small:
+        instances = [loops(small)]
+        before = address_space()
+        instances += [loops(small) for _ in range(50)]
+        assert reservation <= (address_space() - before) / 50 <= reservation + (66 << 20)
+
+
 # The ticker
 
 
@@ -273,6 +306,53 @@ def test_a_signal_handler_may_call_the_guest_that_it_interrupts(runtime: Runtime
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert results == [100_000]
+    assert works(instance)
+
+
+@pytest.mark.parametrize("export", ["forever", "call_forever"])
+@pytest.mark.parametrize("closed", ["instance", "store", "runtime"])
+def test_a_signal_handler_may_close_what_it_interrupts(fresh_runtime: Runtime, closed: str, export: str) -> None:
+    if "interruption" not in fresh_runtime.info.features:
+        pytest.skip("cannot stop a guest that runs")
+    instance = loops(fresh_runtime)
+    victim = {"instance": instance, "store": instance.store, "runtime": fresh_runtime}[closed]
+    refused: list[BaseException] = []
+
+    def handle(number: int, frame: object) -> None:
+        victim.close()
+        with pytest.raises(ClosedError) as caught:
+            works(instance)
+        refused.append(caught.value)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(ClosedError, match="closed during this call"):
+            instance.exports[export]()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(refused) == 1
+
+
+def test_a_signal_handler_may_use_what_it_interrupts(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    instance = loops(runtime)
+    memory = instance.memory()
+    others: list[Any] = []
+
+    def handle(number: int, frame: object) -> None:
+        memory.write(memory.grow(1) * PAGE_SIZE, b"x")
+        others.append(loops(runtime))
+        assert works(others[0])
+        instance.interrupt()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(Interrupted):
+            instance.exports.forever()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert works(others[0])
+    assert memory.read(PAGE_SIZE, 1) == b"x"
     assert works(instance)
 
 
@@ -421,6 +501,30 @@ except DeadlineExceeded:
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 """
 
+FORK_HANDLER = """
+import signal
+
+def handle(number, frame):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert idle.exports.count(10) == loops().exports.count(10) == busy.exports.count(10) == 10
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    raise LookupError
+
+busy, idle = loops(), loops()
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    busy.exports.forever()
+except LookupError:
+    assert busy.exports.count(10) == 10
+"""
+
 
 FORK_SLEEP = """
 from pathlib import Path
@@ -449,7 +553,9 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize(
-    ("script", "need"), [(FORK, "interruption"), (FORK_WITHIN, "deadline")], ids=["beside a guest", "within a call"]
+    ("script", "need"),
+    [(FORK, "interruption"), (FORK_WITHIN, "deadline"), (FORK_HANDLER, "interruption")],
+    ids=["beside a guest", "within a call", "in a signal handler"],
 )
 def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str, need: str) -> None:
     needs(need)
