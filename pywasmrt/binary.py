@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .errors import ModuleCompileError
+from .instructions import skip_instruction
+from .pieces import read_uleb, skip_leb
 from .types import (
     ExportType,
     ExternKind,
@@ -21,9 +23,19 @@ from .types import (
     ValueType,
 )
 
-__all__ = ["Interface", "check_limits", "interface_only", "read_interface"]
+__all__ = [
+    "HEADER",
+    "Interface",
+    "Spaces",
+    "check_limits",
+    "interface_only",
+    "malformed",
+    "read_interface",
+    "read_spaces",
+    "sections",
+]
 
-_HEADER = b"\0asm\1\0\0\0"
+HEADER = b"\0asm\1\0\0\0"
 _TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG = 1, 2, 3, 4, 5, 6, 7, 13
 _INTERFACE = frozenset((_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG))
 _KINDS = (ExternKind.FUNCTION, ExternKind.TABLE, ExternKind.MEMORY, ExternKind.GLOBAL, ExternKind.TAG)
@@ -40,6 +52,12 @@ _VALUE_TYPES = {
     # nullexnref, nullref, nullexternref, nullfuncref, anyref, eqref, i31ref, structref, arrayref, exnref
     **dict.fromkeys((0x74, 0x71, 0x72, 0x73, 0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x69), _REF),
 }
+
+# What constant expressions are made of: const, global.get, ref.null, ref.func, and add, sub and mul of i32 and i64;
+# v128.const; struct.new, .new_default, array.new, .new_default, .new_fixed, any.convert_extern, extern.convert_any,
+# ref.i31.
+_CONSTANT = frozenset((0x41, 0x42, 0x43, 0x44, 0x23, 0xD0, 0xD2, 0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E))
+_CONSTANT_PREFIXED = {0xFD: (12,), 0xFB: (0, 1, 6, 7, 8, 26, 27, 28)}
 
 # Signatures repeat within and between modules; the bytes of one find the record that was made before. Bounded, since
 # modules may come from anywhere.
@@ -63,7 +81,26 @@ def read_interface(data: bytes) -> Interface:
     try:
         return _Reader(data).interface()
     except (IndexError, UnicodeDecodeError) as error:
-        raise _malformed(data, error) from None
+        raise malformed(data, error) from None
+
+
+class Spaces(NamedTuple):
+    """What a module's index spaces hold, imports included: how many types and functions, for each table the bytes of
+    its element type and whether it is 64-bit, and for each memory whether it is.
+    """
+
+    types: int
+    functions: int
+    tables: list[tuple[bytes, bool]]
+    memories: list[bool]
+
+
+def read_spaces(data: bytes) -> Spaces:
+    """Read the index spaces of a validated module. Raises `ModuleCompileError` where `data` is malformed."""
+    try:
+        return _Reader(data).spaces()
+    except (IndexError, UnicodeDecodeError) as error:
+        raise malformed(data, error) from None
 
 
 def check_limits(data: bytes) -> None:
@@ -75,10 +112,11 @@ def check_limits(data: bytes) -> None:
     try:
         _Reader(data).check_limits()
     except (IndexError, UnicodeDecodeError) as error:
-        raise _malformed(data, error) from None
+        raise malformed(data, error) from None
 
 
-def _malformed(data: bytes, error: Exception) -> ModuleCompileError:
+def malformed(data: bytes, error: Exception) -> ModuleCompileError:
+    """What to raise where reading `data` ended in an `IndexError` or a `UnicodeDecodeError`."""
     if isinstance(error, IndexError):
         return ModuleCompileError(f"malformed module: it ends too early, after {len(data)} bytes")
     return ModuleCompileError(f"malformed module: a name is not UTF-8: {error}")
@@ -86,9 +124,9 @@ def _malformed(data: bytes, error: Exception) -> ModuleCompileError:
 
 def interface_only(data: bytes) -> bytes:
     """Return `data` without the sections that `read_interface` does not need, for keeping beside compiled code."""
-    parts = [_HEADER]
+    parts = [HEADER]
     try:
-        for start, id, _, end in _sections(data):
+        for start, id, _, end in sections(data):
             if id in _INTERFACE:
                 parts.append(data[start:end])
     except IndexError:
@@ -96,37 +134,9 @@ def interface_only(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _leb(data: bytes, at: int) -> tuple[int, int]:
-    """The unsigned LEB128 number at `at`, and where it ends."""
-    byte = data[at]
-    at += 1
-    if byte < 0x80:
-        return byte, at
-    value = byte & 0x7F
-    shift = 7
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ModuleCompileError(f"malformed module: a number at byte {at} is too long")
-
-
-def _skip_leb(data: bytes, at: int) -> int:
-    end = at + 10
-    while data[at] >= 0x80:
-        at += 1
-        if at == end:
-            raise ModuleCompileError(f"malformed module: a number at byte {at} is too long")
-    return at + 1
-
-
-def _sections(data: bytes) -> list[tuple[int, int, int, int]]:
+def sections(data: bytes) -> list[tuple[int, int, int, int]]:
     """Every section as (start, id, start of its content, end)."""
-    if data[:8] != _HEADER:
+    if data[:8] != HEADER:
         raise ModuleCompileError(f"not a WebAssembly module of version 1: it begins with {data[:8]!r}")
     found = []
     at, total = 8, len(data)
@@ -136,7 +146,7 @@ def _sections(data: bytes) -> list[tuple[int, int, int, int]]:
         size = data[at + 1]
         at += 2
         if size >= 0x80:
-            size, at = _leb(data, at - 1)
+            size, at = read_uleb(data, at - 1)
         end = at + size
         if end > total:
             raise ModuleCompileError(f"malformed module: the section at byte {start} reaches beyond the end")
@@ -148,28 +158,52 @@ def _sections(data: bytes) -> list[tuple[int, int, int, int]]:
 class _Reader:
     """One reading of one module. Index spaces are filled with the imports first, then on demand for exports."""
 
-    __slots__ = ("at", "data", "narrow", "types", "where")
+    __slots__ = ("at", "data", "elements", "narrow", "types", "where")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.narrow = False  # whether limits have 32 bits only
         self.where: dict[int, tuple[int, int]] = {}
         self.types: list[FunctionType | None] = []  # None: not a function type
+        self.elements: list[bytes] = []  # the element type of each table type that was read, as it is written
         self.at = 0
 
     def interface(self) -> Interface:
         where = self.where
-        for _, id, begin, end in _sections(self.data):
+        imports = self._begin()
+        exports = self._read_exports(imports) if _EXPORT in where else ()
+        function_types = tuple([type for type in self.types if type is not None])
+        return Interface(imports, exports, function_types, self._shares(imports))
+
+    def spaces(self) -> Spaces:
+        imports = self._begin()
+        spaces = []
+        for kind in range(3):
+            space = [item.type for item in imports if item.kind is _KINDS[kind]]
+            self._define(kind, space, 1 << 32)
+            spaces.append(space)
+        functions, tables, memories = spaces
+        return Spaces(
+            len(self.types),
+            len(functions),
+            [
+                (element, isinstance(table, TableType) and table.is_64)
+                for element, table in zip(self.elements, tables, strict=True)
+            ],
+            [isinstance(memory, MemoryType) and memory.is_64 for memory in memories],
+        )
+
+    def _begin(self) -> tuple[ImportType, ...]:
+        """Find the sections and read the types; returns the imports."""
+        where = self.where
+        for _, id, begin, end in sections(self.data):
             if id in _INTERFACE:
                 if id in where:
                     raise ModuleCompileError(f"malformed module: section {id} occurs twice")
                 where[id] = (begin, end)
         if _TYPE in where:
             self._read_types()
-        imports = self._read_imports() if _IMPORT in where else ()
-        exports = self._read_exports(imports) if _EXPORT in where else ()
-        function_types = tuple([type for type in self.types if type is not None])
-        return Interface(imports, exports, function_types, self._shares(imports))
+        return self._read_imports() if _IMPORT in where else ()
 
     def _shares(self, imports: tuple[ImportType, ...]) -> bool:
         memories = [item.type for item in imports if item.kind is ExternKind.MEMORY]
@@ -181,7 +215,7 @@ class _Reader:
         if byte < 0x80:
             self.at += 1
             return byte
-        value, self.at = _leb(self.data, self.at)
+        value, self.at = read_uleb(self.data, self.at)
         return value
 
     def _finished(self, id: int) -> None:
@@ -209,7 +243,7 @@ class _Reader:
         if data[self.at] in (0x50, 0x4F):  # open or final, with its supertypes
             self.at += 1
             for _ in range(self._number()):
-                self.at = _skip_leb(data, self.at)
+                self.at = skip_leb(data, self.at)
         form = data[self.at]
         if form == 0x60:
             self._function_type()
@@ -261,7 +295,7 @@ class _Reader:
             return type
         if byte == 0x63 or byte == 0x64:  # (ref null heaptype), (ref heaptype)
             heap = self.data[at + 1]
-            self.at = _skip_leb(self.data, at + 1)
+            self.at = skip_leb(self.data, at + 1)
             if byte == 0x63 and (heap == 0x70 or heap == 0x6F):
                 return _VALUE_TYPES[heap]
             return _REF
@@ -307,7 +341,9 @@ class _Reader:
         return MemoryType(minimum, maximum, bool(flags & 4), bool(flags & 2), page_size)
 
     def _table_type(self) -> TableType:
+        start = self.at
         element = self._value_type()
+        self.elements.append(self.data[start : self.at])
         flags = self.data[self.at]
         self.at += 1
         if flags > 7:
@@ -419,28 +455,11 @@ class _Reader:
         """Skip a constant expression, to behind its `end`."""
         data = self.data
         while True:
-            opcode = data[self.at]
-            self.at += 1
+            at = self.at
+            opcode = data[at]
             if opcode == 0x0B:
+                self.at = at + 1
                 return
-            if opcode in (0x41, 0x42, 0x23, 0xD0, 0xD2):  # i32.const, i64.const, global.get, ref.null, ref.func
-                self.at = _skip_leb(data, self.at)
-            elif opcode == 0x43:
-                self.at += 4
-            elif opcode == 0x44:
-                self.at += 8
-            elif opcode in (0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E):  # add, sub, mul of i32 and i64
-                pass
-            elif opcode == 0xFD and self._number() == 12:  # v128.const
-                self.at += 16
-            elif opcode == 0xFB:
-                operation = self._number()
-                # struct.new, .new_default, array.new, .new_default, .new_fixed, any.convert_extern, extern.convert_any,
-                # ref.i31
-                operands = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}.get(operation)
-                if operands is None:
-                    raise ModuleCompileError(f"malformed module: no constant expression at byte {self.at}")
-                for _ in range(operands):
-                    self.at = _skip_leb(data, self.at)
-            else:
-                raise ModuleCompileError(f"malformed module: no constant expression at byte {self.at - 1}")
+            if opcode not in _CONSTANT and read_uleb(data, at + 1)[0] not in _CONSTANT_PREFIXED.get(opcode, ()):
+                raise ModuleCompileError(f"malformed module: no constant expression at byte {at}")
+            self.at = skip_instruction(data, at)

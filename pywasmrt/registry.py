@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Union
 
-from .errors import InvalidConfigurationError, RuntimeNotFoundError, UnsupportedRuntimeTypeError
+from .errors import (
+    InvalidConfigurationError,
+    RuntimeNotFoundError,
+    UnsupportedFeatureError,
+    UnsupportedRuntimeTypeError,
+)
 from .types import RuntimeConfig, RuntimeInfo
 from .values import did_you_mean, shown
 
@@ -34,7 +39,8 @@ _BUILT_IN = {
 }
 _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"
-_CONFIG_KEYS = ("type", "features", "options", "interruptible")
+_SWITCHES = ("interruptible", "trap_on_grow_failure")
+_CONFIG_KEYS = ("type", "features", "options", *_SWITCHES)
 
 
 class _Entry:
@@ -166,13 +172,15 @@ def new_runtime(
     """Make a runtime.
 
     `name` is one of `list_runtimes`, "auto", or itself a configuration with a type. `config` is a `RuntimeConfig`, or a
-    mapping with the keys `type`, `features`, `options` and `interruptible`, or with the runtime's name for its options:
+    mapping with the keys `type`, `features`, `options`, `interruptible` and `trap_on_grow_failure`, or with the
+    runtime's name for its options:
 
         new_runtime("wasmtime")
         new_runtime({"type": "wasmtime", "wasmtime": {"strategy": "cranelift"}})
 
     Raises `RuntimeNotFoundError`, with the reason, where there is no such runtime here; `InvalidConfigurationError`;
-    and `UnsupportedRuntimeTypeError` where what was named or registered is no runtime.
+    `UnsupportedRuntimeTypeError` where what was named or registered is no runtime; and `UnsupportedFeatureError` where
+    refused growth is to trap on a runtime that does not do that.
     """
     if not isinstance(name, str):
         if not isinstance(name, (RuntimeConfig, Mapping)):
@@ -231,6 +239,9 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
 
     if not isinstance(runtime, Runtime):
         raise UnsupportedRuntimeTypeError(f"the factory of {entry.name!r} gave {shown(runtime)}, which is no Runtime")
+    if config.trap_on_grow_failure and "growth-traps" not in runtime.info.features:
+        runtime.close()
+        raise UnsupportedFeatureError(f"{entry.name} has no trap_on_grow_failure", "growth-traps")
     return runtime
 
 
@@ -259,14 +270,16 @@ def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> Runt
                 f"the option {min(twice)!r} is given twice, under 'options' and under {chosen!r}"
             )
         options.update(given)
-    return _checked(RuntimeConfig(type, config.get("features"), options, config.get("interruptible", True)))
+    switches = {name: config[name] for name in _SWITCHES if name in config}
+    return _checked(RuntimeConfig(type, config.get("features"), options, **switches))
 
 
 def _checked(config: RuntimeConfig) -> RuntimeConfig:
     if not isinstance(config.options, Mapping) or not all(isinstance(key, str) for key in config.options):
         raise InvalidConfigurationError(f"options is a mapping of names to values, not {shown(config.options)}")
-    if not isinstance(config.interruptible, bool):
-        raise InvalidConfigurationError(f"interruptible is a bool, not {shown(config.interruptible)}")
+    for name in _SWITCHES:
+        if not isinstance(getattr(config, name), bool):
+            raise InvalidConfigurationError(f"{name} is a bool, not {shown(getattr(config, name))}")
     if config.features is None:
         return config
     from .adapters.features import feature_names  # what follows imports an adapter anyway

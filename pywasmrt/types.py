@@ -274,10 +274,11 @@ class Limits:
     """What the instances of one store may use; None leaves the engine's own limit.
 
     `memory_bytes` bounds each linear memory, `table_elements` each table, `instances` their number in the store.
-    Growing beyond a limit gives the guest -1; instantiating beyond it raises `ModuleInstantiateError`. `timeout`, in
-    seconds, bounds every call from Python into the store, start functions and nested calls included; beyond it the call
-    raises `DeadlineExceeded` (the feature "deadline"). `fuel` is what the guests may use up in all, in the engine's own
-    units, before `FuelExhausted`; the runtime must have been made to count it (the feature "fuel").
+    Growing beyond a limit gives the guest -1, or a trap with `RuntimeConfig.trap_on_grow_failure`; instantiating beyond
+    it raises `ModuleInstantiateError`. `timeout`, in seconds, bounds every call from Python into the store, start
+    functions and nested calls included; beyond it the call raises `DeadlineExceeded` (the feature "deadline"). `fuel`
+    is what the guests may use up in all, in the engine's own units, before `FuelExhausted`; the runtime must have been
+    made to count it (the feature "fuel").
     """
 
     memory_bytes: int | None = None
@@ -295,12 +296,18 @@ class RuntimeConfig:
     to allow (`RuntimeInfo.features` lists what there is); None allows every stable one the engine has. `options` are
     the engine's own, by name; an unknown one is an error that lists the known. With `interruptible` false guests run
     without the checks by which they are stopped, and the interpreter's lock is given away around every call.
+
+    With `trap_on_grow_failure` a guest's `memory.grow` and `table.grow` trap where they are refused, by a limit or
+    otherwise, instead of giving -1 (the feature "growth-traps"). The code is `TrapCode.UNREACHABLE`; where the engine
+    tells frames, the innermost is "memory.grow refused" or "table.grow refused". Modules are rewritten for that: in one
+    that grows anything, offsets in frames are not those of the source, and source lines are not told.
     """
 
     type: str = "auto"
     features: frozenset[str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     interruptible: bool = True
+    trap_on_grow_failure: bool = False
 
 
 @dataclass(frozen=True)

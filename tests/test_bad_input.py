@@ -38,8 +38,8 @@ from pywasmrt import (
     ValueType,
     WasmError,
 )
+from pywasmrt.pieces import section, uleb
 from pywasmrt.testing import Module, guests
-from pywasmrt.testing.encoding import section, uleb
 from pywasmrt.testing.strategies import mutated, value_types, values
 
 I32, I64, F32, F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywasmrt import ExternKind, FunctionType, GlobalType, MemoryType, Runtime, TableType, ValueType
+from pywasmrt.pieces import sleb, uleb
 from pywasmrt.testing import Module, as_guest_sees, const, guests, same_value, same_values
-from pywasmrt.testing.encoding import sleb, uleb
 from pywasmrt.testing.opcodes import INSTRUCTIONS
 from pywasmrt.testing.strategies import (
     RecordingFunction,

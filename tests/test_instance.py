@@ -779,6 +779,44 @@ def test_limits_bound_memories_tables_and_instances(runtime: Runtime) -> None:
         instantiate(runtime, guests.arithmetic(), store=few)
 
 
+@pytest.mark.parametrize(
+    ("guest", "limits"),
+    [
+        (guests.memories(MemoryType(3)), Limits(memory_bytes=3 * 65536 - 1)),
+        (guests.traps(), Limits(table_elements=1)),  # a table of 2
+        (guests.arithmetic(), Limits(instances=0)),
+    ],
+)
+def test_what_begins_beyond_a_limit_is_not_instantiated(runtime: Runtime, guest: Module, limits: Limits) -> None:
+    module = runtime.compile(guest.encode())
+    within = Limits(memory_bytes=3 * 65536, table_elements=2, instances=1)
+    assert runtime.instantiate(module, limits=within)
+    with pytest.raises(ModuleInstantiateError, match=r"cannot instantiate the module: .*(limit|exceed)"):
+        runtime.instantiate(module, limits=limits)
+
+
+def test_an_instance_too_many_is_refused(runtime: Runtime) -> None:
+    module = runtime.compile(guests.arithmetic().encode())
+    store = runtime.new_store(Limits(instances=2))
+    kept = [runtime.instantiate(module, store=store) for _ in range(2)]
+    with pytest.raises(ModuleInstantiateError, match=r"cannot instantiate the module: .*limit"):
+        runtime.instantiate(module, store=store)
+    assert [each.exports.add(1, 2) for each in kept] == [3, 3]
+
+
+def test_an_option_bounds_the_stack(runtime: Runtime) -> None:
+    for size, enough in ((1 << 15, False), (1 << 19, True)):
+        with pywasmrt.new_runtime(runtime.info.name, {"options": {"max_wasm_stack": size}}) as bounded:
+            deep = instantiate(bounded, guests.recursion()).exports.deep
+            if enough:
+                assert deep(4000) == 4000
+            else:
+                with pytest.raises(pywasmrt.Trap) as caught:
+                    deep(4000)
+                assert caught.value.code is pywasmrt.TrapCode.STACK_OVERFLOW
+            assert deep(100) == 100
+
+
 def test_limits_are_given_to_the_instance_or_to_the_store(runtime: Runtime) -> None:
     module = runtime.compile(guests.memories(MemoryType(1)).encode())
     instance = runtime.instantiate(module, limits=Limits(memory_bytes=65536))

@@ -16,7 +16,7 @@ FLOORS: list[set[str]] = [
     {"_version", "types"},
     {"errors"},
     {"protocols"},
-    {"values", "binary", "source", "host", "linking"},
+    {"values", "pieces", "instructions", "binary", "growth", "source", "host", "linking"},
     {"_shim"},
     {"adapters"},
     {"registry"},

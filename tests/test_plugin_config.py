@@ -56,6 +56,9 @@ def test_options_of_the_chosen_runtime_are_taken() -> None:
         "runtime_config": {"type": "auto", "wasmtime": {"strategy": "cranelift"}, "options": {"a": 1}},
     }
     assert PluginConfig.from_mapping(config).runtime().options == {"strategy": "cranelift", "a": 1}
+    config = {"path": "p", "runtime_config": {"interruptible": False, "trap_on_grow_failure": True}}
+    assert not PluginConfig.from_mapping(config).runtime().interruptible
+    assert PluginConfig.from_mapping(config).runtime().trap_on_grow_failure
     config = {"path": "p", "runtime_config": pywasmrt.RuntimeConfig(AVAILABLE[0])}
     assert PluginConfig.from_mapping(config).runtime().type == AVAILABLE[0]
 
@@ -93,6 +96,14 @@ def test_options_of_the_chosen_runtime_are_taken() -> None:
         ({"path": "p", "runtime_config": {"wasmtime": 3}}, "^runtime_config.wasmtime is a mapping of options, not 3"),
         ({"path": "p", "runtime_config": {"options": {"a": 1}, "wasmtime": {"a": 2}}}, "gives the option 'a' twice"),
         ({"path": "p", "runtime_config": {"features": "simd"}}, "^runtime_config.features is a list of names"),
+        (
+            {"path": "p", "runtime_config": {"interruptible": 1}},
+            "^runtime_config.interruptible is true or false, not 1",
+        ),
+        (
+            {"path": "p", "runtime_config": {"trap_on_grow_failure": 0}},
+            "^runtime_config.trap_on_grow_failure is true or",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_by_its_key(mapping: Any, message: str) -> None:

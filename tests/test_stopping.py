@@ -38,6 +38,25 @@ def test_a_timeout_ends_each_call(runtime: Runtime, needs: Needs, export: str) -
         assert works(instance)
 
 
+@pytest.mark.parametrize("export", ["spin", "call", "throw"])
+def test_a_guest_cannot_catch_its_end(runtime: Runtime, needs: Needs, export: str) -> None:
+    """It catches all exceptions there are, and goes on."""
+    needs("deadline", "exceptions", "wat")
+    text = """(module (import "env" "f" (func $f)) (tag $t)
+      (func (export "count") (param i32) (result i32) (local.get 0))
+      (func (export "spin")
+        (loop $on (block $caught (try_table (catch_all $caught) (loop (br 0)))) (br $on)))
+      (func (export "call")
+        (loop $on (block $caught (try_table (catch_all $caught) (call $f))) (br $on)))
+      (func (export "throw")
+        (loop $on (block $caught (try_table (catch_all $caught) (throw $t))) (br $on))))"""
+    module = runtime.compile(text)
+    instance = runtime.instantiate(module, {"env": {"f": lambda: None}}, limits=Limits(timeout=SOON))
+    with pytest.raises(DeadlineExceeded):
+        instance.exports[export]()
+    assert works(instance)
+
+
 def test_a_timeout_is_of_each_call_and_not_of_all(runtime: Runtime, needs: Needs) -> None:
     needs("deadline")
     instance = loops(runtime, limits=Limits(timeout=0.2))

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,18 @@ import pytest
 from long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
-from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, WasmError
+from pywasmrt import (
+    PAGE_SIZE,
+    BusyError,
+    ClosedError,
+    DeadlineExceeded,
+    Interrupted,
+    InvalidConfigurationError,
+    Limits,
+    Runtime,
+    RuntimeConfig,
+    WasmError,
+)
 from pywasmrt._shim.asynchronous import call_async
 from pywasmrt.testing import Module, guests
 
@@ -189,6 +201,27 @@ def test_a_thousand_instances_at_once(runtime: Runtime, interruptible: bool) -> 
             assert instance.memory().read(0, 4) == n.to_bytes(4, "little")
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_an_instance_takes_the_address_space_that_was_asked_for(runtime: Runtime) -> None:
+    """And its guards, of 32 MiB each."""
+
+    def address_space() -> int:
+        found = re.search(r"^VmSize:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+        assert found
+        return int(found[1]) << 10
+
+    reservation = 16 << 20
+    try:
+        small = pywasmrt.new_runtime(runtime.info.name, {"options": {"memory_reservation": reservation}})
+    except InvalidConfigurationError as error:
+        pytest.skip(str(error))
+    with small:
+        instances = [loops(small)]
+        before = address_space()
+        instances += [loops(small) for _ in range(50)]
+        assert reservation <= (address_space() - before) / 50 <= reservation + (66 << 20)
+
+
 # The ticker
 
 
@@ -276,6 +309,53 @@ def test_a_signal_handler_may_call_the_guest_that_it_interrupts(runtime: Runtime
     assert works(instance)
 
 
+@pytest.mark.parametrize("export", ["forever", "call_forever"])
+@pytest.mark.parametrize("closed", ["instance", "store", "runtime"])
+def test_a_signal_handler_may_close_what_it_interrupts(fresh_runtime: Runtime, closed: str, export: str) -> None:
+    if "interruption" not in fresh_runtime.info.features:
+        pytest.skip("cannot stop a guest that runs")
+    instance = loops(fresh_runtime)
+    victim = {"instance": instance, "store": instance.store, "runtime": fresh_runtime}[closed]
+    refused: list[BaseException] = []
+
+    def handle(number: int, frame: object) -> None:
+        victim.close()
+        with pytest.raises(ClosedError) as caught:
+            works(instance)
+        refused.append(caught.value)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(ClosedError, match="closed during this call"):
+            instance.exports[export]()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(refused) == 1
+
+
+def test_a_signal_handler_may_use_what_it_interrupts(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    instance = loops(runtime)
+    memory = instance.memory()
+    others: list[Any] = []
+
+    def handle(number: int, frame: object) -> None:
+        memory.write(memory.grow(1) * PAGE_SIZE, b"x")
+        others.append(loops(runtime))
+        assert works(others[0])
+        instance.interrupt()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with after(SOON, send(signal.SIGUSR1)), pytest.raises(Interrupted):
+            instance.exports.forever()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert works(others[0])
+    assert memory.read(PAGE_SIZE, 1) == b"x"
+    assert works(instance)
+
+
 def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtime, needs: Needs) -> None:
     """So a guest that it calls in another store ends with that call."""
     needs("interruption", "deadline")
@@ -323,11 +403,40 @@ runtime = pywasmrt.new_runtime(sys.argv[1], RuntimeConfig(interruptible=False))
 module = runtime.compile(guests.loops().encode())
 begin("call_then_loop")
 begin("call_forever")
+begin("call_forever", lambda: time.sleep(30))
+""",
+    "while the last functions run": """
+import atexit
+busy, idle = begin("call_then_loop"), loops()
+atexit.register(lambda: idle.exports.count(10) == busy.interrupt())
 """,
 }
 
+# A thread that is no daemon is waited for, as ever.
+EXIT_WAITING = """
+def work():
+    with instance.deadline(0.2):
+        try:
+            instance.exports.forever()
+        except DeadlineExceeded:
+            os.write(1, b"ended")
 
-def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) -> None:
+instance = loops()
+threading.Thread(target=work).start()
+"""
+
+EXIT_SHARED = """
+module = runtime.compile(
+    '(module (import "env" "f" (func $f)) (memory 1 1 shared) (func (export "wait") (result i32)'
+    '(call $f) (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))))'
+)
+begin("wait")
+time.sleep(0.05)
+"""
+
+
+def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) -> str:
+    """What the script prints; nothing goes wrong."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", COMMON + script, runtime.info.name, json.dumps(options or {})],
         capture_output=True,
@@ -336,12 +445,23 @@ def run(script: str, runtime: Runtime, options: dict[str, Any] | None = None) ->
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 @pytest.mark.parametrize("where", EXIT)
 def test_the_interpreter_ends_while_guests_run(runtime: Runtime, needs: Needs, where: str) -> None:
     needs("interruption")
     run(EXIT[where], runtime)
+
+
+def test_the_interpreter_waits_for_a_guest_on_a_thread_that_is_no_daemon(runtime: Runtime, needs: Needs) -> None:
+    needs("deadline")
+    assert run(EXIT_WAITING, runtime) == "ended"
+
+
+def test_the_interpreter_ends_while_a_guest_waits_on_a_shared_memory(runtime: Runtime, needs: Needs) -> None:
+    needs("threads", "wat")
+    run(EXIT_SHARED, runtime)
 
 
 FORK = """
@@ -381,6 +501,30 @@ except DeadlineExceeded:
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 """
 
+FORK_HANDLER = """
+import signal
+
+def handle(number, frame):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert idle.exports.count(10) == loops().exports.count(10) == busy.exports.count(10) == 10
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    raise LookupError
+
+busy, idle = loops(), loops()
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    busy.exports.forever()
+except LookupError:
+    assert busy.exports.count(10) == 10
+"""
+
 
 FORK_SLEEP = """
 from pathlib import Path
@@ -409,7 +553,9 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize(
-    ("script", "need"), [(FORK, "interruption"), (FORK_WITHIN, "deadline")], ids=["beside a guest", "within a call"]
+    ("script", "need"),
+    [(FORK, "interruption"), (FORK_WITHIN, "deadline"), (FORK_HANDLER, "interruption")],
+    ids=["beside a guest", "within a call", "in a signal handler"],
 )
 def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str, need: str) -> None:
     needs(need)
@@ -421,6 +567,87 @@ def test_the_ticker_of_a_forks_child_sleeps_when_nothing_runs(runtime: Runtime, 
     """The guests on the parent's other threads do not run in the child."""
     needs("interruption")
     run(FORK_SLEEP, runtime)
+
+
+# Compiling takes the engine's locks, for the types and for the code that there is. Without waiting, about one fork in
+# twenty came at the wrong moment.
+FORK_COMPILING = """
+import faulthandler
+from pywasmrt import FunctionType, ValueType
+from pywasmrt.testing import Module
+
+NUMBERS = [ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64]
+
+def many_types(first):
+    made = Module()
+    for n in range(first, first + 100):
+        made.import_("env", f"f{n}", FunctionType(tuple(NUMBERS[n >> 2 * digit & 3] for digit in range(6))))
+    return made.encode()
+
+def compile(data):
+    while True:
+        runtime.compile(data)
+
+modules = [many_types(100 * n) for n in range(3)]
+for data in modules:
+    threading.Thread(target=compile, args=(data,), daemon=True).start()
+for n in range(12):
+    time.sleep(0.002)
+    child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(20, exit=True)
+        code = 1
+        try:
+            runtime.compile(modules[0])
+            assert loops().exports.count(10) == 10
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+FORK_WAITS = """
+import signal
+from pywasmrt.adapters.forking import inside
+
+entered, left, handled = threading.Event(), [], []
+
+def work():
+    with inside:
+        entered.set()
+        while not handled:
+            time.sleep(0.001)
+        with inside:  # as the collector may, at any moment
+            pass
+        left.append(True)
+
+def handle(number, frame):
+    runtime.compile(guests.loops().encode())
+    handled.append(True)
+
+threading.Thread(target=work).start()
+assert entered.wait(30)
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+with inside:  # a signal handler may fork here
+    child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        assert handled and left
+        runtime.compile(guests.loops().encode())
+        code = 0
+    finally:
+        os._exit(code)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+runtime.compile(guests.loops().encode())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("script", [FORK_COMPILING, FORK_WAITS], ids=["many times", "waits"])
+def test_a_fork_while_others_compile(runtime: Runtime, script: str) -> None:
+    run(script, runtime)
 
 
 SIGNALS = """
@@ -483,6 +710,30 @@ def test_a_timeout_of_asyncio_stops_the_guest(runtime: Runtime, needs: Needs) ->
         assert works(instance)
 
     asyncio.run(main())
+
+
+def test_a_loop_that_was_closed_leaves_its_guest_to_others(runtime: Runtime, needs: Needs) -> None:
+    needs("interruption")
+    entered = threading.Event()
+    instance = loops(runtime, entered.set)
+    loop = asyncio.new_event_loop()
+
+    async def main() -> asyncio.Task[Any]:
+        call = asyncio.create_task(instance.exports.call_then_loop.call_async())
+        while not entered.is_set():
+            await asyncio.sleep(0.001)
+        return call
+
+    before = set(threading.enumerate())
+    call = loop.run_until_complete(main())
+    (worker,) = set(threading.enumerate()) - before
+    loop.close()
+    with pytest.raises(BusyError):
+        works(instance)
+    assert instance.interrupt()
+    worker.join(LONG)
+    assert works(instance)
+    call._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own complaint of tasks left behind
 
 
 def test_cancelling_a_refused_call_leaves_the_running_one_alone(runtime: Runtime, needs: Needs) -> None:

@@ -47,9 +47,12 @@ class BaseRuntime(Closable):
     """An engine, ready to compile. `info` tells its name, version and the features in force."""
 
     _kind = "runtime"
+    _trusting = False  # whether modules are compiled without being validated
 
-    def __init__(self, info: RuntimeInfo) -> None:
+    def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
+        """`trap_on_grow_failure` is `RuntimeConfig`'s; all that it takes is done here."""
         self._info = info
+        self._trap_on_grow_failure = trap_on_grow_failure
         super().__init__(None)
 
     @property
@@ -69,7 +72,7 @@ class BaseRuntime(Closable):
         """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
         self._check_open()
         data = self._binary(source)
-        return self._make_module(self._compile(data), data)
+        return self._make_module(self._compile(self._rewritten(data)), data)
 
     def deserialize(self, blob: Any) -> BaseModule:
         """Load what `CompiledModule.serialize` gave. The blob holds machine code that runs unchecked: it must be
@@ -80,8 +83,12 @@ class BaseRuntime(Closable):
             data = blob if isinstance(blob, bytes) else memoryview(blob).tobytes()
         except TypeError:
             raise TypeError(f"a compiled module is the bytes that serialize() gave, not {shown(blob)}") from None
-        interface, code = unpack_blob(self._identity(), data)
+        interface, code = unpack_blob(self.identity(), data)
         return self._make_module(self._deserialize(code), interface)
+
+    def identity(self) -> str:
+        """Names engine, version, machine and every setting that compiled code depends on."""
+        return self._identity() + (",trap_on_grow_failure" if self._trap_on_grow_failure else "")
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
@@ -146,6 +153,16 @@ class BaseRuntime(Closable):
         check_magic(data)
         return data
 
+    def _rewritten(self, data: bytes) -> bytes:
+        """What is compiled for the module `data`."""
+        if not self._trap_on_grow_failure:
+            return data
+        from ..growth import trap_on_grow_failure
+
+        if not self._trusting:
+            self._validate(data)
+        return trap_on_grow_failure(data)
+
     def __repr__(self) -> str:
         version = f" {self._info.version}" if self._info.version else ""
         return f"<Runtime {self._info.name}{version}{' closed' if self.closed else ''}>"
@@ -167,7 +184,7 @@ class BaseRuntime(Closable):
         )
 
     def _identity(self) -> str:
-        """Hook: names engine, version, machine and every setting that compiled code depends on."""
+        """Hook: names engine, version, machine and the engine's settings that compiled code depends on."""
         raise UnsupportedFeatureError(f"{self._info.name} cannot serialise compiled modules", "serialize")
 
     def _deserialize(self, code: bytes) -> Any:

@@ -61,7 +61,7 @@ class BaseModule(Closable):
         """The compiled code as a blob for `Runtime.deserialize`, of this engine, version and settings only."""
         self._check_open()
         self.interface()
-        return pack_blob(self.runtime._identity(), interface_only(self._data), self._serialize())
+        return pack_blob(self.runtime.identity(), interface_only(self._data), self._serialize())
 
     def _serialize(self) -> bytes:
         """Hook: the engine's blob."""

@@ -40,7 +40,7 @@ from ..types import (
 )
 from ..values import checked_delta, checked_index, nanoseconds, to_wasm
 from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
-from .forking import forks
+from .forking import forks, inside
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -110,7 +110,8 @@ class Engine:
 
     def _do(self, operation: Any, *args: Any) -> None:
         failure = ffi.new("wrt_failure *")
-        result = operation(*args, failure)
+        with inside:
+            result = operation(*args, failure)
         if result == lib.WRT_OK:
             return
         message = ffi.string(failure.message).decode() if failure.message else None
@@ -120,7 +121,11 @@ class Engine:
     def _module(self, operation: Any, data: bytes) -> Any:
         out = ffi.new("wrt_module **")
         self._do(operation, self.handle, ffi.from_buffer("uint8_t[]", data), len(data), out)
-        return ffi.gc(out[0], self.ops.module_delete)
+        return ffi.gc(out[0], self._delete)
+
+    def _delete(self, module: Any) -> None:
+        with inside:
+            self.ops.module_delete(module)
 
     def _bytes(self, operation: Any, *args: Any) -> bytes:
         out = ffi.new("wrt_bytes *")
@@ -165,7 +170,13 @@ class NativeRuntime(BaseRuntime):
     """A runtime over one engine. `settings` names everything that compiled code depends on."""
 
     def __init__(
-        self, engine: Engine, info: RuntimeInfo, settings: str, make_compiler: Callable[[], Engine] | None = None
+        self,
+        engine: Engine,
+        info: RuntimeInfo,
+        settings: str,
+        make_compiler: Callable[[], Engine] | None = None,
+        *,
+        trap_on_grow_failure: bool,
     ) -> None:
         """`make_compiler`, where the engine cannot compile any more after a fork: makes one of the same settings that
         can, and whose blobs it loads.
@@ -175,7 +186,7 @@ class NativeRuntime(BaseRuntime):
         self._make_compiler = make_compiler
         self._compiler = engine
         self._compiler_forks = forks()
-        super().__init__(info)
+        super().__init__(info, trap_on_grow_failure)
 
     def _compiling(self) -> Engine:
         if self._compiler_forks != forks() and self._make_compiler is not None:

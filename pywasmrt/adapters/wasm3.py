@@ -62,7 +62,8 @@ def create(config: RuntimeConfig) -> Any:
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
     validator = None if reason is not None else _validator(proposals)
     info = replace(info, features=proposals | _api_features(validator is not None, config.interruptible))
-    return Wasm3Runtime(engine, info, f"max_wasm_stack={stack}", validator, trust)
+    settings = f"max_wasm_stack={stack}"
+    return Wasm3Runtime(engine, info, settings, validator, trust, trap_on_grow_failure=config.trap_on_grow_failure)
 
 
 @cache

@@ -76,11 +76,18 @@ class Wasm3Runtime(NativeRuntime):
     """A runtime over wasm3. `validator` is None where there is none; `trusting`: modules are not validated."""
 
     def __init__(
-        self, engine: Engine, info: RuntimeInfo, settings: str, validator: Validator | None, trusting: bool
+        self,
+        engine: Engine,
+        info: RuntimeInfo,
+        settings: str,
+        validator: Validator | None,
+        trusting: bool,
+        *,
+        trap_on_grow_failure: bool,
     ) -> None:
         self._validator = validator
         self._trusting = trusting
-        super().__init__(engine, info, settings)
+        super().__init__(engine, info, settings, trap_on_grow_failure=trap_on_grow_failure)
 
     def _validate(self, data: bytes) -> None:
         if self._validator is None:

@@ -68,7 +68,11 @@ def create(config: RuntimeConfig) -> Any:
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
     features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
     return NativeRuntime(
-        make_engine(forks() > 0), replace(info, features=features), identity, lambda: make_engine(True)
+        make_engine(forks() > 0),
+        replace(info, features=features),
+        identity,
+        lambda: make_engine(True),
+        trap_on_grow_failure=config.trap_on_grow_failure,
     )
 
 

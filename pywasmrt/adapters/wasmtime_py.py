@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -41,7 +42,7 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
-from .forking import forks
+from .forking import forks, inside
 from .options import checked_options, flag, number_of_bytes, one_of
 from .wasmtime_py_deadline import Clock, Ticker
 from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
@@ -110,21 +111,22 @@ def _features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> fro
 def create(config: RuntimeConfig) -> WasmtimeRuntime:
     """Make a runtime. Raises `InvalidConfigurationError`, or `ImportError` where the package cannot be loaded."""
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    return WasmtimeRuntime(proposals, checked_options(NAME, _OPTIONS, config.options), config.interruptible)
+    return WasmtimeRuntime(proposals, config)
 
 
 class WasmtimeRuntime(BaseRuntime):
-    def __init__(self, proposals: frozenset[str], options: dict[str, Any], interruptible: bool) -> None:
+    def __init__(self, proposals: frozenset[str], config: RuntimeConfig) -> None:
         self._proposals = proposals
-        self._options = options | {"epoch_interruption": interruptible}
+        options = checked_options(NAME, _OPTIONS, config.options)
+        self._options = {**options, "epoch_interruption": config.interruptible}
         self._engine = self._compiler = _make_engine(proposals, self._options)
         self._compiler_forks = forks()
         named = self._options
         self._settings = ",".join([*sorted(proposals), *(f"{name}={named[name]}" for name in sorted(named))])
         self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
-        fuel = bool(options.get("consume_fuel"))
-        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), _features(proposals, interruptible, fuel)))
+        features = _features(proposals, config.interruptible, bool(options.get("consume_fuel")))
+        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), features), config.trap_on_grow_failure)
 
     def _compiling(self) -> wasmtime.Engine:
         if self._compiler_forks != forks():
@@ -136,7 +138,8 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            wasmtime.Module.validate(self._compiling(), data)
+            with inside:
+                wasmtime.Module.validate(self._compiling(), data)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -144,11 +147,12 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            compiler = self._compiling()
-            module = wasmtime.Module(compiler, data)
-            if compiler is not self._engine:
-                module = wasmtime.Module.deserialize(self._engine, module.serialize())
-            return module
+            with inside:
+                compiler = self._compiling()
+                module = _module_class()(compiler, data)
+                if compiler is not self._engine:
+                    module = _module_class().deserialize(self._engine, module.serialize())
+                return module
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -156,7 +160,8 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            return bytes(wasmtime.wat2wasm(text))
+            with inside:
+                return bytes(wasmtime.wat2wasm(text))
         except (wasmtime.WasmtimeError, UnicodeEncodeError) as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -169,7 +174,8 @@ class WasmtimeRuntime(BaseRuntime):
         import wasmtime
 
         try:
-            return wasmtime.Module.deserialize(self._engine, code)
+            with inside:
+                return _module_class().deserialize(self._engine, code)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -190,6 +196,19 @@ class WasmtimeRuntime(BaseRuntime):
         return known
 
 
+@cache
+def _module_class() -> type[wasmtime.Module]:
+    """The package's modules, but that a fork waits while one is freed too."""
+    import wasmtime
+
+    class Module(wasmtime.Module):
+        def __del__(self) -> None:
+            with inside:
+                super().__del__()
+
+    return Module
+
+
 def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime.Engine:
     import wasmtime
 
@@ -202,7 +221,8 @@ def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime
         setattr(settings, name, value)
     if forks():
         settings.parallel_compilation = False
-    return wasmtime.Engine(settings)
+    with inside:
+        return wasmtime.Engine(settings)
 
 
 def wasmtime_version() -> str:
@@ -213,7 +233,8 @@ def wasmtime_version() -> str:
 
 class WasmtimeModule(BaseModule):
     def _serialize(self) -> bytes:
-        return bytes(self.handle.serialize())
+        with inside:
+            return bytes(self.handle.serialize())
 
     def plain(self) -> bool:
         """Whether the package can be asked for the types of all that the module has to show."""

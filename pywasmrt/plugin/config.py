@@ -56,7 +56,8 @@ class RuntimeMode(str, enum.Enum):
     __str__ = str.__str__
 
 
-_OWN_KEYS = ("type", "mode", "features", "options", "interruptible")
+_SWITCHES = ("interruptible", "trap_on_grow_failure")
+_OWN_KEYS = ("type", "mode", "features", "options", *_SWITCHES)
 _MODES = {RuntimeMode.COMPILED: RuntimeType.AUTO, RuntimeMode.INTERPRETER: RuntimeType.WASM3}
 _KEYS = ("path", "plugin_config", "runtime_config", "runtime", "name", "timeout", "memory_bytes", "cache", "wasi")
 
@@ -243,10 +244,11 @@ def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
     features = given.get("features")
     if features is not None and (isinstance(features, str) or not all(isinstance(each, str) for each in features)):
         raise InvalidConfigurationError(f"runtime_config.features is a list of names, not {shown(features)}")
-    interruptible = given.get("interruptible", True)
-    if not isinstance(interruptible, bool):
-        raise InvalidConfigurationError(f"runtime_config.interruptible is true or false, not {shown(interruptible)}")
-    return RuntimeConfig(name, None if features is None else frozenset(features), options, interruptible)
+    switches = {each: given[each] for each in _SWITCHES if each in given}
+    for each, value in switches.items():
+        if not isinstance(value, bool):
+            raise InvalidConfigurationError(f"runtime_config.{each} is true or false, not {shown(value)}")
+    return RuntimeConfig(name, None if features is None else frozenset(features), options, **switches)
 
 
 def _mode(mode: object, key: str) -> RuntimeMode:

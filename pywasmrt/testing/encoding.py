@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..pieces import name, section, sleb, uleb, vector
 from ..types import PAGE_SIZE, ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from .opcodes import INSTRUCTIONS
 
 if TYPE_CHECKING:
     from .parts import Export, Function, Import, Instruction, Module, Segment
 
-__all__ = ["encode", "name", "section", "sleb", "uleb", "vector"]
+__all__ = ["encode"]
 
 _TYPE_CODES = {
     ValueType.I32: 0x7F,
@@ -23,45 +24,6 @@ _TYPE_CODES = {
     ValueType.EXTERNREF: 0x6F,
 }
 _KIND_CODES = {ExternKind.FUNCTION: 0, ExternKind.TABLE: 1, ExternKind.MEMORY: 2, ExternKind.GLOBAL: 3}
-
-
-def uleb(number: int) -> bytes:
-    """An unsigned integer in LEB128, in its shortest form."""
-    out = bytearray()
-    while True:
-        low = number & 0x7F
-        number >>= 7
-        out.append(low | (0x80 if number else 0))
-        if not number:
-            return bytes(out)
-
-
-def sleb(number: int) -> bytes:
-    """A signed integer in LEB128, in its shortest form."""
-    out = bytearray()
-    while True:
-        low = number & 0x7F
-        number >>= 7
-        done = number == (-1 if low & 0x40 else 0)
-        out.append(low | (0 if done else 0x80))
-        if done:
-            return bytes(out)
-
-
-def section(number: int, content: bytes) -> bytes:
-    """A section: its number, its length, its content."""
-    return bytes([number]) + uleb(len(content)) + content
-
-
-def vector(items: Sequence[bytes]) -> bytes:
-    """A vector: its length and its items."""
-    return uleb(len(items)) + b"".join(items)
-
-
-def name(text: str) -> bytes:
-    """A name: its length in bytes and its bytes."""
-    data = text.encode()
-    return uleb(len(data)) + data
 
 
 def encode(module: Module) -> bytes:

@@ -69,6 +69,7 @@ def main(runtime: str, script: str, cache: str, *left_out: str) -> None:
             _report("failed", number, f"{where}: {type(error).__name__}: {error}"[:500])
         else:
             _report("passed", number)
+    running.close()
     embedding.close()
     _report("end")
 

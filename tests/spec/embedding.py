@@ -42,9 +42,9 @@ _FEATURES = frozenset(
 )
 
 
-def _runtime(name: str) -> pywasmrt.Runtime:
+def _runtime(name: str, **settings: Any) -> pywasmrt.Runtime:
     known = next(info.features for info in pywasmrt.list_runtimes() if info.name == name)
-    return pywasmrt.new_runtime(name, pywasmrt.RuntimeConfig(features=_FEATURES & known))
+    return pywasmrt.new_runtime(name, pywasmrt.RuntimeConfig(features=_FEATURES & known, **settings))
 
 
 class _HostReference:
@@ -55,10 +55,12 @@ class _HostReference:
 
 
 class Embedding:
-    """One runtime with the store, the module `spectest` and the registered instances of one script."""
+    """One runtime with the store, the module `spectest` and the registered instances of one script. `settings` are
+    those of the runtime's `RuntimeConfig` besides the features.
+    """
 
-    def __init__(self, runtime_name: str) -> None:
-        self._runtime = _runtime(runtime_name)
+    def __init__(self, runtime_name: str, **settings: Any) -> None:
+        self._runtime = _runtime(runtime_name, **settings)
         self.features = self._runtime.info.features
         self._store = store = self._runtime.new_store()
         self._prints = pywasmrt.HostModule("spectest")

@@ -65,6 +65,10 @@ class Script:
             "assert_malformed": self._assert_refused,
         }
 
+    def close(self) -> None:
+        """Remove what was written for the script."""
+        self._folder.cleanup()
+
     def run(self, command: Command) -> None:
         """Run one command. Raises `Failed`, `Skipped`, or whatever went wrong that the script does not ask for."""
         runner = self._runners.get(command["type"])
