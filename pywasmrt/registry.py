@@ -2,11 +2,13 @@
 
 A runtime stands behind a factory: a callable that takes a `RuntimeConfig` and returns a `Runtime`, with an optional
 attribute `describe`, a callable that returns the `RuntimeInfo` without loading the engine. Packages offer factories as
-entry points in the group `pywasmrt.runtimes`; the environment variable `PYWASMRT_NO_PLUGINS=1` leaves them out.
+entry points in the group `pywasmrt.runtimes`; the environment variable `PYWASMRT_NO_PLUGINS=1` leaves them out. A name
+that two packages offer is an error where it is asked for; one that is taken already is passed over, which is logged.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -41,6 +43,8 @@ _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"
 _SWITCHES = ("interruptible", "trap_on_grow_failure")
 _CONFIG_KEYS = ("type", "features", "options", *_SWITCHES)
+
+_log = logging.getLogger(__name__)
 
 
 class _Entry:
@@ -93,8 +97,19 @@ class _Plugin(_Entry):
     def __init__(self, point: Any) -> None:
         super().__init__(point.name)
         self._point = point
+        self._others: set[str] = set()
+
+    def also(self, point: Any) -> None:
+        """Another entry point has the same name. One that was merely found twice has the same value."""
+        if point.value != self._point.value:
+            self._others.add(point.value)
 
     def factory(self) -> RuntimeFactory:
+        if self._others:
+            offered = ", ".join(sorted({self._point.value, *self._others}))
+            raise InvalidConfigurationError(
+                f"several packages offer a runtime {self.name!r}: {offered}; uninstall all but one of them"
+            )
         if self._factory is None:
             loaded = self._point.load()
             if not callable(loaded):
@@ -116,28 +131,33 @@ def _renew_lock() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)  # a thread that there is no more may hold it
 _registered: dict[str, _Entry] = {}
-_plugins: dict[str, _Entry] | None = None  # None: not looked for yet
+_plugins: dict[str, _Plugin] | None = None  # None: not looked for yet
 
 
-def _find_plugins() -> dict[str, _Entry]:
+def _find_plugins() -> dict[str, _Plugin]:
     if os.environ.get("PYWASMRT_NO_PLUGINS", "") not in ("", "0"):
         return {}
     from importlib.metadata import entry_points
 
-    found: dict[str, _Entry] = {}
+    found: dict[str, _Plugin] = {}
     for point in entry_points(group=_GROUP):
-        found.setdefault(point.name, _Plugin(point))
+        if point.name == "auto" or point.name in _BUILT_IN:
+            _log.warning("the entry point %s = %s is passed over: the name is taken", point.name, point.value)
+        elif point.name in found:
+            found[point.name].also(point)
+        else:
+            found[point.name] = _Plugin(point)
     return found
 
 
 def _entries() -> dict[str, _Entry]:
-    """Every runtime by name. A built-in or registered one comes before an entry point of the same name."""
+    """Every runtime by name."""
     global _plugins
     with _lock:
         if _plugins is None:
             _plugins = _find_plugins()
         built_in: dict[str, _Entry] = {name: _BuiltIn(name) for name in _BUILT_IN}
-        return {**built_in, **{name: entry for name, entry in _plugins.items() if name not in built_in}, **_registered}
+        return {**built_in, **_plugins, **_registered}
 
 
 def list_runtimes() -> list[RuntimeInfo]:
@@ -221,7 +241,7 @@ def _auto(entries: Mapping[str, _Entry]) -> _Entry:
 def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     try:
         factory = entry.factory()
-    except UnsupportedRuntimeTypeError:
+    except (InvalidConfigurationError, UnsupportedRuntimeTypeError):
         raise
     except Exception as error:
         raise RuntimeNotFoundError(

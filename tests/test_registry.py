@@ -52,10 +52,9 @@ def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 class Point:
     """An entry point."""
 
-    value = "somewhere:factory"
-
-    def __init__(self, name: str, target: Any) -> None:
+    def __init__(self, name: str, target: Any, value: str = "somewhere:factory") -> None:
         self.name = name
+        self.value = value
         self._target = target
 
     def load(self) -> Any:
@@ -299,6 +298,25 @@ def test_entry_points(plug: Any) -> None:
         pywasmrt.new_runtime("five")
     with pytest.raises(ValueError, match="is there already"):
         pywasmrt.register_runtime("good", Fake)
+
+
+def test_a_name_that_two_packages_offer_is_an_error_where_it_is_asked_for(plug: Any) -> None:
+    plug(Point("mine", Fake, "b:create"), Point("twice", Fake), Point("mine", Fake, "a:create"), Point("twice", Fake))
+    said = "several packages offer a runtime 'mine': a:create, b:create; uninstall all but one of them"
+    with pytest.raises(InvalidConfigurationError, match=f"^{said}$"):
+        pywasmrt.new_runtime("mine")
+    infos = {info.name: info for info in pywasmrt.list_runtimes()}
+    assert not infos["mine"].available
+    assert said in str(infos["mine"].reason)
+    assert isinstance(pywasmrt.new_runtime("twice"), Fake)  # one package, found at two places of the path
+
+
+@pytest.mark.parametrize("name", ["auto", "wasmtime"])
+def test_an_entry_point_cannot_take_a_name_of_ours(plug: Any, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    plug(Point(name, Fake, "theirs:create"))
+    with pywasmrt.new_runtime() as runtime:
+        assert not isinstance(runtime, Fake)
+    assert caplog.messages == [f"the entry point {name} = theirs:create is passed over: the name is taken"]
 
 
 def test_entry_points_can_be_switched_off(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
