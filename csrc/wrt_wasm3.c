@@ -97,7 +97,7 @@ typedef struct host_global {
 } host_global;
 
 struct wrt_store {
-  uint64_t *top;   /* where on the stack the next call begins: at `bottom`, unless a host function runs */
+  uint64_t *top;   /* where on the stack the next call begins: at `bottom`, unless a host function runs, or a poll */
   uint64_t *bottom;
   uint64_t *limit; /* where a call must end */
   void *stack;     /* owned: the stack between two guards */
@@ -247,11 +247,17 @@ static void store_poll(wrt_store *store, int (*poll)(void *env), void *env) {
 
 static void engine_tick(wrt_engine *engine) { __atomic_fetch_add(&engine->ticks, 1, __ATOMIC_RELAXED); }
 
-/* The engine ticked since this memory's guest looked last: whether it may go on. */
-int wrt_wasm3_poll(M3MemoryHeader *header) {
-  wrt_store *store = instance_of(header)->store;
+/* The engine ticked since this memory's guest looked last: whether it may go on. What the host calls from here must leave
+ * the guest's frame alone, which begins at `frame`. */
+int wrt_wasm3_poll(M3MemoryHeader *header, void *frame) {
+  const instance *self = instance_of(header);
+  wrt_store *store = self->store;
+  uint64_t *top = store->top;
   header->wrt_seen = ticks_of(store->engine);
-  if (store->poll == NULL || store->poll(store->poll_env) == WRT_OK) return true;
+  store->top = (uint64_t *)frame + self->guest.frame_words;
+  bool goes_on = store->poll == NULL || store->poll(store->poll_env) == WRT_OK;
+  store->top = top;
+  if (goes_on) return true;
   store->host_failed = true;
   store->stopped = host_unwound;
   return false;

@@ -276,6 +276,39 @@ def test_a_signal_handler_may_call_the_guest_that_it_interrupts(runtime: Runtime
     assert works(instance)
 
 
+# `wait` holds what it was given in frames on top of each other until `release` is called, which uses all of its own.
+WAITS = """(module (memory 1)
+  (func $wait (export "wait") (param $deep i32) (param $a i64) (param $b i64) (result i64)
+    (if (result i64) (local.get $deep)
+      (then (i64.add (local.get $a)
+        (call $wait (i32.sub (local.get $deep) (i32.const 1)) (local.get $b) (i64.add (local.get $a) (local.get $b)))))
+      (else (loop (br_if 0 (i32.eqz (i32.load (i32.const 0))))) (i64.sub (local.get $b) (local.get $a)))))
+  (func $release (export "release") (param $deep i32) (param $a i64) (param $b i64) (result i64) (local i64 i64 i64 i64)
+    (i32.store (i32.const 0) (i32.const 1))
+    (local.set 3 (local.get $a)) (local.set 4 (local.get $b)) (local.set 5 (local.get $a)) (local.set 6 (local.get $b))
+    (if (result i64) (local.get $deep)
+      (then (call $release (i32.sub (local.get $deep) (i32.const 1)) (local.get 3) (local.get 4)))
+      (else (i64.add (local.get 5) (local.get 6))))))"""
+
+
+@pytest.mark.parametrize("deep", [0, 9])
+def test_a_guest_goes_on_where_a_signal_handler_interrupted_it(runtime: Runtime, needs: Needs, deep: int) -> None:
+    """Whatever the handler has called in the same store: the guest's frames lie where they were, as they were."""
+    needs("interruption", "wat")
+    results: list[int] = []
+    instance = runtime.instantiate(runtime.compile(WAITS))
+    expected, a, b = 0, 1 << 40, 3 << 41
+    for _ in range(deep):
+        expected, a, b = expected + a, b, a + b
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: results.append(instance.exports.release(20, -5, -6)))
+    try:
+        with after(SOON, send(signal.SIGUSR1)):
+            assert instance.exports.wait(deep, 1 << 40, 3 << 41) == expected + b - a
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert results == [-11]
+
+
 def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtime, needs: Needs) -> None:
     """So a guest that it calls in another store ends with that call."""
     needs("interruption", "deadline")
