@@ -83,7 +83,9 @@ void release_garbage(Store *store) {
   store->releasing = true;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback); /* a destructor must not see, nor lose, an exception on its way */
-  while (store->garbage != NULL) {
+  /* A destructor lets other threads run. To one that has entered meanwhile the list belongs, which its guest adds to without
+   * the GIL; it releases what it finds at its end, or leaves that to the loop that still runs. */
+  while (store->garbage != NULL && (store->depth == 0 || store->owner == this_thread())) {
     HostRef *ref = store->garbage;
     PyObject *object = ref->object;
     store->garbage = ref->next_dead;

@@ -21,7 +21,7 @@ import pytest
 from long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
-from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, WasmError
+from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, ValueType, WasmError
 from pywasmrt._shim.asynchronous import call_async
 from pywasmrt.testing import Module, guests
 
@@ -140,6 +140,46 @@ def test_the_collector_may_run_on_any_thread(runtime: Runtime) -> None:
     while any(thread.is_alive() for thread in threads):
         gc.collect()
     assert works(busy)
+
+
+def test_destructors_run_while_no_other_thread_is_in_the_store(runtime: Runtime, needs: Needs) -> None:
+    """They run on the way out of a store, when another thread may have come in already, whose guest lets go of more."""
+    needs("interruption", "reference-types")
+    store = runtime.new_store()
+    table = store.table(3, element=ValueType.EXTERNREF)
+    released, entered = threading.Event(), threading.Event()
+    wrong: list[BaseException] = []
+    other = loops(runtime, entered.set, store=store)
+    guest = Guest(other.exports.call_then_loop)
+
+    class Thing:
+        def __del__(self) -> None:
+            if not released.is_set():
+                released.set()
+                guest.start()
+                assert entered.wait(LONG)
+            else:
+                try:
+                    len(table)
+                except BusyError as error:
+                    wrong.append(error)
+
+    for index in range(3):
+        table[index] = Thing()
+        table[index] = None
+
+    def let_the_engine_collect() -> None:
+        for _ in range(100_000):
+            table[0] = table
+
+    with pytest.raises(BusyError):  # as the guest has come in
+        let_the_engine_collect()
+    stop(guest, other)
+    assert isinstance(guest.end, Interrupted)
+    assert released.is_set()
+    assert wrong == []
+    gc.collect()
+    assert len(table) == 3
 
 
 def test_two_guests_that_wait_for_each_other(runtime: Runtime, needs: Needs) -> None:
