@@ -508,14 +508,16 @@ static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keyword
   self->timed = timeout != 0;
   self->eager = !interruptible;
   self->interruptible = interruptible != 0;
+  self->closed = true; /* to whoever finds it through gc.get_objects(), until there is something to use */
   wrt_failure failure;
   int result = self->ops->store_new(self->engine->native, memory_bytes, table_elements, instances, &self->native, &failure);
   if (result != WRT_OK) {
     raise_failure(self, result, &failure);
-    Py_CLEAR(self);
-  } else if (interruptible) {
-    self->ops->store_poll(self->native, poll_python, self);
+    Py_DECREF(self);
+    return NULL;
   }
+  if (interruptible) self->ops->store_poll(self->native, poll_python, self);
+  self->closed = false;
   return (PyObject *)self;
 }
 
