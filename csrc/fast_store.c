@@ -518,6 +518,7 @@ static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keyword
   }
   if (interruptible) self->ops->store_poll(self->native, poll_python, self);
   self->closed = false;
+  ticker_enlist(self);
   return (PyObject *)self;
 }
 
@@ -619,6 +620,7 @@ static void Store_dealloc(PyObject *object) {
   PyObject_GC_UnTrack(self);
   Py_TRASHCAN_BEGIN(self, Store_dealloc) /* an externref may be the last to hold another store, and so on */
   if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
+  ticker_dismiss(self);
   self->closed = true;
   PyObject *error_type, *value, *traceback;
   PyErr_Fetch(&error_type, &value, &traceback);

@@ -120,6 +120,8 @@ struct Store {
   int64_t call_deadline;   /* of the call that runs, by `timeout` */
   int64_t deadline;        /* of the call that runs, the earlier of both */
   Engine *engine;      /* owned */
+  Store *next;         /* among all stores of the process, for the child of a fork */
+  Store **link;        /* what points at this one; NULL before it is among them */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
   PyObject *weakrefs;
 };
@@ -174,6 +176,9 @@ extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a
 extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
 void ticker_wake(void);
 void ticker_stop(void);
+/* Has the child of a fork know of a store, until it is dismissed. */
+void ticker_enlist(Store *store);
+void ticker_dismiss(Store *store);
 int64_t monotonic_ns(void);
 
 /* fast_gil.c */

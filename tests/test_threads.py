@@ -429,6 +429,17 @@ if child == 0:
             busy.exports.count(1)
         except BusyError:
             code = 2
+        refused = []
+        def refuse():
+            try:
+                busy.exports.count(1)
+            except BusyError as error:
+                refused.append(error)
+        # A new thread lies where the one of the guest has been.
+        for thread in [threading.Thread(target=refuse) for _ in range(3)]:
+            thread.start()
+            thread.join(5)
+        assert len(refused) == 3
         assert idle.exports.count(10) == 10
         with idle.deadline(0.05):
             try:
