@@ -119,9 +119,8 @@ static const uint8_t trap_codes[] = {
     WRT_TRAP_UNREACHABLE,         WRT_TRAP_INTERRUPT,            WRT_TRAP_OUT_OF_FUEL,
     WRT_TRAP_OTHER,               WRT_TRAP_NULL_REFERENCE};
 
-static void copy_frames(wrt_failure *failure, const wasm_trap_t *trap) {
-  wasm_frame_vec trace;
-  wt.wasm_trap_trace(trap, &trace);
+/* Copies an owned trace. */
+static void copy_frames(wrt_failure *failure, wasm_frame_vec trace) {
   if (trace.size > 0) failure->frames = calloc(trace.size, sizeof(wrt_frame));
   if (failure->frames != NULL) failure->frame_count = trace.size;
   for (size_t i = 0; i < failure->frame_count; i++) {
@@ -136,27 +135,45 @@ static void copy_frames(wrt_failure *failure, const wasm_trap_t *trap) {
   wt.wasm_frame_vec_delete(&trace);
 }
 
+/* A guest's exception that nobody caught stays with the store until it is taken: whether one did. */
+static bool take_exception(wasmtime_context_t *context) {
+  wasmtime_externref exception;
+  if (!wt.wasmtime_context_take_exception(context, &exception)) return false;
+  wt.wasmtime_exnref_unroot(&exception);
+  return true;
+}
+
 /* Turns an owned trap into a failure. */
 static int fail_trap(wrt_failure *failure, wasmtime_context_t *context, wasm_trap_t *trap) {
   uint8_t code;
   wasm_byte_vec text;
+  wasm_frame_vec trace;
   wrt_trap reason = WRT_TRAP_OTHER;
   if (wt.wasmtime_trap_code(trap, &code)) {
     if (code < sizeof trap_codes) reason = (wrt_trap)trap_codes[code];
-  } else {
-    /* A guest's exception that nobody caught stays with the store until it is taken. */
-    wasmtime_externref exception;
-    if (wt.wasmtime_context_take_exception(context, &exception)) {
-      reason = WRT_TRAP_UNCAUGHT_EXCEPTION;
-      wt.wasmtime_exnref_unroot(&exception);
-    }
+  } else if (take_exception(context)) {
+    reason = WRT_TRAP_UNCAUGHT_EXCEPTION;
   }
   wt.wasm_trap_message(trap, &text);
   size_t size = text.size > 0 ? text.size - 1 : 0; /* Wasmtime ends this text in a NUL of its own */
   *failure = (wrt_failure){.trap = reason, .message = copy_text(text.data, size)};
   wt.wasm_byte_vec_delete(&text);
-  copy_frames(failure, trap);
+  wt.wasm_trap_trace(trap, &trace);
+  copy_frames(failure, trace);
   wt.wasm_trap_delete(trap);
+  return WRT_TRAP;
+}
+
+/* Turns an owned error into the failure of a start function whose exception nobody caught: of a call, that is a trap. */
+static int fail_uncaught(wrt_failure *failure, wasmtime_error_t *error) {
+  wasm_byte_vec text;
+  wasm_frame_vec trace;
+  wt.wasmtime_error_message(error, &text);
+  *failure = (wrt_failure){.trap = WRT_TRAP_UNCAUGHT_EXCEPTION, .message = copy_text(text.data, text.size)};
+  wt.wasm_byte_vec_delete(&text);
+  wt.wasmtime_error_wasm_trace(error, &trace);
+  copy_frames(failure, trace);
+  wt.wasmtime_error_delete(error);
   return WRT_TRAP;
 }
 
@@ -165,7 +182,7 @@ static int fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmti
   bool host_failed = store->host_failed;
   store->host_failed = false;
   if (error == NULL) return fail_trap(failure, store->context, trap);
-  if (!host_failed) return fail_error(failure, result, error);
+  if (!host_failed) return take_exception(store->context) ? fail_uncaught(failure, error) : fail_error(failure, result, error);
   wt.wasmtime_error_delete(error);
   *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
   return WRT_HOST;
