@@ -156,8 +156,21 @@ int store_enter_slowly(Store *store, uintptr_t thread);
 void store_settle(Store *store);
 /* Releases the objects that guests no longer hold; runs Python code. */
 void release_garbage(Store *store);
+
+/* fast_extern.c */
+
 /* Reads a handle out of the bytes object that carries it between Python and C; false with TypeError set. */
 bool read_handle(PyObject *object, void *handle, size_t size);
+
+/* The methods of Store that it defines: X(name, flags). */
+#define EXTERN_METHODS(X) \
+  X(host_function, METH_VARARGS) X(memory, METH_VARARGS) X(table, METH_VARARGS) \
+  X(global_, METH_VARARGS) X(instantiate, METH_VARARGS) X(export, METH_VARARGS) \
+  X(describe, METH_O) X(function, METH_VARARGS) X(global_get, METH_O) \
+  X(global_set, METH_VARARGS) X(table_size, METH_O) X(table_get, METH_VARARGS) \
+  X(table_set, METH_VARARGS) X(table_grow, METH_VARARGS)
+#define METHOD_DECLARATION(name, flags) PyObject *store_##name(PyObject *object, PyObject *args);
+EXTERN_METHODS(METHOD_DECLARATION)
 
 /* fast_function.c */
 
