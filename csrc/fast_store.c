@@ -1,4 +1,4 @@
-/* fast_store.c: a store: what guests live in: who may enter, how what runs is stopped, and when all of it is freed. */
+/* fast_store.c: a store, which guests live in: who may enter, how what runs is stopped, and when all of it is freed. */
 #include "fast_values.h"
 #include "wrt_stack.h"
 
