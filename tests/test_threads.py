@@ -465,6 +465,28 @@ except DeadlineExceeded:
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 """
 
+FORK_IN_A_HANDLER = """
+import signal
+children = []
+signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
+instance = loops(limits=Limits(timeout=0.2))
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+while not children:  # a machine that is busy may be late
+    try:
+        instance.exports.forever()
+    except DeadlineExceeded:
+        pass
+if children == [0]:
+    os._exit(0)
+for _ in range(1000):
+    ended, status = os.waitpid(children[0], os.WNOHANG)
+    if ended:
+        break
+    time.sleep(0.01)
+else:
+    os.kill(children[0], signal.SIGKILL)
+assert ended and os.waitstatus_to_exitcode(status) == 0
+"""
 
 FORK_SLEEP = """
 from pathlib import Path
@@ -493,7 +515,9 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize(
-    ("script", "need"), [(FORK, "interruption"), (FORK_WITHIN, "deadline")], ids=["beside a guest", "within a call"]
+    ("script", "need"),
+    [(FORK, "interruption"), (FORK_WITHIN, "deadline"), (FORK_IN_A_HANDLER, "interruption")],
+    ids=["beside a guest", "within a call", "in a signal handler"],
 )
 def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str, need: str) -> None:
     needs(need)
