@@ -92,6 +92,7 @@ int poll_python(void *env) {
       host_frames = &frame;
       int signalled = PyErr_CheckSignals();
       host_frames = frame.outer;
+      if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake(); /* it forked, as in call_python */
       if (signalled < 0)
         result = park(store);
       else

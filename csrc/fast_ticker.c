@@ -42,6 +42,7 @@ static struct {
   bool quit;
   bool ordered; /* membarrier works */
   Engine *engines;
+  Store *stores;
 } ticker = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int64_t clock_ns(clockid_t clock) {
@@ -98,8 +99,12 @@ static void *tick(void *unused) {
   return unused;
 }
 
-/* In the child of a fork only the forking thread lives on: the ticker starts anew with the next call. */
+/* In the child of a fork only the forking thread lives on: the ticker starts anew with the next call, and what ran on other
+ * threads is nobody's, though a new thread may come to lie where one of these has been, and so have its name. */
 static void forget_after_fork(void) {
+  for (Store *store = ticker.stores; store != NULL; store = store->next) {
+    if (store->depth != 0 && (thread_calls == 0 || store->owner != this_thread())) store->owner = 0;
+  }
   pthread_mutex_init(&ticker.lock, NULL);
   ticker.started = false;
   ticker_asleep = true;
@@ -152,6 +157,23 @@ void ticker_stop(void) {
   if (started) pthread_cond_signal(&ticker.changed);
   pthread_mutex_unlock(&ticker.lock);
   if (started) pthread_join(ticker.thread, NULL);
+}
+
+void ticker_enlist(Store *store) {
+  pthread_mutex_lock(&ticker.lock);
+  store->next = ticker.stores;
+  store->link = &ticker.stores;
+  if (store->next != NULL) store->next->link = &store->next;
+  ticker.stores = store;
+  pthread_mutex_unlock(&ticker.lock);
+}
+
+void ticker_dismiss(Store *store) {
+  if (store->link == NULL) return;
+  pthread_mutex_lock(&ticker.lock);
+  *store->link = store->next;
+  if (store->next != NULL) store->next->link = store->link;
+  pthread_mutex_unlock(&ticker.lock);
 }
 
 /* ---- Engine ---- */

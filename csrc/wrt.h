@@ -266,7 +266,7 @@ typedef struct wrt_engine_ops {
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before
- * wrt_wasmtime_ops is used; calling again is harmless. */
+ * wrt_wasmtime_ops is used, by one thread at a time; calling again is harmless. */
 const char *wrt_wasmtime_load(const char *path);
 /* Wasmtime's table, static. */
 const wrt_engine_ops *wrt_wasmtime_ops(void);

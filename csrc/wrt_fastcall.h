@@ -121,6 +121,8 @@ struct Store {
   int64_t call_deadline;   /* of the call that runs, by `timeout` */
   int64_t deadline;        /* of the call that runs, the earlier of both */
   Engine *engine;      /* owned */
+  Store *next;         /* among all stores of the process, for the child of a fork */
+  Store **link;        /* what points at this one; NULL before it is among them */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
   PyObject *weakrefs;
 };
@@ -155,8 +157,21 @@ int store_enter_slowly(Store *store, uintptr_t thread);
 void store_settle(Store *store);
 /* Releases the objects that guests no longer hold; runs Python code. */
 void release_garbage(Store *store);
+
+/* fast_extern.c */
+
 /* Reads a handle out of the bytes object that carries it between Python and C; false with TypeError set. */
 bool read_handle(PyObject *object, void *handle, size_t size);
+
+/* The methods of Store that it defines: X(name, flags). */
+#define EXTERN_METHODS(X) \
+  X(host_function, METH_VARARGS) X(memory, METH_VARARGS) X(table, METH_VARARGS) \
+  X(global_, METH_VARARGS) X(instantiate, METH_VARARGS) X(export, METH_VARARGS) \
+  X(describe, METH_O) X(function, METH_VARARGS) X(global_get, METH_O) \
+  X(global_set, METH_VARARGS) X(table_size, METH_O) X(table_get, METH_VARARGS) \
+  X(table_set, METH_VARARGS) X(table_grow, METH_VARARGS)
+#define METHOD_DECLARATION(name, flags) PyObject *store_##name(PyObject *object, PyObject *args);
+EXTERN_METHODS(METHOD_DECLARATION)
 
 /* fast_function.c */
 
@@ -175,6 +190,9 @@ extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a
 extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
 void ticker_wake(void);
 void ticker_stop(void);
+/* Has the child of a fork know of a store, until it is dismissed. */
+void ticker_enlist(Store *store);
+void ticker_dismiss(Store *store);
 int64_t monotonic_ns(void);
 
 /* fast_gil.c */

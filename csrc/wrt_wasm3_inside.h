@@ -64,6 +64,7 @@ typedef struct wasm3_guest {
   size_t reserved;    /* bytes of it, 0 before it is needed */
   size_t committed;   /* bytes of it that can be used */
   uint64_t most;      /* bytes the memory may grow to */
+  size_t frame_words; /* no frame of its functions is larger, in words of 8 bytes */
 } wasm3_guest;
 
 static inline M3MemoryHeader *wasm3_header(const wasm3_guest *guest) { return guest->runtime->memory.mallocated; }
@@ -188,6 +189,14 @@ static inline IM3FuncType wasm3_own_type(wasm3_guest *guest, IM3FuncType like) {
 }
 
 /* ---- opening and closing ---- */
+
+static size_t wasm3_frame_words(const M3Module *module) {
+  size_t slots = 0;
+  for (u32 i = 0; i < module->numFunctions; i++) {
+    if (module->functions[i].maxStackSlots > slots) slots = module->functions[i].maxStackSlots;
+  }
+  return (slots * sizeof(m3slot_t) + 7) / 8;
+}
 
 static void wasm3_close(wasm3_guest *guest) {
   if (guest->runtime != NULL) {
@@ -341,6 +350,7 @@ static int wasm3_open(wasm3_guest *guest, const wasm3_scan *scan, uint64_t memor
     result = wasm3_refusal(guest, error, reason, room);
     goto fail;
   }
+  guest->frame_words = wasm3_frame_words(module);
   return WRT_OK;
 
 fail:

@@ -183,6 +183,7 @@ typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context
   X(bool, wasmtime_trap_code, (const wasm_trap_t *, uint8_t *))                                                         \
   X(void, wasmtime_error_delete, (wasmtime_error_t *))                                                                  \
   X(void, wasmtime_error_message, (const wasmtime_error_t *, wasm_byte_vec *))                                          \
+  X(void, wasmtime_error_wasm_trace, (const wasmtime_error_t *, wasm_frame_vec *))                                      \
   X(void, wasm_valtype_vec_new_uninitialized, (wasm_valtype_vec *, size_t))                                             \
   X(wasm_valtype_t *, wasm_valtype_new, (uint8_t))                                                                      \
   X(wasm_valtype_t *, wasmtime_wasm_valtype_v128, (void))                                                               \

@@ -84,6 +84,38 @@ def test_errors_of_the_library_came_of_it(told: Any) -> None:
     assert [wrong for each in told.values() for wrong in each["wrong"]] == []
 
 
+HALF_MADE = """
+import gc
+import faulty, pywasmrt
+from pywasmrt._shim import _fastcall
+lib = faulty.install()
+engine = pywasmrt.new_runtime("wasmtime").engine
+found = []
+
+def fail(*why):
+    for store in gc.get_objects():
+        if type(store) is _fastcall.Store:
+            try:
+                store.memory(1, None, False, False)
+            except pywasmrt.ClosedError as error:
+                found.append(error)
+    raise LookupError
+
+faulty.arm(lib, "store_new")
+try:
+    _fastcall.Store(engine.owner, fail, -1, -1, -1, 0, engine.stack_needed, True)
+except LookupError:
+    assert len(found) == 1
+    print("refused")
+"""
+
+
+def test_a_store_that_could_not_be_made_is_of_no_use(build: Path) -> None:
+    """Not even to the code that tells why, which finds it by way of the collector."""
+    found = run(build, "-c", HALF_MADE)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "refused\n", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_tests_of_the_core_survive_them(build: Path, operation: str) -> None:

@@ -426,6 +426,21 @@ def test_the_start_function_may_trap(runtime: Runtime) -> None:
         assert [frame.func_name for frame in caught.value.frames] == ["start"]
 
 
+def test_the_start_function_may_throw(runtime: Runtime, needs: Needs) -> None:
+    """What nobody catches is a trap, there as in any function, and is gone with it."""
+    needs("exceptions", "wat")
+    store = runtime.new_store()
+    text = '(module (tag $t) (func $throw (export "throw") (throw $t)) {})'
+    thrower = runtime.instantiate(runtime.compile(text.format("")), store=store).exports.throw
+    start = runtime.compile(text.format("(start $throw)"))
+    for throw in [lambda: runtime.instantiate(start, store=store), thrower] * 2:
+        with pytest.raises(Trap, match="thrown Wasm exception") as caught:
+            throw()
+        assert caught.value.code is TrapCode.UNCAUGHT_EXCEPTION
+        if runtime.info.name == "wasmtime":
+            assert [frame.func_name for frame in caught.value.frames] == ["throw"]
+
+
 def test_the_start_function_may_raise_through_the_host(runtime: Runtime) -> None:
     error = KeyboardInterrupt()
 

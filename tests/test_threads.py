@@ -32,6 +32,7 @@ from pywasmrt import (
     Limits,
     Runtime,
     RuntimeConfig,
+    ValueType,
     WasmError,
 )
 from pywasmrt._shim.asynchronous import call_async
@@ -152,6 +153,46 @@ def test_the_collector_may_run_on_any_thread(runtime: Runtime) -> None:
     while any(thread.is_alive() for thread in threads):
         gc.collect()
     assert works(busy)
+
+
+def test_destructors_run_while_no_other_thread_is_in_the_store(runtime: Runtime, needs: Needs) -> None:
+    """They run on the way out of a store, when another thread may have come in already, whose guest lets go of more."""
+    needs("interruption", "reference-types")
+    store = runtime.new_store()
+    table = store.table(3, element=ValueType.EXTERNREF)
+    released, entered = threading.Event(), threading.Event()
+    wrong: list[BaseException] = []
+    other = loops(runtime, entered.set, store=store)
+    guest = Guest(other.exports.call_then_loop)
+
+    class Thing:
+        def __del__(self) -> None:
+            if not released.is_set():
+                released.set()
+                guest.start()
+                assert entered.wait(LONG)
+            else:
+                try:
+                    len(table)
+                except BusyError as error:
+                    wrong.append(error)
+
+    for index in range(3):
+        table[index] = Thing()
+        table[index] = None
+
+    def let_the_engine_collect() -> None:
+        for _ in range(100_000):
+            table[0] = table
+
+    with pytest.raises(BusyError):  # as the guest has come in
+        let_the_engine_collect()
+    stop(guest, other)
+    assert isinstance(guest.end, Interrupted)
+    assert released.is_set()
+    assert wrong == []
+    gc.collect()
+    assert len(table) == 3
 
 
 def test_two_guests_that_wait_for_each_other(runtime: Runtime, needs: Needs) -> None:
@@ -326,7 +367,7 @@ def test_a_signal_handler_may_close_what_it_interrupts(fresh_runtime: Runtime, c
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        with after(SOON, send(signal.SIGUSR1)), pytest.raises(ClosedError, match="closed during this call"):
+        with after(SOON, instance, send(signal.SIGUSR1)), pytest.raises(ClosedError, match="closed during this call"):
             instance.exports[export]()
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -347,13 +388,46 @@ def test_a_signal_handler_may_use_what_it_interrupts(runtime: Runtime, needs: Ne
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        with after(SOON, send(signal.SIGUSR1)), pytest.raises(Interrupted):
+        with after(SOON, instance, send(signal.SIGUSR1)), pytest.raises(Interrupted):
             instance.exports.forever()
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert works(others[0])
     assert memory.read(PAGE_SIZE, 1) == b"x"
     assert works(instance)
+
+
+# `wait` holds what it was given in frames on top of each other until `release` is called, which uses all of its own.
+WAITS = """(module (memory 1)
+  (func $wait (export "wait") (param $deep i32) (param $a i64) (param $b i64) (result i64)
+    (if (result i64) (local.get $deep)
+      (then (i64.add (local.get $a)
+        (call $wait (i32.sub (local.get $deep) (i32.const 1)) (local.get $b) (i64.add (local.get $a) (local.get $b)))))
+      (else (loop (br_if 0 (i32.eqz (i32.load (i32.const 0))))) (i64.sub (local.get $b) (local.get $a)))))
+  (func $release (export "release") (param $deep i32) (param $a i64) (param $b i64) (result i64) (local i64 i64 i64 i64)
+    (i32.store (i32.const 0) (i32.const 1))
+    (local.set 3 (local.get $a)) (local.set 4 (local.get $b)) (local.set 5 (local.get $a)) (local.set 6 (local.get $b))
+    (if (result i64) (local.get $deep)
+      (then (call $release (i32.sub (local.get $deep) (i32.const 1)) (local.get 3) (local.get 4)))
+      (else (i64.add (local.get 5) (local.get 6))))))"""
+
+
+@pytest.mark.parametrize("deep", [0, 9])
+def test_a_guest_goes_on_where_a_signal_handler_interrupted_it(runtime: Runtime, needs: Needs, deep: int) -> None:
+    """Whatever the handler has called in the same store: the guest's frames lie where they were, as they were."""
+    needs("interruption", "wat")
+    results: list[int] = []
+    instance = runtime.instantiate(runtime.compile(WAITS))
+    expected, a, b = 0, 1 << 40, 3 << 41
+    for _ in range(deep):
+        expected, a, b = expected + a, b, a + b
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: results.append(instance.exports.release(20, -5, -6)))
+    try:
+        with after(SOON, instance, send(signal.SIGUSR1)):
+            assert instance.exports.wait(deep, 1 << 40, 3 << 41) == expected + b - a
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert results == [-11]
 
 
 def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtime, needs: Needs) -> None:
@@ -476,6 +550,17 @@ if child == 0:
             busy.exports.count(1)
         except BusyError:
             code = 2
+        refused = []
+        def refuse():
+            try:
+                busy.exports.count(1)
+            except BusyError as error:
+                refused.append(error)
+        # A new thread lies where the one of the guest has been.
+        for thread in [threading.Thread(target=refuse) for _ in range(3)]:
+            thread.start()
+            thread.join(5)
+        assert len(refused) == 3
         assert idle.exports.count(10) == 10
         with idle.deadline(0.05):
             try:
@@ -501,7 +586,7 @@ except DeadlineExceeded:
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 """
 
-FORK_HANDLER = """
+FORK_IN_A_HANDLER = """
 import signal
 
 def handle(number, frame):
@@ -525,6 +610,29 @@ except LookupError:
     assert busy.exports.count(10) == 10
 """
 
+
+FORK_OUT_OF_A_HANDLER = """
+import signal
+children = []
+signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
+instance = loops(limits=Limits(timeout=0.2))
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+while not children:  # a machine that is busy may be late
+    try:
+        instance.exports.forever()
+    except DeadlineExceeded:
+        pass
+if children == [0]:
+    os._exit(0)
+for _ in range(1000):
+    ended, status = os.waitpid(children[0], os.WNOHANG)
+    if ended:
+        break
+    time.sleep(0.01)
+else:
+    os.kill(children[0], signal.SIGKILL)
+assert ended and os.waitstatus_to_exitcode(status) == 0
+"""
 
 FORK_SLEEP = """
 from pathlib import Path
@@ -554,8 +662,13 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize(
     ("script", "need"),
-    [(FORK, "interruption"), (FORK_WITHIN, "deadline"), (FORK_HANDLER, "interruption")],
-    ids=["beside a guest", "within a call", "in a signal handler"],
+    [
+        (FORK, "interruption"),
+        (FORK_WITHIN, "deadline"),
+        (FORK_IN_A_HANDLER, "interruption"),
+        (FORK_OUT_OF_A_HANDLER, "interruption"),
+    ],
+    ids=["beside a guest", "within a call", "in a signal handler", "out of a signal handler"],
 )
 def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str, need: str) -> None:
     needs(need)

@@ -48,21 +48,21 @@ SUBSTITUTIONS = (
         "    const size_t *  wrt_ticks;\n"
         "    size_t          wrt_seen;\n"
         "}\nM3MemoryHeader;\n\n"
-        "int wrt_wasm3_poll (M3MemoryHeader * i_memory);\n"
+        "int wrt_wasm3_poll (M3MemoryHeader * i_memory, void * i_frame);\n"
         "const void * wrt_wasm3_stop (M3MemoryHeader * i_memory);\n"
         "void * wrt_wasm3_memory (struct M3Runtime * i_runtime, size_t i_size);\n"
         "int wrt_wasm3_no_stack (void);\n"
         "const uint8_t * wrt_wasm3_skip (const uint8_t * i_at, const uint8_t * i_end);\n"
-        "#define wrt_wasm3_not_ticked(MEM) (__builtin_expect "
-        "(__atomic_load_n ((MEM)->wrt_ticks, __ATOMIC_RELAXED) == (MEM)->wrt_seen, 1) || wrt_wasm3_poll (MEM))\n"
-        "#define wrt_wasm3_goes_on(MEM) (__builtin_expect "
-        "((uintptr_t) __builtin_frame_address (0) >= (MEM)->wrt_floor, 1) && wrt_wasm3_not_ticked (MEM))\n",
+        "#define wrt_wasm3_not_ticked(MEM, SP) (__builtin_expect "
+        "(__atomic_load_n ((MEM)->wrt_ticks, __ATOMIC_RELAXED) == (MEM)->wrt_seen, 1) || wrt_wasm3_poll (MEM, SP))\n"
+        "#define wrt_wasm3_goes_on(MEM, SP) (__builtin_expect "
+        "((uintptr_t) __builtin_frame_address (0) >= (MEM)->wrt_floor, 1) && wrt_wasm3_not_ticked (MEM, SP))\n",
         "the lowest address that the native stack may reach, and the ticks by which guests poll their host",
     ),
     Substitution(
         "m3_exec.h",
         r"if \(((?:M3_)?LIKELY) \(\(void \*\) \(_sp \+ function->maxStackSlots\) < _mem->maxStack\)\)",
-        r"if (\1 ((void *) (_sp + function->maxStackSlots) < _mem->maxStack and wrt_wasm3_goes_on (_mem)))",
+        r"if (\1 ((void *) (_sp + function->maxStackSlots) < _mem->maxStack and wrt_wasm3_goes_on (_mem, _sp)))",
         "a call polls, and ends where no native stack is left",
     ),
     Substitution(
@@ -75,13 +75,13 @@ SUBSTITUTIONS = (
         "m3_exec.h",
         r"\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo \(_mem\);\n\n    do\n",
         "\n    m3ret_t r;\n\n    IM3Memory memory = m3MemInfo (_mem);\n"
-        "\n    if (not wrt_wasm3_goes_on (_mem)) newTrap (wrt_wasm3_stop (_mem));\n    do\n",
+        "\n    if (not wrt_wasm3_goes_on (_mem, _sp)) newTrap (wrt_wasm3_stop (_mem));\n    do\n",
         "a loop within loops takes native stack too",
     ),
     Substitution(
         "m3_exec.h",
         r"\n    \}\n    while \(r == _pc\);",
-        "\n    }\n    while (r == _pc and wrt_wasm3_not_ticked (_mem));"
+        "\n    }\n    while (r == _pc and wrt_wasm3_not_ticked (_mem, _sp));"
         "\n\n    if (r == _pc) newTrap (wrt_wasm3_stop (_mem));",
         "every turn of a loop polls",
     ),

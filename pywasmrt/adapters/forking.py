@@ -25,7 +25,7 @@ def forks() -> int:
 
 
 def environment() -> Lock:
-    """Held by whoever changes an environment variable for a moment."""
+    """Held by whoever changes for a moment what the whole process shares: an environment variable, or a table in C."""
     return _environment
 
 

@@ -111,7 +111,9 @@ def _open(settings: dict[str, int], stack: int) -> Engine:
     from .._shim._wrt import ffi, lib
     from .native import Engine as NativeEngine
 
-    problem = lib.wrt_wasmtime_load(os.fsencode(library.find().path))
+    path = os.fsencode(library.find().path)
+    with environment():  # one thread at a time, and not held for ever in the child of a fork
+        problem = lib.wrt_wasmtime_load(path)
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
     with _backtrace_details():

@@ -45,7 +45,7 @@ from .features import (
 from .forking import forks, inside
 from .options import checked_options, flag, number_of_bytes, one_of
 from .wasmtime_py_deadline import Clock, Ticker
-from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, trap_error
+from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, link_error, trap_error
 from .wasmtime_py_objects import (
     NAME,
     ODD,
@@ -418,8 +418,7 @@ class WasmtimeStore(GuardedStore):
                 return wasmtime.Instance(self.handle, module.handle, handles)
             except BaseException as error:
                 if isinstance(error, wasmtime.WasmtimeError) and self.parked is None:
-                    text = compile_error_text(str(error))
-                    failure: BaseException = ModuleInstantiateError(f"cannot instantiate the module: {text}")
+                    failure: BaseException = link_error(str(error))
                 else:
                     failure = self.failure(error)
             try:  # outside of the handler, so that the exception gets no context that it did not have

@@ -11,18 +11,28 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import ClosedError, DeadlineExceeded, FuelExhausted, Trap, UnsupportedFeatureError, WasmError
+from ..errors import (
+    ClosedError,
+    DeadlineExceeded,
+    FuelExhausted,
+    ModuleInstantiateError,
+    Trap,
+    UnsupportedFeatureError,
+    WasmError,
+)
 from ..linking import HostImport
 from ..types import ExternKind, Frame, TrapCode
 from ..values import results_from_host
 from .base import BaseCaller, Exports, InstanceState
 from .wasmtime_py_objects import BOUNDS, NAME, NEVER, REFERENCES
-from .wasmtime_text import trap_text
+from .wasmtime_text import compile_error_text, trap_text
 
 if TYPE_CHECKING:
     from .wasmtime_py import WasmtimeStore
 
-__all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "trap_error"]
+__all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "link_error", "trap_error"]
+
+_UNCAUGHT = "thrown Wasm exception"
 
 
 class Unwind(BaseException):
@@ -174,11 +184,18 @@ def trap_error(error: Any) -> Trap:
     ]
     text = trap_text(error.message)
     if code is None:
-        return Trap(text, TrapCode.UNCAUGHT_EXCEPTION if text == "thrown Wasm exception" else TrapCode.OTHER, frames)
+        return Trap(text, TrapCode.UNCAUGHT_EXCEPTION if text == _UNCAUGHT else TrapCode.OTHER, frames)
     try:
         return Trap(text, TrapCode[code.name], frames)
     except KeyError:
         return Trap(text, TrapCode.OTHER, frames)
+
+
+def link_error(message: str) -> WasmError:
+    """Why a module could not be instantiated; of its start function's traps, only an uncaught exception comes so."""
+    if trap_text(message) == _UNCAUGHT:
+        return Trap(_UNCAUGHT, TrapCode.UNCAUGHT_EXCEPTION)
+    return ModuleInstantiateError(f"cannot instantiate the module: {compile_error_text(message)}")
 
 
 def _offset(offset: int) -> int | None:

@@ -1,0 +1,113 @@
+/* wrt_wasm3_objects.h: engines, modules, instances and stores on wasm3, and what an extern holds. For wrt_wasm3.c only. */
+#ifndef WRT_WASM3_OBJECTS_H
+#define WRT_WASM3_OBJECTS_H
+
+#include <stdatomic.h>
+
+#include "wrt_wasm3_inside.h"
+
+enum {
+  /* What wasm3 may write above the limit of the stack before a call is checked: a slot's number has 16 bits. */
+  STACK_HEADROOM = (1 << 16) * (int)sizeof(m3slot_t) + (64 << 10),
+  STACK_GUARD = 64 << 10,
+  /* From a page's start: a slot must not agree in its low 12 bits with the header of a memory, which begins a page too, or the
+   * processor takes each load of the one to wait for stores to the other. */
+  STACK_OFFSET = 2112,
+  DEFAULT_STACK = 1 << 20,
+  /* Native stack that guests leave to the host functions they call. */
+  HOST_STACK = 128 << 10,
+  /* Native stack for compiling a module without nested blocks. */
+  COMPILER_STACK = 128 << 10,
+  LENT_EXTERNS = 64
+};
+
+struct wrt_engine {
+  atomic_uint holders; /* whoever made it, and the stores */
+  size_t ticks;        /* read and written atomically */
+  size_t stack_slots;
+  size_t stack_size;     /* of each store's stack, with the guards around it */
+  _Atomic(void *) spare; /* owned: the stack of a store that is gone, for the next one; or NULL */
+};
+
+typedef struct instance instance;
+
+struct wrt_module {
+  atomic_uint holders;
+  wasm3_scan scan;
+  _Atomic(instance *) ready; /* owned: the instance made ahead, or NULL */
+};
+
+/* A function of another instance or of the host in a table: a function of wasm3's that is no guest code. */
+typedef struct thunk {
+  struct thunk *next;
+  M3Function function; /* what the table points to */
+  wasm3_code code;
+  wrt_extern item;
+} thunk;
+
+struct instance {
+  wasm3_guest guest;     /* first: the runtime's user data points here */
+  wrt_store *store;      /* borrowed; NULL until it is linked */
+  wrt_module *module;    /* counted once it is linked */
+  wrt_extern *functions; /* owned: what the imported functions are linked to */
+  thunk *thunks;         /* owned */
+  instance *next;
+};
+
+typedef struct host_record {
+  struct host_record *next;
+  wrt_host_function function;
+  void *env;
+  wasm3_code code;
+  wrt_store *store;
+  size_t param_count;
+  size_t result_count;
+  uint8_t types[];
+} host_record;
+
+/* A global made by the host, to be copied by who imports it. */
+typedef struct host_global {
+  struct host_global *next;
+  wrt_type type;
+  bool mutable_;
+  wrt_slot value;
+} host_global;
+
+struct wrt_store {
+  uint64_t *top;   /* where on the stack the next call begins: at `bottom`, unless a host function runs, or a poll */
+  uint64_t *bottom;
+  uint64_t *limit; /* where a call must end */
+  void *stack;     /* owned: the stack between two guards */
+  size_t stack_slots;
+  wrt_engine *engine; /* held */
+  uintptr_t floor;    /* of the native stack, as the headers of the memories have it */
+  int (*poll)(void *env);
+  void *poll_env;
+  const void *stopped; /* why a guest must end that polled or ran out of stack, until it has */
+  bool host_failed;
+  uint64_t memory_limit;
+  uint64_t table_limit;
+  uint64_t instances_left;
+  instance *instances;
+  host_record *records;
+  host_global *globals;
+  wrt_extern lent[LENT_EXTERNS]; /* behind the slots that were handed out last */
+  unsigned lent_count;
+};
+
+struct wrt_caller {
+  instance *instance; /* NULL where the host itself called */
+};
+
+/* An extern: what it is, whose it is, and which. */
+typedef enum extern_tag { GUEST_FUNCTION = 1, HOST_FUNCTION, GUEST_MEMORY, GUEST_TABLE, GUEST_GLOBAL, HOST_GLOBAL } extern_tag;
+
+static inline wrt_extern pack(extern_tag tag, void *owner, uint64_t which) {
+  return (wrt_extern){{tag, (uintptr_t)owner, which, 0}};
+}
+
+static inline instance *owner_of(const wrt_extern *item) { return (instance *)(uintptr_t)item->opaque[1]; }
+
+static inline instance *instance_of(const M3MemoryHeader *header) { return header->runtime->userdata; }
+
+#endif
