@@ -106,7 +106,7 @@ import pywasmrt
 from pywasmrt._shim._wrt import ffi
 
 inside = {"WasmError": pywasmrt.WasmError}
-source = "def quietly(work):\\n  try: work()\\n  except WasmError: pass"
+source = "def quietly(work):\\n  try: work()\\n  except WasmError: pass\\ndef imports(module): module.imports"
 exec(compile(source, str(Path(pywasmrt.__file__).parent / "inside.py"), "exec"), inside)
 EMPTY = b"\\0asm\\1\\0\\0\\0"
 
@@ -148,6 +148,15 @@ def test_does_not_look(runtime):
     runtime.engine.ops.validate(runtime.engine.handle, EMPTY, len(EMPTY), ffi.new("wrt_failure *"))
 
 
+def test_takes_it_for_granted(runtime):
+    module = None
+    try:
+        module = runtime.compile(EMPTY)
+    except pywasmrt.WasmError:
+        pass
+    inside["imports"](module)
+
+
 def test_uses_nothing(runtime):
     assert "calls nothing" in os.environ.get("PYWASMRT_FAULT_PLAN", "calls nothing")
 """
@@ -168,11 +177,17 @@ def test_a_run_over_tests_tells_what_is_wrong(build: Path, tmp_path: Path) -> No
             "SystemError: returned NULL without setting an exception",
         ),
         ("test_ends_the_process", "validate", "1", "the process ended"),
+        (
+            "test_takes_it_for_granted",
+            "compile",
+            "1",
+            "AttributeError in inside.py, imports: 'NoneType' object has no attribute 'imports'",
+        ),
         ("test_keeps_quiet", "validate", "1", "caught by inside.py, quietly"),
         ("test_does_not_look", "validate", "1", "nobody heard of it: no error was made"),
     }, found.stdout + found.stderr
     failed = dict(re.findall(r"^(\w+) +failed in +(\d+) tests$", found.stdout, re.MULTILINE))
-    assert {name: int(tests) for name, tests in failed.items() if tests != "0"} == {"validate": 5, "compile": 1}
+    assert {name: int(tests) for name, tests in failed.items() if tests != "0"} == {"validate": 5, "compile": 2}
     assert sorted(failed) == sorted(OPERATIONS)
     missing = re.findall(r"^(\w+) has failed in no test$", found.stdout, re.MULTILINE)
     assert sorted(missing) == sorted(set(OPERATIONS) - {"validate", "compile"})

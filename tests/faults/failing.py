@@ -4,7 +4,7 @@ PYWASMRT_FAULT_PLAN is a file with the plan: for each test that is to run, the o
 Without one all tests run, and nothing fails. PYWASMRT_FAULT_TOLD is the file that is written at the end: for each test
 how often it called each operation, how often one failed, and what was wrong. A test may fail, since it sees errors that
 it did not expect. Wrong is only what no failure of an engine may lead to: that the process ends or hangs, that the
-interpreter complains, or that nobody hears of the failure.
+interpreter complains, that the library stumbles over what it took for granted, or that nobody hears of the failure.
 
 Operations fail while the test itself runs, not while what tests share is made.
 """
@@ -29,6 +29,8 @@ SECONDS = 300  # for one test; after that the process ends, and says where it wa
 LIBRARY = Path(pywasmrt.__file__).resolve().parent
 # What the interpreter says where C code broke its rules, or where an exception was lost.
 COMPLAINTS = (SystemError, MemoryError, pytest.PytestUnraisableExceptionWarning)
+# What the library's own code raises where it took for granted what was not so.
+SURPRISES = (AssertionError, AttributeError, NameError)
 
 
 def everything_in(error: BaseException | None) -> Iterator[BaseException]:
@@ -43,14 +45,25 @@ def everything_in(error: BaseException | None) -> Iterator[BaseException]:
         waiting += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
 
 
-def caught_by(traceback: TracebackType | None) -> str | None:
-    """The place in the library where the exception with that traceback came to rest, if it is one."""
-    if traceback is None:
-        return "nobody: it was not raised"
+def place_of(traceback: TracebackType) -> str | None:
+    """Where a traceback begins, if that is in the library; its testing kit stands on the other side."""
     path = Path(traceback.tb_frame.f_code.co_filename).resolve()
     if LIBRARY not in path.parents or LIBRARY / "testing" in path.parents:
         return None
     return f"{path.relative_to(LIBRARY)}, {traceback.tb_frame.f_code.co_name}"
+
+
+def caught_by(error: BaseException) -> str | None:
+    """The place in the library where an exception came to rest, if it is one."""
+    return "nobody: it was not raised" if error.__traceback__ is None else place_of(error.__traceback__)
+
+
+def raised_by(error: BaseException) -> str | None:
+    """The place in the library where an exception was raised, if it is one."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return None if traceback is None else place_of(traceback)
 
 
 class Failing:
@@ -109,15 +122,18 @@ class Failing:
 
     def _caught(self) -> list[str]:
         """Where in the library errors ended of which the caller heard nothing."""
-        return sorted({place for error in self.errors if (place := caught_by(error.__traceback__)) is not None})
+        return sorted({place for error in self.errors if (place := caught_by(error)) is not None})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, object, object]:
+        told = dict(item.user_properties)["faults"]
         for error in everything_in(call.excinfo and call.excinfo.value):
-            if isinstance(error, COMPLAINTS):
-                dict(item.user_properties)["faults"]["wrong"].append(f"{type(error).__name__}: {error}")
+            surprised = told["failed"] and isinstance(error, SURPRISES) and not isinstance(error, pywasmrt.WasmError)
+            place = raised_by(error)
+            if isinstance(error, COMPLAINTS) or (surprised and place is not None):
+                told["wrong"].append(f"{type(error).__name__}{f' in {place}' if place else ''}: {error}")
         return (yield)
 
 
