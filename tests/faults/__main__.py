@@ -82,8 +82,7 @@ def run(arguments: list[str], plan: dict[str, Choice] | None, seconds: float) ->
 
 
 def main() -> int:
-    from faulty import operations
-    from pywasmrt._shim._wrt import lib
+    from faulty import lib, operations
 
     parser = argparse.ArgumentParser(prog="tests/faults", description="run tests on failing engines")
     parser.add_argument("--passes", type=int, default=2, help="how often each test runs with an operation failing")
@@ -110,7 +109,8 @@ def main() -> int:
         if told is None:
             wrong.append("a pass ended its process")
             continue
-        wrong += [f"{test}: no word of it" for test in plan if test not in told]
+        if len(told) < len(plan):
+            wrong.append(f"there is no word of {len(plan) - len(told)} tests of {len(plan)}")
         for test, each in told.items():
             operation, first = plan[test]
             failed[operation] += bool(each["failed"])

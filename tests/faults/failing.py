@@ -110,6 +110,8 @@ class Failing:
         arm(self.lib, operation, first)
         try:
             return (yield)
+        except KeyboardInterrupt as error:  # Ctrl-C is for a guest that, since something failed, does not run
+            raise pytest.fail.Exception("interrupted") from error
         finally:
             told["failed"] = self.lib.wrt_fault_fired()
             called = {name: self.lib.wrt_fault_calls(name.encode()) for name in self.operations}
