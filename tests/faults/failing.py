@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import os
+import signal
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +28,7 @@ from faulty import MISSING, arm, install, operations
 import pywasmrt
 
 ASKED = "this failure was asked for"
+LATE = 10  # seconds for a signal of a test that has ended
 SECONDS = 300  # for one test; after that the process ends, and says where it was
 LIBRARY = Path(pywasmrt.__file__).resolve().parent
 # What the interpreter says where C code broke its rules, or where an exception was lost.
@@ -86,7 +90,17 @@ class Failing:
         self.operations = operations(self.lib)
         self.errors: list[pywasmrt.WasmError] = []
         self.stderr = os.dup(2)  # pytest takes the usual one
+        self.running = False
+        self.ended = -math.inf  # when a test did in which something failed
         self._remember_errors()
+        # Tests send signals to guests that, since something failed, do not run. They are not for whoever comes next.
+        for number in (signal.SIGUSR1, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self.running or time.monotonic() - self.ended > LATE:
+            raise KeyboardInterrupt
 
     def _remember_errors(self) -> None:
         """Have every error be kept that tells of a failure, for a look at what became of it."""
@@ -118,16 +132,22 @@ class Failing:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         told = dict(item.user_properties)["faults"]
         operation, first = self.plan[item.nodeid] if self.plan is not None else (None, 1)
+        self.running = True
         arm(self.lib, operation, first)
         try:
             return (yield)
-        except KeyboardInterrupt as error:  # Ctrl-C is for a guest that, since something failed, does not run
+        except KeyboardInterrupt as error:
+            if operation is None:
+                raise
             raise pytest.fail.Exception("interrupted") from error
         finally:
+            self.running = False
             told["failed"] = self.lib.wrt_fault_fired()
             called = {name: self.lib.wrt_fault_calls(name.encode()) for name in self.operations}
             told["calls"] = {name: count for name, count in called.items() if count}
             arm(self.lib, None)
+            if told["failed"]:
+                self.ended = time.monotonic()
             if told["failed"] and operation not in MISSING and not self.errors:
                 told["wrong"].append("nobody heard of it: no error was made")
             told["wrong"] += [f"caught by {place}" for place in self._caught()]
