@@ -4,7 +4,8 @@ PYWASMRT_FAULTS=1.
 A first pass lets nothing fail, and counts which operations of the engine table each test calls. In each further one
 every test that calls any has one fail: at its first call, its second or its fifth, the operation that has failed in
 the fewest tests so far, and never the same twice. What no failure of an engine may lead to, and which operation had no
-run, is told (see `failing`) and is an error, as is a pass that does not end.
+run, is told (see `failing`) and is an error, as is a pass that does not end. What tests do in processes of their own
+goes on as usual.
 
 Prints for each operation in how many tests it failed.
 """
