@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
+FAULT_PASSES ?= 2
+FAULT_SECONDS ?= 1800
 PYTEST_ARGS ?= -q -m "not slow"
 PARALLEL ?= -n auto --dist loadgroup
 
@@ -23,7 +25,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz lint demo docs docs-figures bench bench-interpreter bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz faults lint demo docs docs-figures bench bench-interpreter bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +59,12 @@ fuzz: develop ## fuzz compiling, instantiating and calling for FUZZ_SECONDS (60)
 	$(PY) tests/fuzz --seconds $(FUZZ_SECONDS)
 	$(PY) -m pip install --quiet --disable-pip-version-check atheris || echo "atheris does not install here; left out"
 	! $(PY) -c 'import atheris' 2>/dev/null || $(PY) tests/fuzz --seconds $(FUZZ_SECONDS) --atheris
+
+faults: develop ## have the operations of the engines fail, one in each test, in FAULT_PASSES (2) runs, FAULT_SECONDS (1800) at most
+	$(call copy,$(BUILD)/faults)
+	cd $(BUILD)/faults && PYWASMRT_FAULTS=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
+	cd $(BUILD)/faults && PYTHONPATH=$(abspath $(BUILD)/faults) $(abspath $(PY)) tests/faults --processes auto \
+	  --passes $(FAULT_PASSES) --seconds $(FAULT_SECONDS)
 
 lint: dev ## check style and types, and the C code with warnings as errors
 	$(BIN)/ruff check .

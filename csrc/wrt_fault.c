@@ -1,4 +1,4 @@
-/* wrt_fault.c: an engine that fails on demand. It is another engine's table, with each operation that can fail wrapped.
+/* wrt_fault.c: engines that fail on demand. Each is another engine's table, with each operation that can fail wrapped.
  *
  * A failure comes instead of the operation: nothing was done, and nothing is handed out. What returns a wrt_result ends in
  * WRT_ERROR; what tells whether something was there tells that it was not. Operations that have no way to fail are the
@@ -20,7 +20,8 @@ enum { OPERATIONS(NUMBER) COUNT };
 #define NAME(name) #name,
 static const char *const names[COUNT + 1] = {OPERATIONS(NAME) NULL};
 
-static const wrt_engine_ops *inner;
+/* A wrapper is not told whose table it is in, so there is one for each engine. */
+static const wrt_engine_ops *inner[2];
 static char message[] = "this failure was asked for";
 
 static _Atomic uint64_t calls[COUNT];
@@ -41,19 +42,24 @@ static int refuse(wrt_failure *failure) {
 }
 
 /* The message is static, so the engine must not release it. */
-static void failure_clear(wrt_failure *failure) {
+static void failure_clear(const wrt_engine_ops *engine, wrt_failure *failure) {
   if (failure->message == message)
     *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
   else
-    inner->failure_clear(failure);
+    engine->failure_clear(failure);
 }
 
-#define FAILING(name, parameters, arguments) \
-  static int fault_##name parameters { return due(AT_##name) ? refuse(failure) : inner->name arguments; } \
+static void fault0_failure_clear(wrt_failure *failure) { failure_clear(inner[0], failure); }
+static void fault1_failure_clear(wrt_failure *failure) { failure_clear(inner[1], failure); }
+
+#define WRAPPER(n, name, type, failed, parameters, arguments) \
+  static type fault##n##_##name parameters { return due(AT_##name) ? failed : inner[n]->name arguments; }
+#define WRAPPERS(name, type, failed, parameters, arguments) \
+  WRAPPER(0, name, type, failed, parameters, arguments) \
+  WRAPPER(1, name, type, failed, parameters, arguments) \
   _Static_assert(AT_##name < COUNT, "it is among OPERATIONS")
-#define MISSING(name, parameters, arguments) \
-  static bool fault_##name parameters { return due(AT_##name) ? false : inner->name arguments; } \
-  _Static_assert(AT_##name < COUNT, "it is among OPERATIONS")
+#define FAILING(name, parameters, arguments) WRAPPERS(name, int, refuse(failure), parameters, arguments)
+#define MISSING(name, parameters, arguments) WRAPPERS(name, bool, false, parameters, arguments)
 
 FAILING(engine_new,
         (const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure),
@@ -123,14 +129,23 @@ FAILING(fuel_set, (wrt_store *store, uint64_t fuel, wrt_failure *failure), (stor
 FAILING(fuel_get, (wrt_store *store, uint64_t *fuel, wrt_failure *failure), (store, fuel, failure));
 
 const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
-  static wrt_engine_ops wrapped;
-  inner = engine;
-  wrapped = *engine;
-#define WRAP(name) \
-  if (engine->name != NULL) wrapped.name = fault_##name;
-  OPERATIONS(WRAP)
-  wrapped.failure_clear = failure_clear;
-  return &wrapped;
+  static wrt_engine_ops wrapped[2];
+  int n = inner[0] == NULL || inner[0] == engine ? 0 : 1;
+  if (inner[n] == engine) return &wrapped[n];
+  if (inner[n] != NULL) return NULL;
+  wrapped[n] = *engine;
+#define WRAP0(name) \
+  if (engine->name != NULL) wrapped[0].name = fault0_##name;
+#define WRAP1(name) \
+  if (engine->name != NULL) wrapped[1].name = fault1_##name;
+  if (n == 0) {
+    OPERATIONS(WRAP0)
+  } else {
+    OPERATIONS(WRAP1)
+  }
+  wrapped[n].failure_clear = n == 0 ? fault0_failure_clear : fault1_failure_clear;
+  inner[n] = engine;
+  return &wrapped[n];
 }
 
 const char *const *wrt_fault_operations(void) { return names; }

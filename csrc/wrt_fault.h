@@ -1,4 +1,4 @@
-/* wrt_fault.h: an engine that fails on demand, for tests of what happens then. Only in builds with PYWASMRT_FAULTS=1.
+/* wrt_fault.h: engines that fail on demand, for tests of what happens then. Only in builds with PYWASMRT_FAULTS=1.
  *
  * Declarations only, so that cffi can read it as it stands.
  */
@@ -7,8 +7,8 @@
 
 #include "wrt.h"
 
-/* The table of `engine`, static, with every operation that can fail able to. One at a time: wrapping another engine's table
- * while something made through the first lives is an error of the caller's. */
+/* The table of `engine`, static, with every operation that can fail able to; the same one each time. NULL for a third engine.
+ * What is armed and counted is so for both together. Not for two threads at a time. */
 const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine);
 /* The names of the operations that can fail, static, ended by NULL. */
 const char *const *wrt_fault_operations(void);

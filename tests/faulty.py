@@ -17,18 +17,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from pywasmrt._shim._wrt import ffi, lib
+
 import pywasmrt
 from pywasmrt.adapters import native
 
 FIRST_CALLS = (1, 2, 5)
 # What may come of an operation that only says that something is not there: the work does without, or stumbles over it.
-MISSING = {"instance_export": AssertionError, "caller_export": AttributeError, "table_get": IndexError}
+MISSING: dict[str, Any] = {"instance_export": (), "caller_export": AttributeError, "table_get": IndexError}
 
 
 def install() -> Any:
     """Put the failing engine under every runtime that is made from now on; returns the C library."""
-    from pywasmrt._shim._wrt import lib
-
     original = native.Engine.__init__
 
     def wrapping(self: Any, ops: Any, *args: Any, **kwargs: Any) -> None:
@@ -40,15 +40,11 @@ def install() -> Any:
 
 def arm(lib: Any, operation: str | None, first: int = 1, count: int = 1) -> None:
     """Have an operation fail, or none."""
-    from pywasmrt._shim._wrt import ffi
-
     assert lib.wrt_fault_arm(ffi.NULL if operation is None else operation.encode(), first, count), operation
 
 
 def operations(lib: Any) -> list[str]:
     """The operations that can fail."""
-    from pywasmrt._shim._wrt import ffi
-
     names = lib.wrt_fault_operations()
     found = []
     while names[len(found)] != ffi.NULL:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,124 @@ def test_the_tests_of_the_core_survive_them(build: Path, operation: str) -> None
     options = ["-q", "--tb=no", "--no-summary", "-p", "faulty", "-p", "no:cacheprovider", "-m", "not slow"]
     found = run(build, "-m", "pytest", *options, *tests, PYWASMRT_FAULT=f"{operation}:1:20", timeout=600)
     assert found.returncode in (0, 1), found.stdout[-2000:] + found.stderr[-2000:]
+
+
+# What a run over whole tests must see, and what it must not take for wrong.
+TESTS = """
+import os
+from pathlib import Path
+
+import pytest
+
+import pywasmrt
+from pywasmrt._shim._wrt import ffi
+
+inside = {"WasmError": pywasmrt.WasmError}
+source = "def quietly(work):\\n  try: work()\\n  except WasmError: pass\\ndef imports(module): module.imports"
+exec(compile(source, str(Path(pywasmrt.__file__).parent / "inside.py"), "exec"), inside)
+EMPTY = b"\\0asm\\1\\0\\0\\0"
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    with pywasmrt.new_runtime("wasmtime") as runtime:
+        yield runtime
+
+
+def test_hears_of_it(runtime):
+    runtime.validate(EMPTY)
+
+
+def test_expects_it(runtime):
+    with pytest.raises(pywasmrt.WasmError):
+        runtime.compile(EMPTY)
+
+
+def test_breaks_the_interpreters_rules(runtime):
+    try:
+        runtime.validate(EMPTY)
+    except pywasmrt.WasmError:
+        raise SystemError("returned NULL without setting an exception")
+
+
+def test_ends_the_process(runtime):
+    try:
+        runtime.validate(EMPTY)
+    except pywasmrt.WasmError:
+        os.abort()
+
+
+def test_keeps_quiet(runtime):
+    inside["quietly"](lambda: runtime.validate(EMPTY))
+
+
+def test_does_not_look(runtime):
+    runtime.engine.ops.validate(runtime.engine.handle, EMPTY, len(EMPTY), ffi.new("wrt_failure *"))
+
+
+def test_takes_it_for_granted(runtime):
+    module = None
+    try:
+        module = runtime.compile(EMPTY)
+    except pywasmrt.WasmError:
+        pass
+    inside["imports"](module)
+
+
+def test_uses_nothing(runtime):
+    assert "calls nothing" in os.environ.get("PYWASMRT_FAULT_PLAN", "calls nothing")
+"""
+
+
+def test_a_run_over_tests_tells_what_is_wrong(build: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xdist")
+    (tmp_path / "test_it.py").write_text(TESTS)
+    arguments = ["--passes", "3", "--processes", "1", "--seconds", "120", str(tmp_path)]
+    found = run(build, str(PROJECT / "tests" / "faults"), *arguments, timeout=200)
+    assert found.returncode == 1
+    wrong = set(re.findall(r"^\S+::(test_\w+), (\w+) failing at call (\d): (.*)$", found.stdout, re.MULTILINE))
+    assert wrong == {
+        (
+            "test_breaks_the_interpreters_rules",
+            "validate",
+            "1",
+            "SystemError: returned NULL without setting an exception",
+        ),
+        ("test_ends_the_process", "validate", "1", "the process ended"),
+        (
+            "test_takes_it_for_granted",
+            "compile",
+            "1",
+            "AttributeError in inside.py, imports: 'NoneType' object has no attribute 'imports'",
+        ),
+        ("test_keeps_quiet", "validate", "1", "caught by inside.py, quietly"),
+        ("test_does_not_look", "validate", "1", "nobody heard of it: no error was made"),
+    }, found.stdout + found.stderr
+    failed = dict(re.findall(r"^(\w+) +failed in +(\d+) tests$", found.stdout, re.MULTILINE))
+    assert {name: int(tests) for name, tests in failed.items() if tests != "0"} == {"validate": 5, "compile": 2}
+    assert sorted(failed) == sorted(OPERATIONS)
+    missing = re.findall(r"^(\w+) has failed in no test$", found.stdout, re.MULTILINE)
+    assert sorted(missing) == sorted(set(OPERATIONS) - {"validate", "compile"})
+
+
+def test_a_plan_has_everything_fail_once_and_the_rare_first() -> None:
+    Planner = runpy.run_path(str(PROJECT / "tests" / "faults" / "__main__.py"), run_name="faults")["Planner"]
+    calls = {"a": {"call": 9, "compile": 1}, "b": {"call": 4}, "c": {"call": 1, "compile": 5}, "d": {}}
+    planner = Planner({test: {"calls": each} for test, each in calls.items()})
+    plans = []
+    while plan := planner.next_pass():
+        plans.append(plan)
+    assert plans[0] == {"a": ("call", 1), "b": ("call", 1), "c": ("compile", 1)}
+    chosen = [(test, *choice) for plan in plans for test, choice in plan.items()]
+    wanted = {
+        (test, operation, first)
+        for test, each in calls.items()
+        for operation, count in each.items()
+        for first in (1, 2, 5)
+        if first <= count
+    }
+    assert len(chosen) == len(set(chosen))
+    assert set(chosen) == wanted
 
 
 def test_the_usual_build_has_no_such_engine() -> None:

@@ -64,6 +64,23 @@ def test_the_second_compilation_is_a_read(tmp_path: Path, counted: Any) -> None:
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("failing", ["serialize", "deserialize"])
+def test_an_engine_that_fails_at_it_is_no_obstacle(
+    tmp_path: Path, counted: Any, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason: without the cache the module is compiled."""
+
+    def fail(*args: object) -> Any:
+        raise pywasmrt.WasmError("this failure was asked for")
+
+    cache = ModuleCache(tmp_path / "c")
+    owner = counted._runtime if failing == "deserialize" else type(counted.compile(binary(ADD)))
+    counted.compiled = 0
+    monkeypatch.setattr(owner, failing, fail)
+    assert [add(counted, cache) for _ in range(2)] == [42] * 2
+    assert counted.compiled == 2
+
+
 def test_other_modules_and_settings_have_files_of_their_own(tmp_path: Path, counted: Any) -> None:
     cache = ModuleCache(tmp_path / "c")
     name = counted.info.name

@@ -49,7 +49,14 @@ def test_conformance_finds_planted_bugs(bug: str) -> None:
 
 @pytest.mark.parametrize(
     "planted",
-    ["a swapped order of results", "an i32 without its sign", "bools for zero and one", "several results in a list"],
+    [
+        "an i64 cut to 32 bits",
+        "a swapped order of results",
+        "an i32 without its sign",
+        "bools for zero and one",
+        "several results in a list",
+        "an off-by-one in the bounds of memory",
+    ],
     indirect=True,
 )
 def test_differential_finds_planted_bugs(planted: Any) -> None:
@@ -60,6 +67,37 @@ def test_differential_finds_planted_bugs(planted: Any) -> None:
     with pywasmrt.new_runtime("wasmtime-py") as right, pytest.raises(Disagreement) as caught:
         differential(modules(planted.info.features), [right, planted])
     assert len(caught.value.module.functions) <= 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "an i64 cut to 32 bits",
+        "an i32 without its sign",
+        "a swallowed exception",
+        "an off-by-one in the bounds of memory",
+    ],
+    indirect=True,
+)
+def test_differential_finds_planted_bugs_whatever_is_drawn(planted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not found by luck: each of some seeds finds them within the examples that are the default."""
+    hypothesis = pytest.importorskip("hypothesis")
+    from pywasmrt.testing import Disagreement, differential
+    from pywasmrt.testing.strategies import modules
+
+    once = hypothesis.settings(
+        max_examples=200,
+        deadline=None,
+        derandomize=False,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    with pywasmrt.new_runtime("wasmtime-py") as right:
+        for seed in range(3):
+            monkeypatch.setattr("hypothesis.core.global_force_seed", seed)
+            with pytest.raises(Disagreement):
+                differential(modules(planted.info.features), [right, planted], settings=once)
 
 
 @pytest.mark.parametrize("planted", ["a stale global"], indirect=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import pywasmrt
-from pywasmrt import Caller, FunctionType, MemoryAccessError, Runtime, ValueType, externref, f32, f64, funcref, i32, i64
+from pywasmrt import (
+    Caller,
+    FunctionType,
+    HostFunction,
+    MemoryAccessError,
+    Runtime,
+    ValueType,
+    externref,
+    f32,
+    f64,
+    funcref,
+    i32,
+    i64,
+)
 from pywasmrt.testing import HostFunctionFailure, check_host_function
+from pywasmrt.testing.host_checking import HostChecker
 
 I32, I64, F64 = ValueType.I32, ValueType.I64, ValueType.F64
 FEW = settings(max_examples=30, deadline=None, database=None, derandomize=True)
@@ -91,6 +106,79 @@ def test_the_failure_is_small_and_a_program(runtime: Runtime) -> None:
     program = re.sub("from .* import add as function", "", program)
     with pytest.raises(OverflowError, match="out of range for i32"):
         exec(program, {"function": add})
+
+
+def program_of(failure: pytest.ExceptionInfo[HostFunctionFailure]) -> str:
+    message = str(failure.value)
+    return message[message.index("import pywasmrt") :]
+
+
+LIMIT = 7
+broken = lambda x: x / 0 if x == LIMIT else x  # noqa: E731
+broken.__qualname__ = "not_here"
+
+
+def test_a_function_that_cannot_be_imported_is_written_out(runtime: Runtime) -> None:
+    """With what it uses of what surrounds it, so that the program runs by itself."""
+    smallest = -(2**31)
+
+    def mirror(x: i32) -> i32:
+        # Two's complement has no number for this.
+        if struct.pack("<i", x) == struct.pack("<i", smallest):
+            raise KeyError(x)
+        return max(-x, -LIMIT)
+
+    with pytest.raises(HostFunctionFailure, match="if it may, pass raises=KeyError") as caught:
+        check_host_function(mirror, runtimes=[runtime])
+    assert "# Two's complement" in program_of(caught)
+    with pytest.raises(KeyError):
+        exec(program_of(caught), {})
+    with pytest.raises(HostFunctionFailure) as caught:
+        check_host_function(broken, type=FunctionType((I32,), (I32,)), arguments=st.just((LIMIT,)), runtimes=[runtime])
+    with pytest.raises(ZeroDivisionError):
+        exec(program_of(caught), {})
+
+
+@check_host_function(runtimes=["wasmtime-py"], settings=FEW)
+def not_a_test(x: i32) -> i32:
+    return [][x]  # type: ignore[no-any-return]
+
+
+def test_a_decorated_function_is_imported_from_its_test() -> None:
+    with pytest.raises(HostFunctionFailure) as caught:
+        not_a_test()
+    assert re.search(r"import not_a_test\nfunction = not_a_test\.function$", program_of(caught), re.MULTILINE)
+
+
+def test_the_program_holds_no_more_of_the_guest_than_it_needs(runtime: Runtime) -> None:
+    with pytest.raises(HostFunctionFailure) as caught:
+        check_host_function(add, runtimes=[runtime])
+    assert program_of(caught).count("(func (;") == len(
+        re.findall(r"^print.*exports\.(?!host\()", program_of(caught), re.M)
+    )
+    assert "memory" not in program_of(caught)
+
+
+def test_the_program_enters_again_where_that_is_what_fails(runtime: Runtime) -> None:
+    checker = HostChecker(HostFunction("xor", xor, (I32, I32), (I32,)), (), [runtime], None)
+    with pytest.raises(HostFunctionFailure) as caught:
+        checker._fail(runtime, FunctionType((I32, I32), (I32,)), "re-entrant", "direct(5, 3)", "nothing")
+    printed: list[Any] = []
+    exec(program_of(caught), {"print": printed.append})
+    assert printed == [6, 6]
+
+
+def test_a_failure_shows_the_user_s_lines_and_none_of_the_machinery(runtime: Runtime) -> None:
+    def refuse(x: i32) -> i32:
+        raise KeyError(x)
+
+    with pytest.raises(HostFunctionFailure) as caught:
+        check_host_function(refuse, runtimes=[runtime])
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.__suppress_context__
+    assert not getattr(caught.value, "__notes__", [])
+    shown = [entry.path.name for entry in caught.traceback if not entry.ishidden(caught)]  # type: ignore[union-attr]
+    assert set(shown) == {Path(__file__).name}
 
 
 def test_explicit_types_and_arguments(runtime: Runtime) -> None:

@@ -210,9 +210,11 @@ def test_imports_of_every_kind_are_made(runtime: Runtime) -> None:
             "the guest calls b.f",
             "run()",
             "the memory 'm'",
+            "the end of the memory 'm'",
             "the table 't'",
             "the global 'g'",
             "the memory a.m",
+            "the end of the memory a.m",
             "the table a.t",
             "the global b.g",
         ]

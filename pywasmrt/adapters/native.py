@@ -309,7 +309,8 @@ class NativeStore(BaseStore):
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         handle = self.fast.export(instance.handle, export.name)
-        assert handle is not None, "the module's interface names it"
+        if handle is None:
+            raise WasmError(f"the engine does not find the export {export.name!r}, which the module's interface names")
         return wrap(self.fast, instance.life, handle, export, self)
 
     def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from .._version import __version__
-from ..errors import ModuleCompileError, UnsupportedFeatureError, WasmError
+from ..errors import WasmError
 from ..source import load
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ModuleCache:
         if blob is not None:
             try:
                 return runtime.deserialize(blob)
-            except (ModuleCompileError, UnsupportedFeatureError) as error:
+            except WasmError as error:
                 _log.warning("the compiled module %s cannot be used and is made again: %s", path, error)
         module = runtime.compile(data)
         try:

@@ -85,6 +85,7 @@ def differential(
 
         differential(strategies.modules(common_features()), ["wasmtime", "wasm3"])
     """
+    __tracebackhide__ = True
     with opened(runtimes) as found:
         if len(found) < 2:
             raise ValueError(f"there must be two runtimes to compare, not {[each.info.name for each in found]}")
@@ -120,7 +121,8 @@ def _drawn(
 
         _compare(draw(strategy), runtimes, differences, report, choose)
 
-    run_property(example, settings)
+    __tracebackhide__ = True
+    run_property(example, settings, Disagreement)
 
 
 def _compare(

@@ -19,10 +19,16 @@ __all__ = ["run_property"]
 _EXAMPLES = 200
 
 
-def run_property(example: Callable[[Callable[[Any], Any]], None], settings: Any = None) -> None:
+def run_property(
+    example: Callable[[Callable[[Any], Any]], None],
+    settings: Any = None,
+    failure: type[AssertionError] | tuple[()] = (),
+) -> None:
     """Run `example` with a function that draws from strategies, many times; what it raises comes out, shrunk.
 
-    `settings` is a `hypothesis.settings`; None is 200 examples, without a deadline or a database.
+    A `failure` says all that there is to say: it comes without the frames of what drew it and Hypothesis's notes of
+    what was drawn; its cause stays. `settings` is a `hypothesis.settings`; None is 200 examples, without a deadline or
+    a database.
     """
     if settings is None:
         settings = hypothesis.settings(
@@ -39,4 +45,9 @@ def run_property(example: Callable[[Callable[[Any], Any]], None], settings: Any 
     def run(data: st.DataObject) -> None:
         example(data.draw)
 
-    run()
+    __tracebackhide__ = True
+    try:
+        run()
+    except failure as found:
+        found.__dict__.pop("__notes__", None)
+        raise found.with_traceback(None) from found.__cause__

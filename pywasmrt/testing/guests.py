@@ -6,7 +6,7 @@ bytes and `Module.wat` the text. The feature each needs beyond WebAssembly 2.0 i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, TrapCode, ValueType
@@ -43,7 +43,12 @@ def _zero(type: ValueType) -> Instruction:
 
 
 def passthrough(
-    type: FunctionType, *, module: str = "env", field: str = "f", memory: MemoryType | None = None
+    type: FunctionType,
+    *,
+    module: str = "env",
+    field: str = "f",
+    memory: MemoryType | None = None,
+    ways: Collection[str] = ("direct", "indirect", "start_again", "nested"),
 ) -> Module:
     """A guest around one imported function. Each export hands its arguments on and the results back:
 
@@ -53,36 +58,42 @@ def passthrough(
     * `host`: the import itself
     * `start_again`: the same as `direct`, in a second function, for re-entry
 
-    With `memory` it has such a memory, exported as `memory`, for host functions that look into it.
+    It has those of `ways`, and `host`. With `memory` it has such a memory, exported as `memory`, for host functions
+    that look into it.
     """
     guest = Module()
     imported = guest.import_(module, field, type, export="host")
     if memory is not None:
         guest.memory(memory, export="memory")
-    guest.table(TableType(_FUNCREF, 1, 1), export="table")
-    guest.elements([imported])
+    if "indirect" in ways:
+        guest.table(TableType(_FUNCREF, 1, 1), export="table")
+        guest.elements([imported])
     args = _gets(len(type.params))
-    guest.function(type, [*args, ("call", imported)], export="direct", name="direct")
-    guest.function(type, [*args, ("i32.const", 0), ("call_indirect", type, 0)], export="indirect", name="indirect")
-    guest.function(type, [*args, ("call", imported)], export="start_again", name="start_again")
-    nested = FunctionType((_I32, *type.params), type.results)
-    index = imported + 4
-    args = _gets(len(type.params), 1)
-    body: list[Instruction] = [
-        ("local.get", 0),
-        ("i32.eqz",),
-        ("if", FunctionType((), ())),  # without results: not every engine has blocks that give several
-        *args,
-        ("call", imported),
-        ("return",),
-        ("end",),
-        ("local.get", 0),
-        ("i32.const", 1),
-        ("i32.sub",),
-        *args,
-        ("call", index),
-    ]
-    assert guest.function(nested, body, export="nested", name="nested") == index
+    if "direct" in ways:
+        guest.function(type, [*args, ("call", imported)], export="direct", name="direct")
+    if "indirect" in ways:
+        guest.function(type, [*args, ("i32.const", 0), ("call_indirect", type, 0)], export="indirect", name="indirect")
+    if "start_again" in ways:
+        guest.function(type, [*args, ("call", imported)], export="start_again", name="start_again")
+    if "nested" in ways:
+        nested = FunctionType((_I32, *type.params), type.results)
+        index = imported + 1 + len(guest.functions)
+        args = _gets(len(type.params), 1)
+        body: list[Instruction] = [
+            ("local.get", 0),
+            ("i32.eqz",),
+            ("if", FunctionType((), ())),  # without results: not every engine has blocks that give several
+            *args,
+            ("call", imported),
+            ("return",),
+            ("end",),
+            ("local.get", 0),
+            ("i32.const", 1),
+            ("i32.sub",),
+            *args,
+            ("call", index),
+        ]
+        assert guest.function(nested, body, export="nested", name="nested") == index
     return guest
 
 

@@ -15,8 +15,8 @@ from . import guests
 from .agreement import RuntimeLike, opened
 from .comparing import as_guest_sees, same_values
 from .observing import as_tuple
-from .parts import Module
 from .reproducing import expression, host_script
+from .sources import function_lines
 
 __all__ = ["HostChecker", "HostFunctionFailure", "check_host_function"]
 
@@ -106,6 +106,7 @@ def check_host_function(
         def test_clamp(x: i32) -> i32:
             return max(x, 0)
     """
+    __tracebackhide__ = True
     if func is None:
 
         def decorate(func: Callable[..., Any]) -> Callable[[], None]:
@@ -134,6 +135,7 @@ def _check(
     from .deciding import run_property
     from .strategies import features_of
 
+    __tracebackhide__ = True
     name = getattr(func, "__name__", "function")
     described = host_function_from_callable(name, func)
     if type is not None:
@@ -145,7 +147,7 @@ def _check(
             if not found:
                 raise UnsupportedFeatureError(f"no runtime here has {', '.join(sorted(needed))}, which {name} needs")
         checker = HostChecker(described, raises if isinstance(raises, tuple) else (raises,), found, arguments)
-        run_property(checker.example, settings)
+        run_property(checker.example, settings, HostFunctionFailure)
 
 
 class _Subject:
@@ -158,6 +160,7 @@ class _Subject:
         self.before: Callable[[], None] | None = None  # run once, inside of the next call
 
     def __call__(self, *args: Any) -> Any:
+        __tracebackhide__ = True
         before, self.before = self.before, None
         if before is not None:
             before()
@@ -288,7 +291,7 @@ class HostChecker:
         outcome = self._outcome(guest.instance.exports[export], given)
         guest.subject.before = None
         calls = list(guest.subject.calls)
-        fail = functools.partial(self._fail, runtime, type, guest.module, f"{export}({spelled})")
+        fail = functools.partial(self._fail, runtime, type, way, f"{export}({spelled})")
         if way != "re-entrant":
             if len(calls) != 1:
                 fail(f"the function was called {len(calls)} times instead of once, and the call {_ended(outcome)}")
@@ -307,7 +310,7 @@ class HostChecker:
         args: tuple[Any, ...],
         call: tuple[tuple[Any, ...], Any, BaseException | None],
         outcome: tuple[Any, BaseException | None],
-        fail: Callable[[str], NoReturn],
+        fail: Callable[..., NoReturn],
     ) -> None:
         received, returned, raised = call
         wanted = tuple(map(as_guest_sees, type.params, args))
@@ -316,9 +319,9 @@ class HostChecker:
         seen, error = outcome
         if raised is not None:
             if error is not raised:
-                fail(f"the function raised {raised!r}, but the call {_ended(outcome)}")
+                fail(f"the function raised {raised!r}, but the call {_ended(outcome)}", raised)
             if not isinstance(raised, self.raises):
-                fail(f"the function raised {raised!r}; if it may, pass raises=...")
+                fail(f"the function raised {raised!r}; if it may, pass raises={raised.__class__.__name__}", raised)
             return
         try:
             lowered = results_from_host(self.function.name, type.results, returned)
@@ -341,29 +344,35 @@ class HostChecker:
         if guest.subject.calls or not isinstance(outcome[1], error):
             call = f"direct({', '.join(map(_spelled, args))})"
             what = f"arguments that are no {type} must be refused with {error.__name__}, but the call {_ended(outcome)}"
-            self._fail(runtime, type, guest.module, call, what)
+            self._fail(runtime, type, "direct", call, what)
 
     def _outcome(self, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+        __tracebackhide__ = True
         try:
             return function(*args), None
         except self.expected as error:
             return None, error
 
-    def _fail(self, runtime: Runtime, type: FunctionType, module: Module, call: str, what: str) -> NoReturn:
+    def _fail(
+        self, runtime: Runtime, type: FunctionType, way: str, call: str, what: str, cause: BaseException | None = None
+    ) -> NoReturn:
         name = self.function.name
-        call = f"instance.exports.{call}"
+        # No more of the guest than this way in needs.
+        ways = ("direct", "start_again") if way == "re-entrant" else (way,)
+        module = guests.passthrough(type, memory=MemoryType(1) if self.function.pass_caller else None, ways=ways)
         script = host_script(
             runtime.info.name,
-            module.encode(),
-            module.wat(),
-            _import_line(self.function.callable),
+            module,
+            function_lines(self.function.callable),
             type,
             self.function.pass_caller,
             call,
+            way == "re-entrant",
         )
         raise HostFunctionFailure(
-            f"{name}{type} on {runtime.info.name}, called by {call}:\n  {what}\n\nThis program shows it:\n\n{script}"
-        )
+            f"{name}{type} on {runtime.info.name}, called by instance.exports.{call}:\n  {what}\n\n"
+            f"This program shows it:\n\n{script}"
+        ) from cause
 
 
 def _type_of(value: Any) -> ValueType:
@@ -386,14 +395,3 @@ def _ended(outcome: tuple[Any, BaseException | None]) -> str:
 
 def _shown(values: tuple[Any, ...]) -> str:
     return f"({', '.join(map(shown, values))})"
-
-
-def _import_line(func: Any) -> str:
-    module, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
-    if isinstance(module, str) and isinstance(name, str) and name.isidentifier():
-        if module == "__main__":
-            return f"# put {name} here\nfunction = {name}"
-        return f"from {module} import {name} as function"
-    code = getattr(func, "__code__", None)
-    where = f", from {code.co_filename}:{code.co_firstlineno}" if code is not None else ""
-    return f"function = ...  # {func!r}{where}"

@@ -9,17 +9,22 @@ from random import Random
 from typing import Any
 
 from ..errors import ModuleCompileError, Trap, UnsupportedFeatureError
-from ..protocols import FunctionInstance, Runtime, Store
+from ..protocols import FunctionInstance, Memory, Runtime, Store
 from ..types import ExternType, FunctionType, GlobalType, ImportType, MemoryType, TableType, TrapCode, ValueType
 from .differences import Difference
 from .edges import sample
 
-__all__ = ["Call", "Observation", "as_tuple", "observe"]
+__all__ = ["Call", "HostRaised", "Observation", "as_tuple", "observe"]
 
 _WIDTHS = {ValueType.I32: 32, ValueType.I64: 64}
+_RAISING = 0.2  # of the calls of a host function
 
 Call = tuple[str, tuple[Any, ...]]
 """The name of an exported function, and its arguments."""
+
+
+class HostRaised(Exception):
+    """What the host functions raise that are made for a module's imports."""
 
 
 @dataclass
@@ -84,9 +89,9 @@ def observe(
 ) -> Observation:
     """Compile, instantiate and call, and look at every memory, global and table at the end, imported or exported.
 
-    What the module imports is made for it: host functions that return the same values on every runtime and whose calls
-    are written down, memories, globals and tables. `calls` says, of the exported functions in order, what to call. A
-    runtime that refuses for want of a feature gives an observation with `unsupported` set.
+    What the module imports is made for it: host functions that return, or now and then raise, the same on every runtime
+    and whose calls are written down, memories, globals and tables. `calls` says, of the exported functions in order,
+    what to call. A runtime that refuses for want of a feature gives an observation with `unsupported` set.
     """
     seen = Observation(runtime.info.name)
     seer = _Seer(differences)
@@ -167,11 +172,29 @@ def _look(name: str, type: ExternType, found: Any, seen: Observation, seer: _See
         data = found.read(0, found.size)
         used = data.rstrip(b"\0")
         seen.steps.append((f"the memory {name}", (len(data), used)))
+        seen.steps.append((f"the end of the memory {name}", _end_of(found, len(data))))
     elif isinstance(type, GlobalType) and type.content is not ValueType.REF:
         seen.steps.append((f"the global {name}", seer.value(type.content, found.value)))
     elif isinstance(type, TableType) and type.element is not ValueType.REF:
         elements = [seer.value(type.element, found[n]) for n in range(len(found))]
         seen.steps.append((f"the table {name}", elements))
+
+
+def _end_of(memory: Memory, size: int) -> list[object]:
+    """How a memory refuses what reaches one byte beyond its end, and that nothing of it was done."""
+    last = max(size - 1, 0)
+    before = memory.read(last, size - last)
+    outcomes: list[object] = []
+    for reaching in (
+        lambda: memory.read(size, 1),
+        lambda: memory.read(last, size - last + 1),
+        lambda: memory.write(last, b"\xff" * (size - last + 1)),
+    ):
+        try:
+            outcomes.append(("returned", reaching()))
+        except Exception as error:
+            outcomes.append(("raised", type(error).__name__))
+    return [*outcomes, memory.read(last, size - last) == before]
 
 
 def _provided(wanted: ImportType, store: Store, seen: Observation, seer: _Seer) -> Any:
@@ -192,6 +215,8 @@ def _host_function(
     def host(*args: Any) -> Any:
         seen.steps.append((f"the guest calls {wanted.module}.{wanted.name}", seer.values(type.params, args)))
         results = tuple(sample(each, random) for each in type.results)
+        if random.random() < _RAISING:
+            raise HostRaised(f"{wanted.module}.{wanted.name}")
         if not results:
             return None
         return results[0] if len(results) == 1 else results

@@ -22,6 +22,7 @@ from .words import (
     CONVERT,
     EDGES,
     LOADS,
+    MIXED,
     STORES,
     TRAPPING_CONVERSIONS,
     UNARY,
@@ -43,6 +44,12 @@ _CALLS = 3  # in one function, so that straight code stays short when it is foll
 Code = list[Instruction]
 FunctionTape = tuple[bytes, Sequence[bytes]]
 """The choices of one function: those of its signature and results, and those of each statement."""
+
+
+def _integer(type: ValueType, bits: int) -> Instruction:
+    """The constant of these bits, which is written signed."""
+    width = 32 if type is _I32 else 64
+    return (f"{type}.const", bits - (1 << width) if bits >> (width - 1) else bits)
 
 
 class Tape:
@@ -73,8 +80,8 @@ def write_program(
 ) -> Module:
     """Write a module that uses nothing beyond `features`, with at most `imports` imported functions.
 
-    It exports its functions as `f0`, `f1`, … and, where it has them, `memory`, `table` and a mutable global for each
-    value type: `g_i32`, `g_i64`, ….
+    It exports its functions as `f0`, `f1`, … and, where it has them, `same`, which returns its arguments, `memory`,
+    `table` and a mutable global for each value type: `g_i32`, `g_i64`, ….
     """
     writer = _Writer(frozenset(features), Tape(header), imports)
     for tapes in functions:
@@ -95,10 +102,15 @@ class _Writer:
         self.helpers: dict[str, int] = {}
         self.uses_table = False
         self.tape = header
+        self._same((0, 1, 1, 2)[header.below(4)])
         for n in range(header.below(imports + 1)):
             type = FunctionType(self._some_types(3), self._some_types(2 if "multi-value" in features else 1))
             self.known.append((self.module.import_("env", f"h{n}", type), type, True))
         self.begin(_NONE, header, True)
+
+    def _same(self, count: int) -> None:
+        """A function that returns its arguments, so many: the short way through for what crosses both borders."""
+        self.same = self._some_types(count, count) if count < 2 or "multi-value" in self.features else ()
 
     def begin(self, type: FunctionType, tape: Tape, leaf: bool) -> None:
         self.locals = list(type.params)
@@ -109,7 +121,8 @@ class _Writer:
 
     def function(self, tapes: FunctionTape) -> None:
         own = self.tape = Tape(tapes[0])
-        type = FunctionType(self._some_types(3), self._some_types(3 if "multi-value" in self.features else 1, least=1))
+        most = (1, 1, 2, 3)[own.below(4)] if "multi-value" in self.features else 1
+        type = FunctionType(self._some_types(3), self._some_types(most, least=most))
         self.begin(type, self.tape, self.tape.below(3) < 2)
         body: Code = []
         for statement in tapes[1]:
@@ -122,7 +135,10 @@ class _Writer:
         self.known.append((index, type, self.leaf))
 
     def finish(self) -> Module:
-        """Add what the functions turned out to need."""
+        """Add what the functions turned out to need, and `same`."""
+        if self.same:
+            type = FunctionType(self.same, self.same)
+            self.module.function(type, [("local.get", n) for n in range(len(self.same))], export="same", name="same")
         if self.uses_table:
             leaves = [index for index, _, leaf in self.known if leaf]
             size = len(leaves) + 1  # the last element is null
@@ -195,6 +211,20 @@ class _Writer:
         ways += [self._called, self._host_seen, self._select, self._if, self._block]
         return ways[tape.below(len(ways))](type, depth - 1)
 
+    def _handed_out(self, type: ValueType, depth: int) -> Code:
+        """Code that pushes a value for the host to see.
+
+        Most of what is computed is small. So some is handed out before anything is done to it, and some has a number
+        mixed in that sets the bits which small ones lack.
+        """
+        way = self.tape.below(6)
+        if way in (1, 2):
+            return self._leaf(type)
+        if way == 0 or type not in MIXED:
+            return self.value(type, depth)
+        number = _integer(type, MIXED[type][self.tape.below(len(MIXED[type]))])
+        return [*self.value(type, depth), number, (f"{type}.xor",)]
+
     def _leaf(self, type: ValueType) -> Code:
         which = self.tape.below(8)
         if which == 7:
@@ -212,9 +242,7 @@ class _Writer:
         edges = EDGES[type]
         which = tape.below(len(edges) + 4)
         bits = edges[which] if which < len(edges) else tape.bits(width)
-        if type in (_I32, _I64) and bits >> (width - 1):
-            bits -= 1 << width
-        return (f"{type}.const", bits)
+        return _integer(type, bits) if type in (_I32, _I64) else (f"{type}.const", bits)
 
     def _word(self, words: Sequence[Word]) -> Word:
         allowed = [word for word in words if word[2] is None or word[2] in self.features]
@@ -400,7 +428,7 @@ class _Writer:
         index, callee, _ = callable_[self.tape.below(len(callable_))]
         code: Code = []
         for param in callee.params:
-            code += self.value(param, max(depth - 1, 0))
+            code += self._handed_out(param, max(depth - 1, 0))
         return [*code, ("call", index), *[("drop",)] * len(callee.results)]
 
     def _grown(self, depth: int) -> Code:
@@ -438,5 +466,5 @@ class _Writer:
                 return [*(part for param in callee.params for part in self.value(param, 1)), ("return_call", index)]
         code: Code = []
         for result in type.results:
-            code += self.value(result, _DEPTH - 1)
+            code += self._handed_out(result, _DEPTH - 1)
         return [*code, ("return",)] if self.tape.below(8) == 7 else code

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..types import FunctionType, ValueType
+from .parts import Module
 
 __all__ = ["call_script", "expression", "module_lines", "types_expression"]
 
@@ -64,22 +65,44 @@ def call_script(
 
 
 def host_script(
-    runtime: str, binary: bytes, text: str, function: str, type: FunctionType, pass_caller: bool, call: str
+    runtime: str,
+    module: Module,
+    function: Sequence[str],
+    type: FunctionType,
+    pass_caller: bool,
+    call: str,
+    again: bool,
 ) -> str:
-    """A program that offers `function` to the guest and makes one call. `function` is an import statement's worth."""
+    """A program that offers a function to the guest and calls an export. `function` are the lines that set it; with
+    `again` its first call calls the guest's `start_again` before anything else.
+    """
+    offered, calling = "function", []
+    if again:
+        offered = "again"
+        calling = [
+            "",
+            "def again(*args):",
+            "    if not entered:",
+            "        entered.append(True)",
+            f"        print(instance.exports.start_again{call[call.index('(') :]})",
+            "    return function(*args)",
+            "",
+            "entered = []",
+        ]
     lines = [
         "import pywasmrt",
         "from pywasmrt import HostModule, ValueType",
         "from pywasmrt.testing import to_binary",
         "from pywasmrt.testing.edges import float_from_bits",
-        function,
+        *function,
+        *calling,
         "",
-        *module_lines(binary, text),
+        *module_lines(module.encode(), module.wat()),
         'env = HostModule("env")',
-        f'env.add_function("f", {types_expression(type.params)}, {types_expression(type.results)}, function, '
+        f'env.add_function("f", {types_expression(type.params)}, {types_expression(type.results)}, {offered}, '
         f"pass_caller={pass_caller})",
         f"runtime = pywasmrt.new_runtime({runtime!r})",
         "instance = runtime.instantiate(runtime.compile(BINARY), env)",
-        f"print({call})",
+        f"print(instance.exports.{call})",
     ]
     return "\n".join(lines)

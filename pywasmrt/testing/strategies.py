@@ -244,7 +244,8 @@ def modules(
     They use nothing beyond WebAssembly 1.0 and those of `features` (`RuntimeInfo.features`) that are listed here:
     multi-value, multi-value-blocks, sign-extension, saturating-float-to-int, bulk-memory, reference-types, simd,
     tail-call. Each has up to `max_functions` functions, `f0`, `f1`, …, of up to `max_statements` statements, and
-    imports up to `max_imports` functions, `env.h0`, `env.h1`, …; its memory, table and globals are exported.
+    imports up to `max_imports` functions, `env.h0`, `env.h1`, …; its memory, table and globals are exported. Most have
+    a function `same` too, which returns its one or two arguments.
 
     Every function ends for every argument, by returning or by a trap, soon: what may run is bounded by the way they are
     made (`pywasmrt.testing.programs`). Where an engine may choose a NaN's bits, the choice shows in floats only. A
@@ -253,7 +254,7 @@ def modules(
     allowed = frozenset(features) & _MODULE_FEATURES
     statements = st.lists(st.binary(min_size=20, max_size=80), max_size=max_statements)
     function = st.tuples(st.binary(min_size=16, max_size=64), statements)
-    parts = st.tuples(st.binary(max_size=24), st.lists(function, min_size=1, max_size=max_functions))
+    parts = st.tuples(st.binary(min_size=8, max_size=24), st.lists(function, min_size=1, max_size=max_functions))
     return parts.map(lambda drawn: write_program(allowed, *drawn, imports=max_imports))
 
 

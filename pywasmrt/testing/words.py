@@ -13,6 +13,7 @@ __all__ = [
     "CONVERT",
     "EDGES",
     "LOADS",
+    "MIXED",
     "STORES",
     "TRAPPING_CONVERSIONS",
     "UNARY",
@@ -129,7 +130,16 @@ _INTEGER_EDGES = (0, 1, 2, 3, 7, 8, 31, 32, 63, 64, 127, 128, 255, 256, 65535, 6
 
 EDGES: dict[ValueType, tuple[int, ...]] = {
     _I32: (*_INTEGER_EDGES, 0xFFFF_FFFF),
-    _I64: (*_INTEGER_EDGES, 0xFFFF_FFFF, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1),
+    _I64: (
+        *_INTEGER_EDGES,
+        0xFFFF_FFFF,
+        1 << 32,
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 64) - 1,
+        0xFFFF_FFFF_0000_0000,
+        0x0123_4567_89AB_CDEF,
+    ),
     _F32: (
         0x0000_0000,
         0x3F80_0000,
@@ -160,3 +170,9 @@ EDGES: dict[ValueType, tuple[int, ...]] = {
 }
 """Numbers at the edges, as bits. Of floats: zeros, ones, powers at integer limits, the largest and the smallest,
 infinities, a NaN."""
+
+MIXED: dict[ValueType, tuple[int, ...]] = {
+    _I32: (0x8000_0000, 0xFFFF_FFFF, 0x89AB_CDEF),
+    _I64: (1 << 32, 1 << 63, 0xFFFF_FFFF_0000_0000, 0x0123_4567_89AB_CDEF),
+}
+"""Numbers that set what a value lacks that is small: the sign, the upper half."""
