@@ -12,10 +12,12 @@ Operations fail while the test itself runs, not while what tests share is made.
 from __future__ import annotations
 
 import faulthandler
+import inspect
 import json
 import math
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -69,8 +71,11 @@ def place_of(traceback: TracebackType) -> str | None:
 
 
 def caught_by(error: BaseException) -> str | None:
-    """The place in the library where an exception came to rest, if it is one."""
-    return "nobody: it was not raised" if error.__traceback__ is None else place_of(error.__traceback__)
+    """The place in the library where an exception came to rest, if it is one; a coroutine hands it to its task."""
+    if error.__traceback__ is None:
+        return "nobody: it was not raised"
+    waited_for = error.__traceback__.tb_frame.f_code.co_flags & inspect.CO_COROUTINE
+    return None if waited_for else place_of(error.__traceback__)
 
 
 def raised_by(error: BaseException) -> str | None:
@@ -132,6 +137,7 @@ class Failing:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         told = dict(item.user_properties)["faults"]
         operation, first = self.plan[item.nodeid] if self.plan is not None else (None, 1)
+        interrupted = False
         self.running = True
         arm(self.lib, operation, first)
         try:
@@ -139,6 +145,7 @@ class Failing:
         except KeyboardInterrupt as error:
             if operation is None:
                 raise
+            interrupted = True  # perhaps in the middle of telling
             raise pytest.fail.Exception("interrupted") from error
         finally:
             self.running = False
@@ -147,11 +154,18 @@ class Failing:
             told["calls"] = {name: count for name, count in called.items() if count}
             arm(self.lib, None)
             if told["failed"]:
-                self.ended = time.monotonic()
-            if told["failed"] and operation not in MISSING and not self.errors:
+                self._await_signals()
+            if told["failed"] and operation not in MISSING and not self.errors and not interrupted:
                 told["wrong"].append("nobody heard of it: no error was made")
             told["wrong"] += [f"caught by {place}" for place in self._caught()]
             self.errors.clear()
+
+    def _await_signals(self) -> None:
+        """Let what was to stop a guest find nobody, rather than the guest of the next test."""
+        self.ended = time.monotonic()
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join(LATE)
 
     def _caught(self) -> list[str]:
         """Where in the library errors ended of which the caller heard nothing."""
