@@ -503,6 +503,10 @@ class WasmtimeStore(GuardedStore):
         assert isinstance(kept, wasmtime.Func)
         return kept
 
+    def _mark(self, ended_by: str) -> None:
+        super()._mark(ended_by)
+        self.clock.end()
+
     def _idle(self) -> bool:
         return self.views == 0 and super()._idle()
 

@@ -74,7 +74,9 @@ class Ticker:
 
 
 class Clock:
-    """The deadlines of one store. Used by the thread that is in the store. Times are in ns of the monotonic clock."""
+    """When the call that runs in a store has to end. Used by the thread that is in the store; times are in ns of the
+    monotonic clock.
+    """
 
     def __init__(self, store: Any, ticker: Ticker, timeout: int) -> None:
         """`store` is the package's; `timeout` bounds each call, 0 for no bound."""
@@ -86,6 +88,8 @@ class Clock:
         self._process = 0  # in which the ticker ticks for the call that runs, 0 for none
         self.set = timeout != 0  # whether the next call has a deadline
         self.until = 0  # the deadline of the call that runs, or 0
+        self._ended = False
+        self.quiet = True  # no deadline, and no end: nothing to look at when a host function returns
         store.set_epoch_deadline(_NEVER)
 
     def start(self) -> None:
@@ -106,7 +110,8 @@ class Clock:
         if self._process:
             if self._process == os.getpid():
                 self._ticker.end()
-            self._process = self.until = 0
+            self._process = 0
+            self._set_until(0)
             self._store.set_epoch_deadline(_NEVER)
 
     def swap_block(self, until: int, running: bool) -> int:
@@ -121,8 +126,19 @@ class Clock:
         return before
 
     def _apply(self) -> None:
-        self.until = min([each for each in (self._call, self._block) if each], default=0)
+        self._set_until(min([each for each in (self._call, self._block) if each], default=0))
         self._store.set_epoch_deadline(self._ticker.ticks_until(self.until) if self.until else _NEVER)
+
+    def _set_until(self, until: int) -> None:
+        self.until = until
+        self.quiet = not until
+        if self._ended:  # asked last, as it may have become so this moment
+            self.quiet = False
+
+    def end(self) -> None:
+        """The store was closed. From any thread."""
+        self._ended = True
+        self.quiet = False
 
     def check(self) -> None:
         """A host function was called. Raises `DeadlineExceeded` if the call that runs has gone on for too long."""

@@ -53,6 +53,9 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
     wanted, low, high = BOUNDS.get(results[0], NEVER) if len(results) == 1 else NEVER
     lifts = not REFERENCES.isdisjoint(params)
 
+    def lifted(store: WasmtimeStore, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)]) if lifts else args
+
     def finished(store: WasmtimeStore, result: Any) -> Any:
         if store._life.ended_by is not None:
             raise store._life.error("function")
@@ -64,20 +67,22 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
             return None
         return lowered[0] if len(lowered) == 1 else lowered
 
+    # Called most, so it is kept short: what most results need not have done to them is left out here.
     def call(*args: Any) -> Any:
         store: Any = reference()
         try:
-            if lifts:
-                args = tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)])
             result = store.hosts[at](*args)
-            if (
-                type(result) is wanted
-                and low <= result <= high
-                and store._life.ended_by is None
-                and not store.clock.until
-            ):
+            if type(result) is wanted and low <= result <= high and store.clock.quiet:
                 return result
             return finished(store, result)
+        except BaseException as error:
+            store.parked = error
+        raise Unwind
+
+    def call_with_references(*args: Any) -> Any:
+        store: Any = reference()
+        try:
+            return finished(store, store.hosts[at](*lifted(store, args)))
         except BaseException as error:
             store.parked = error
         raise Unwind
@@ -86,16 +91,16 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
         store: Any = reference()
         caller = _Caller(store, instance, raw)
         try:
-            if lifts:
-                args = tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)])
-            return finished(store, store.hosts[at](caller, *args))
+            return finished(store, store.hosts[at](caller, *lifted(store, args)))
         except BaseException as error:
             store.parked = error
         finally:
             caller.end()
         raise Unwind
 
-    return call_with_caller if function.pass_caller else call
+    if function.pass_caller:
+        return call_with_caller
+    return call_with_references if lifts else call
 
 
 class _Caller(BaseCaller):
