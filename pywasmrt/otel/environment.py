@@ -8,7 +8,7 @@
 
 A path that ends in .yaml or .yml is a whole configuration of a plugin (`PluginConfig.from_yaml`), any other the module
 itself. Each variable may carry the signal (`OTEL_EXPORTER_WASM_TRACES_MODULE`), which comes before the general one.
-Others that begin with OTEL_EXPORTER_WASM_ are errors.
+Others that begin with `OTEL_EXPORTER_WASM_` are errors.
 """
 
 from __future__ import annotations
