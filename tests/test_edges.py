@@ -232,7 +232,7 @@ def test_a_shared_memory_is_held_while_it_is_linked(runtime: Runtime, needs: Nee
 def trap_of(runtime: Runtime) -> Trap:
     with runtime.instantiate(runtime.compile(guests.traps().encode())) as instance:
         exports: Any = instance.exports
-        # Not `unreachable`: as a function's first instruction it has two places on Wasmtime, the other one after a poll.
+        # Not `unreachable`: where it is a function's first, Wasmtime tells one of two places, the other after a poll.
         with pytest.raises(Trap) as raised:
             exports.memory_out_of_bounds()
         return raised.value
