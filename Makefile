@@ -15,7 +15,7 @@ BUILD = build
 SOURCES = CHANGELOG.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
 	setup.py tests third_party
 HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
-NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.c csrc/*.h)
+NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.h csrc/*/*.[ch] csrc/engines/*/*.[ch])
 BUILD_INFO = pywasmrt/_shim/_build_info.py
 WASMTIME_VERSIONS = 48.0.0 49.0.0 50.0.1
 
@@ -70,7 +70,7 @@ lint: dev ## check style and types, and the C code with warnings as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/typed_user.py
+	$(BIN)/mypy tests/helpers/typed_user.py
 	$(call copy,$(BUILD)/werror)
 	cd $(BUILD)/werror && PYWASMRT_WERROR=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
 
@@ -83,7 +83,7 @@ wheel: dev ## build the sdist and the wheel into dist/, check what is in them, a
 	    PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist --exclude '_libwasmtime.so' $(BUILD)/wheel/*.whl ;; \
 	  *) cp $(BUILD)/wheel/*.whl dist/ ;; \
 	esac
-	PYWASMRT_DIST=$(abspath dist) $(PY) -m pytest -q tests/test_packaging.py -k Distributions
+	PYWASMRT_DIST=$(abspath dist) $(PY) -m pytest -q tests/project/test_packaging.py -k Distributions
 
 demo: ## build the wheel, install it into a fresh environment, run the host-function properties and show the runtimes
 	rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo
@@ -121,7 +121,7 @@ abi: develop ## compare the C structs with the declarations of every accepted Wa
 	  $(PY) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest $(BUILD)/wasmtime \
 	    wasmtime==$$version || exit 1; \
 	done
-	PYWASMRT_WASMTIME_WHEELS=$(abspath $(BUILD)/wasmtime) $(PY) -m pytest $(PYTEST_ARGS) tests/test_wasmtime_abi.py
+	PYWASMRT_WASMTIME_WHEELS=$(abspath $(BUILD)/wasmtime) $(PY) -m pytest $(PYTEST_ARGS) tests/runtimes/test_wasmtime_abi.py
 
 # Wasmtime turns the guest's memory faults into traps by a signal handler, so the sanitizer must leave SIGSEGV to it. The
 # interpreter is not built with the sanitizer: the library is loaded first, and what CPython keeps until exit is no leak.
@@ -143,7 +143,7 @@ tsan: develop ## build with the thread sanitizer and run the tests of threads in
 	cd $(BUILD)/tsan && LD_PRELOAD="$$($${CC:-cc} -print-file-name=libtsan.so)" \
 	  TSAN_OPTIONS=suppressions=tests/tsan.supp:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
 	  PYWASMRT_HAMMER_SECONDS=$(HAMMER_SECONDS) $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider \
-	  -k "not thousand and not interpreter and not fork and not ticker" $(PYTEST_ARGS) tests/test_stopping.py tests/test_threads.py
+	  -k "not thousand and not interpreter and not fork and not ticker" $(PYTEST_ARGS) tests/runtimes/test_stopping.py tests/runtimes/test_threads.py
 
 coverage: dev ## measure the lines that the tests run, of Python and of C; fails under 90 % of either
 	$(call copy,$(BUILD)/coverage)

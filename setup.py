@@ -11,7 +11,7 @@ Environment variables, each off unless set to something other than "" and "0":
     PYWASMRT_WERROR=1        warnings of the C compiler are errors
     PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
     PYWASMRT_COVERAGE=1      count executed lines, for gcov
-    PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/wrt_fault.h)
+    PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/engines/fault)
 
 With one of the last four set, a failed build fails the install: whoever asks for such a build does not want another.
 WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
@@ -64,7 +64,7 @@ def flags() -> tuple[list[str], list[str]]:
     # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same
     # value.
     compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
-    compile_args += ["-fexceptions"]  # for what a thread does when the interpreter ends under it (wrt_fastcall.h)
+    compile_args += ["-fexceptions"]  # for what a thread does when the interpreter ends under it (fast/fastcall.h)
     link_args: list[str] = []
     if WERROR:
         compile_args += ["-Werror"]
@@ -210,11 +210,11 @@ def native() -> dict[str, object]:
         return {"cmdclass": {"build_py": BuildPython, "sdist": SourceDistribution}}
     fastcall = Extension(
         "pywasmrt._shim._fastcall",
-        sources=sorted(glob("csrc/fast_*.c")),
-        depends=sorted(glob("csrc/*.h")),
+        sources=sorted(glob("csrc/fast/*.c")),
+        depends=sorted(glob("csrc/**/*.h", recursive=True)),
         include_dirs=["csrc"],
     )
-    wire = Extension("pywasmrt._shim._wire", sources=["csrc/wire.c"])
+    wire = Extension("pywasmrt._shim._wire", sources=["csrc/otlp/wire.c"])
     return {
         "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
         "ext_modules": [fastcall, wire],

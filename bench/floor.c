@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "wrt.h"
-#include "wrt_wasmtime_api.h"
+#include "engines/wasmtime/api.h"
 
 static double now(void) {
   struct timespec time;
@@ -59,8 +59,8 @@ static PyObject *engine_loop(PyObject *module, PyObject *args) {
     }
     memcpy(&call, &found, sizeof call);
   }
-  wasmtime_context_t *context = *(wasmtime_context_t **)store; /* the first member of wrt_wasmtime.c's store */
-  wasmtime_extern engines_own; /* what wrt_wasmtime.c keeps in a wrt_extern */
+  wasmtime_context_t *context = *(wasmtime_context_t **)store; /* the first member of engines/wasmtime/engine.c's store */
+  wasmtime_extern engines_own; /* what engines/wasmtime/engine.c keeps in a wrt_extern */
   memcpy(&engines_own, &function, sizeof engines_own);
 
   wrt_slot slots[4];

@@ -60,8 +60,9 @@ class EngineLoop:
 
     def __init__(self, floor: ModuleType, data: bytes) -> None:
         from pywasmrt import RuntimeConfig
-        from pywasmrt._shim import _wrt, library
-        from pywasmrt.adapters import wasmtime
+        from pywasmrt._shim import _wrt
+        from pywasmrt._shim import wasmtime_library as library
+        from pywasmrt.runtimes.native import wasmtime
 
         ffi = _wrt.ffi
         self._floor = floor

@@ -1,4 +1,4 @@
-/* wrt_stack.h: where the running thread's native stack ends. */
+/* stack.h: where the running thread's native stack ends. */
 #ifndef WRT_STACK_H
 #define WRT_STACK_H
 

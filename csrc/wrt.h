@@ -1,7 +1,7 @@
 /* wrt.h: the whole contract between pywasmrt and an engine.
  *
  * An engine is one table of functions (wrt_engine_ops), reached by one getter. Nothing here knows Python: the adapters read
- * this file through cffi, and the vectorcall path (fast_*.c) includes it. It holds declarations only, so that cffi can read
+ * this file through cffi, and the vectorcall path (fast/) includes it. It holds declarations only, so that cffi can read
  * it as it stands.
  *
  * Rules for every operation, said once:
@@ -271,7 +271,7 @@ const char *wrt_wasmtime_load(const char *path);
 /* Wasmtime's table, static. */
 const wrt_engine_ops *wrt_wasmtime_ops(void);
 
-/* One row of the layout of the C structs that wrt_wasmtime.c shares with Wasmtime, for the test that compares them with the
+/* One row of the layout of the C structs that engines/wasmtime/ shares with Wasmtime, for the test that compares them with the
  * package's own declarations. `field` is NULL in the row that gives a struct's size (and its alignment as offset). */
 typedef struct wrt_layout {
   const char *type;

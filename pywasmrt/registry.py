@@ -32,12 +32,12 @@ __all__ = ["RuntimeFactory", "list_runtimes", "new_runtime", "register_runtime"]
 RuntimeFactory = Callable[[RuntimeConfig], "Runtime"]
 """Takes a `RuntimeConfig`, returns a `Runtime`; may have an attribute `describe` that returns the `RuntimeInfo`."""
 
-# Runtime name: the module under `pywasmrt.adapters` with `create(config)` and `describe()`. "auto" takes the first of
+# Runtime name: the module under `pywasmrt.runtimes` with `create(config)` and `describe()`. "auto" takes the first of
 # _AUTO that is available.
 _BUILT_IN = {
-    "wasmtime": "wasmtime",
-    "wasm3": "wasm3",
-    "wasmtime-py": "wasmtime_py",
+    "wasmtime": "native.wasmtime",
+    "wasm3": "native.wasm3",
+    "wasmtime-py": "wasmtime_py.runtime",
 }
 _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"
@@ -77,7 +77,7 @@ class _BuiltIn(_Entry):
     def _module(self) -> Any:
         from importlib import import_module
 
-        return import_module(f".adapters.{_BUILT_IN[self.name]}", __package__)
+        return import_module(f".runtimes.{_BUILT_IN[self.name]}", __package__)
 
     def factory(self) -> RuntimeFactory:
         create: RuntimeFactory = self._module().create
@@ -302,6 +302,6 @@ def _checked(config: RuntimeConfig) -> RuntimeConfig:
             raise InvalidConfigurationError(f"{name} is a bool, not {shown(getattr(config, name))}")
     if config.features is None:
         return config
-    from .adapters.features import feature_names  # what follows imports an adapter anyway
+    from .runtimes.base.features import feature_names  # what follows imports an adapter anyway
 
     return replace(config, features=feature_names(config.features))  # a frozenset, whatever iterable was given

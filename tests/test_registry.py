@@ -24,7 +24,7 @@ from pywasmrt import (
     UnsupportedRuntimeTypeError,
     registry,
 )
-from pywasmrt.adapters.features import API_FEATURES, PROPOSALS, allowed_proposals
+from pywasmrt.runtimes.base.features import API_FEATURES, PROPOSALS, allowed_proposals
 
 
 class Fake:
@@ -378,7 +378,7 @@ def test_features_restrict_what_modules_may_use(runtime: Runtime, needs: Any) ->
 def test_importing_and_listing_load_no_engine() -> None:
     code = (
         "import sys, pywasmrt\n"
-        "assert not [m for m in sys.modules if m.split('.')[0] in ('wasmtime', 'cffi', 'ctypes') or '.adapters' in m]\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] in ('wasmtime', 'cffi', 'ctypes') or '.runtimes' in m]\n"
         "pywasmrt.list_runtimes()\n"
         "assert 'wasmtime' not in sys.modules\n"
     )

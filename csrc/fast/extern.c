@@ -1,9 +1,9 @@
-/* fast_extern.c: everything the host makes, links, reads and sets in a store: the methods of Store named EXTERN_METHODS.
+/* extern.c: everything the host makes, links, reads and sets in a store: the methods of Store named EXTERN_METHODS.
  *
  * Handles pass between Python and C as bytes objects holding the plain struct; they come from this file only, and the
  * adapter sees to it that a handle is used with the store it came from.
  */
-#include "fast_values.h"
+#include "values.h"
 
 /* ---- handles ---- */
 

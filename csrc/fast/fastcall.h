@@ -1,4 +1,4 @@
-/* wrt_fastcall.h: what the files of the vectorcall path (fast_*.c) share.
+/* fastcall.h: what the files of the vectorcall path (this folder) share.
  *
  * The path knows no engine: it works through an engine table (wrt.h). Everything that touches a store, and so everything
  * that may run guest code, happens here, with the GIL held; engines and modules are the business of the adapters, by cffi.
@@ -8,8 +8,8 @@
  * way, but for what a callable or an externref happens to hold: those cycles are the collector's, through Store's tp_traverse.
  * The engine's store is freed when it is closed or forgotten, but never during a call in it nor under an exported buffer.
  */
-#ifndef WRT_FASTCALL_H
-#define WRT_FASTCALL_H
+#ifndef WRT_FAST_FASTCALL_H
+#define WRT_FAST_FASTCALL_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -54,7 +54,7 @@ typedef struct State {
   PyObject *shown_int;            /* (int) -> how an error message shows it */
 } State;
 
-/* An engine, ticked by the ticker (fast_ticker.c) and deleted when the last store, module or runtime lets go of it. */
+/* An engine, ticked by the ticker (fast/ticker.c) and deleted when the last store, module or runtime lets go of it. */
 typedef struct Engine {
   PyObject_HEAD
   const wrt_engine_ops *ops;
@@ -109,7 +109,7 @@ struct Store {
   HostRef *garbage;
   bool releasing; /* somebody is emptying `garbage` */
   PyObject *parked[3]; /* the exception that is unwinding the guest */
-  /* Of the call chain that runs, see fast_gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
+  /* Of the call chain that runs, see fast/gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
   bool eager;              /* the GIL is given away around every call, as guests do not poll, or wait for other threads */
   bool interruptible;      /* guests poll */
   bool timed;              /* `timeout` or `block_deadline` is set */
@@ -147,7 +147,7 @@ typedef struct Function {
 
 extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec;
 
-/* fast_store.c */
+/* fast/store.c */
 
 /* Turns an engine's failure into a Python exception, and releases it. Always returns NULL. */
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure);
@@ -158,7 +158,7 @@ void store_settle(Store *store);
 /* Releases the objects that guests no longer hold; runs Python code. */
 void release_garbage(Store *store);
 
-/* fast_extern.c */
+/* fast/extern.c */
 
 /* Reads a handle out of the bytes object that carries it between Python and C; false with TypeError set. */
 bool read_handle(PyObject *object, void *handle, size_t size);
@@ -173,7 +173,7 @@ bool read_handle(PyObject *object, void *handle, size_t size);
 #define METHOD_DECLARATION(name, flags) PyObject *store_##name(PyObject *object, PyObject *args);
 EXTERN_METHODS(METHOD_DECLARATION)
 
-/* fast_function.c */
+/* fast/function.c */
 
 /* Sets the error of using a function whose instance was closed. Always -1. */
 int function_refuse_closed(Function *function);
@@ -181,10 +181,10 @@ int function_refuse_closed(Function *function);
 /* Makes a Function of a handle; its signature is asked of the engine. */
 PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);
 
-/* fast_host.c */
+/* fast/host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 
-/* fast_ticker.c */
+/* fast/ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
 extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a child of fork has left */
 extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
@@ -195,7 +195,7 @@ void ticker_enlist(Store *store);
 void ticker_dismiss(Store *store);
 int64_t monotonic_ns(void);
 
-/* fast_gil.c */
+/* fast/gil.c */
 
 /* A host function or signal handler that runs on this thread in a call of `store`, so that a guest that it calls in another
  * store ends with its own. */

@@ -1,10 +1,10 @@
-/* fast_function.c: a guest's function as a Python callable. The shortest way from Python into the guest runs through here:
+/* function.c: a guest's function as a Python callable. The shortest way from Python into the guest runs through here:
  *
  *   Function_vectorcall -> encode each argument into its slot -> ops->call -> decode the results
  *
  * What does not go well leaves this path for Python (pywasmrt/_shim/bridge.py), which finds the words.
  */
-#include "fast_values.h"
+#include "values.h"
 
 /* ---- failures ---- */
 

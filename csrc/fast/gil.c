@@ -1,5 +1,5 @@
-/* fast_gil.c: what a running call does at a poll: gives the GIL away, takes it back, and ends when it is told to. */
-#include "wrt_fastcall.h"
+/* gil.c: what a running call does at a poll: gives the GIL away, takes it back, and ends when it is told to. */
+#include "fastcall.h"
 
 #include <unistd.h>
 #ifdef __linux__

@@ -1,4 +1,4 @@
-/* fast_host.c: Python callables that guests call, and the Caller that a callable may ask for.
+/* host.c: Python callables that guests call, and the Caller that a callable may ask for.
  *
  * The round trip of a host function:
  *   1. a guest calls its import; the engine calls call_python with the arguments in slots;
@@ -9,7 +9,7 @@
  *      store and raises it, unchanged (raise_failure).
  * One parking place a store is enough: between 4 and 5 no Python code runs.
  */
-#include "fast_values.h"
+#include "values.h"
 
 /* ---- Caller ---- */
 

@@ -1,9 +1,9 @@
-/* fast_memory.c: a linear memory as a Python object: read, write, grow and the buffer protocol.
+/* memory.c: a linear memory as a Python object: read, write, grow and the buffer protocol.
  *
  * The engine promises that a memory's address does not change while its store exists, and a store is not freed under an
  * exported buffer; so a view never dangles, though it does not see pages that were added after it was taken.
  */
-#include "fast_values.h"
+#include "values.h"
 
 typedef struct Memory {
   PyObject_HEAD

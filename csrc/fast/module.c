@@ -1,5 +1,5 @@
-/* fast_module.c: the extension module pywasmrt._shim._fastcall: its types, and what they ask of Python. */
-#include "wrt_fastcall.h"
+/* module.c: the extension module pywasmrt._shim._fastcall: its types, and what they ask of Python. */
+#include "fastcall.h"
 
 static const struct {
   const char *module;

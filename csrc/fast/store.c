@@ -1,6 +1,6 @@
-/* fast_store.c: a store, which guests live in: who may enter, how what runs is stopped, and when all of it is freed. */
-#include "fast_values.h"
-#include "wrt_stack.h"
+/* store.c: a store, which guests live in: who may enter, how what runs is stopped, and when all of it is freed. */
+#include "values.h"
+#include "stack.h"
 
 /* ---- failures ---- */
 

@@ -1,16 +1,16 @@
-/* fast_ticker.c: the ticker, which keeps long calls from holding Python up, and the engines that it ticks.
+/* ticker.c: the ticker, which keeps long calls from holding Python up, and the engines that it ticks.
  *
  * A call starts with the GIL held, so that a short one pays nothing. The ticker, one thread for the process that never takes
  * the GIL, ticks every engine each TICK_NS while any call runs; soon after a tick the engine lets the running guest poll:
  *
  *   first poll of a call    it may have begun just before the tick: nothing is done
- *   second                  the call is a long one: it gives the GIL away for its rest (fast_gil.c)
+ *   second                  the call is a long one: it gives the GIL away for its rest (fast/gil.c)
  *   each                    an interrupt or a deadline ends it; on the main thread Python's signal handlers get their turn
  *
  * Without calls the ticker sleeps. A call finds out by two plain variables whether it has to be woken: the cost of the
  * ordering between them lies on the ticker's side (membarrier).
  */
-#include "wrt_fastcall.h"
+#include "fastcall.h"
 
 #include <errno.h>
 #include <pthread.h>

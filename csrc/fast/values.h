@@ -1,4 +1,4 @@
-/* fast_values.h: Python values to slots and back, inlined into the calls.
+/* values.h: Python values to slots and back, inlined into the calls.
  *
  * References need two steps each way, as the engine may move or drop a raw reference whenever something else is made in the
  * store: outwards, every one is first rooted and then put into its slot; inwards, every one is first turned into the object
@@ -7,7 +7,7 @@
 #ifndef WRT_FAST_VALUES_H
 #define WRT_FAST_VALUES_H
 
-#include "wrt_fastcall.h" /* first: Python.h sets what the system headers offer */
+#include "fastcall.h" /* first: Python.h sets what the system headers offer */
 
 #include <string.h>
 

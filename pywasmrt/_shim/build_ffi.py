@@ -14,7 +14,7 @@ from typing import Any
 
 MODULE = "pywasmrt._shim._wrt"
 HEADER = Path("csrc", "wrt.h")
-FAULTS = "csrc/wrt_fault"  # an engine that fails on demand, for tests
+FAULTS = Path("csrc", "engines", "fault")  # an engine that fails on demand, for tests
 
 _COMMENT_OR_DIRECTIVE = re.compile(r"/\*.*?\*/|^[ \t]*#(?:\\\n|/\*.*?\*/|[^\n])*", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\s*#\s*define\s+(\w+)\s+\(?-?(?:0x[0-9a-fA-F]+|\d+)[uUlL]*\)?\s*(?:/\*.*\*/\s*)?", re.DOTALL)
@@ -37,7 +37,7 @@ def declarations(text: str) -> str:
 
 
 def make() -> Any:
-    """The builder that setup.py hands to cffi, over every `csrc/wrt_*.c`; to be called in the project's own folder.
+    """The builder that setup.py hands to cffi, over every `csrc/engines/*/*.c`; called in the project's own folder.
 
     With PYWASMRT_FAULTS=1 in the environment the engine that fails on demand is among them.
     """
@@ -47,12 +47,13 @@ def make() -> Any:
     ffi.cdef(declarations(HEADER.read_text(encoding="utf-8")))
     with_faults = os.environ.get("PYWASMRT_FAULTS", "") not in ("", "0")
     if with_faults:
-        ffi.cdef(declarations(Path(f"{FAULTS}.h").read_text(encoding="utf-8")))
+        ffi.cdef(declarations(Path(FAULTS, "fault.h").read_text(encoding="utf-8")))
+    header = FAULTS / "fault.h" if with_faults else HEADER
     ffi.set_source(
         MODULE,
-        f'#include "{Path(FAULTS).name if with_faults else HEADER.stem}.h"\n',
-        sources=[path for path in sorted(glob("csrc/wrt_*.c")) if with_faults or not path.startswith(FAULTS)],
-        depends=sorted(glob("csrc/*.h")),
+        '#include "' + header.relative_to("csrc").as_posix() + '"\n',
+        sources=[path for path in sorted(glob("csrc/engines/*/*.c")) if with_faults or Path(path).parent != FAULTS],
+        depends=sorted(glob("csrc/**/*.h", recursive=True)),
         include_dirs=["csrc"],
         py_limited_api=False,
     )

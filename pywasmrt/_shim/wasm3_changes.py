@@ -11,7 +11,7 @@ from dataclasses import dataclass
 __all__ = ["CHECKED", "SUBSTITUTIONS", "Substitution"]
 
 CHECKED = ("0.5.0", "0.9.0")
-"""The versions that the substitutions, and `csrc/wrt_wasm3_inside.h`, were written for."""
+"""The versions that the substitutions, and `csrc/engines/wasm3/internals.h`, were written for."""
 
 
 @dataclass(frozen=True)

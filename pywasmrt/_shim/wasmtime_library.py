@@ -1,7 +1,7 @@
 """Finds Wasmtime's shared library inside the installed `wasmtime` package, without importing that package.
 
 Wasmtime's C structs changed before and may change again, so only the majors that were checked are accepted; the test
-`tests/test_wasmtime_abi.py` is the check.
+`tests/runtimes/test_wasmtime_abi.py` is the check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import RuntimeNotFoundError
 __all__ = ["SUPPORTED_MAJORS", "Library", "find", "wasmtime_library_reason"]
 
 SUPPORTED_MAJORS = (48, 49, 50)
-"""The major versions of the `wasmtime` package whose C structs are those of `csrc/wrt_wasmtime_api.h`."""
+"""The major versions of the `wasmtime` package whose C structs are those of `csrc/engines/wasmtime/api.h`."""
 
 _PACKAGE = "wasmtime"
 _INSTALL = f"pip install '{_PACKAGE}>={SUPPORTED_MAJORS[0]},<{SUPPORTED_MAJORS[-1] + 1}'"

@@ -16,9 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._version import __version__
-from .adapters.features import PROPOSALS
-from .errors import (
+from .._version import __version__
+from ..errors import (
     Exit,
     FuelExhausted,
     Interrupted,
@@ -29,12 +28,13 @@ from .errors import (
     UnsupportedFeatureError,
     WasmError,
 )
-from .registry import list_runtimes, new_runtime
-from .types import ExternKind, Limits, RuntimeConfig, ValueType
-from .wasi import INHERIT, Network, Preopen, WasiConfig
+from ..registry import list_runtimes, new_runtime
+from ..runtimes.base.features import PROPOSALS
+from ..types import ExternKind, Limits, RuntimeConfig, ValueType
+from ..wasi import INHERIT, Network, Preopen, WasiConfig
 
 if TYPE_CHECKING:
-    from .protocols import CompiledModule, ModuleInstance, Runtime
+    from ..protocols import CompiledModule, ModuleInstance, Runtime
 
 __all__ = ["main"]
 

@@ -1,4 +1,4 @@
-"""The wire tools in Python: the twin of csrc/wire.c, for where there are no native parts. Tests hold the two equal.
+"""The wire tools in Python: the twin of csrc/otlp/wire.c, for installs without native parts. Tests hold the two equal.
 
 An OTLP payload nests three deep before the telemetry itself: field 1 of the whole are resources, field 2 of those are
 scopes, field 2 of those are items (spans, metrics or log records). A malformed payload raises `ValueError`, which tells

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..errors import WasmError
-from ..source import load
+from ..runtimes.base.source import load
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule, ModuleSource, Runtime

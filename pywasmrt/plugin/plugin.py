@@ -22,7 +22,7 @@ from ..errors import (
     WasmError,
 )
 from ..registry import new_runtime
-from ..source import load
+from ..runtimes.base.source import load
 from ..types import ExternKind, FunctionType
 from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Call, Dialect, Role, Telemetry, canonical_name, dialect_of
 from .cache import ModuleCache, default_folder

@@ -19,6 +19,7 @@ TYPE_CHECKING = False  # type checkers take it for typing's, which takes long to
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..wasm.module import Instruction, Module, const
     from . import guests
     from .agreement import DifferentialReport, Disagreement, common_features, differential
     from .comparing import as_guest_sees, same_value, same_values
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .differences import KNOWN_DIFFERENCES, Difference
     from .fakes import FakeRuntime
     from .host_checking import HostFunctionFailure, check_host_function
-    from .parts import Instruction, Module, const
     from .text import to_binary
 
 __all__ = [
@@ -59,7 +59,7 @@ _HOMES = {
     "agreement": ("DifferentialReport", "Disagreement", "common_features", "differential"),
     "fakes": ("FakeRuntime",),
     "host_checking": ("HostFunctionFailure", "check_host_function"),
-    "parts": ("Instruction", "Module", "const"),
+    ".wasm.module": ("Instruction", "Module", "const"),
     "text": ("to_binary",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,10 +10,10 @@ from typing import Any, Union
 from ..protocols import Runtime
 from ..registry import list_runtimes, new_runtime
 from ..types import FunctionType
+from ..wasm.module import Module
 from .differences import KNOWN_DIFFERENCES, Difference
-from .edges import sample_arguments
-from .observing import Call, Observation, observe
-from .parts import Module
+from .edge_values import sample_arguments
+from .observation import Call, Observation, observe
 from .reproducing import call_script
 
 __all__ = ["DifferentialReport", "Disagreement", "common_features", "differential", "opened"]
@@ -112,7 +112,7 @@ def _drawn(
     settings: Any,
     report: DifferentialReport,
 ) -> None:
-    from .deciding import run_property
+    from .property_run import run_property
     from .strategies import arguments
 
     def example(draw: Callable[[Any], Any]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..adapters.lifetime import Life
 from ..errors import MemoryAccessError, ModuleInstantiateError
+from ..runtimes.base.lifetime import Life
 from ..types import PAGE_SIZE, GlobalType, MemoryType, TableType, ValueType
 from ..values import bytes_of, checked_delta, checked_index, checked_size, memory_access_error, to_wasm
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-from ..adapters.base import BaseCaller, BaseModule, BaseRuntime, Exports, GuardedStore, InstanceState
-from ..adapters.lifetime import Life
 from ..errors import ClosedError, MemoryAccessError, ModuleInstantiateError, Trap, UnsupportedFeatureError
 from ..host import host_function_from_callable
-from ..linking import HostImport
 from ..protocols import Caller
+from ..runtimes.base.lifetime import Life
+from ..runtimes.base.linking import HostImport
+from ..runtimes.base.runtime import BaseCaller, BaseModule, BaseRuntime, Exports, GuardedStore, InstanceState
 from ..types import (
     PAGE_SIZE,
     ExportType,
@@ -29,8 +29,8 @@ from ..types import (
     ValueType,
 )
 from ..values import arity_error, from_slots, results_from_host, shown, to_slots, to_wasm
+from ..wasm.module import Module
 from .fake_externs import FakeExtern, FakeGlobal, FakeMemory, FakeTable
-from .parts import Module
 
 __all__ = ["GUEST_SCRIPTS", "FakeCaller", "FakeFunction", "FakeRuntime"]
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, TrapCode, ValueType
-from .parts import Instruction, Module, const
+from ..wasm.module import Instruction, Module, const
 
 __all__ = [
     "TRAP_BODIES",

@@ -14,9 +14,9 @@ from ..values import results_from_host, shown
 from . import guests
 from .agreement import RuntimeLike, opened
 from .comparing import as_guest_sees, same_values
-from .observing import as_tuple
+from .function_source import function_lines
+from .observation import as_tuple
 from .reproducing import expression, host_script
-from .sources import function_lines
 
 __all__ = ["HostChecker", "HostFunctionFailure", "check_host_function"]
 
@@ -132,7 +132,7 @@ def _check(
     runtimes: Iterable[RuntimeLike] | None,
     settings: Any,
 ) -> None:
-    from .deciding import run_property
+    from .property_run import run_property
     from .strategies import features_of
 
     __tracebackhide__ = True

@@ -12,7 +12,7 @@ from ..errors import ModuleCompileError, Trap, UnsupportedFeatureError
 from ..protocols import FunctionInstance, Memory, Runtime, Store
 from ..types import ExternType, FunctionType, GlobalType, ImportType, MemoryType, TableType, TrapCode, ValueType
 from .differences import Difference
-from .edges import sample
+from .edge_values import sample
 
 __all__ = ["Call", "HostRaised", "Observation", "as_tuple", "observe"]
 

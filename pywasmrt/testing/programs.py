@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ..types import FunctionType, GlobalType, MemoryType, TableType, ValueType
-from .parts import Instruction, Module
-from .words import (
+from ..wasm.module import Instruction, Module
+from .program_instructions import (
     BINARY,
     COMPARE,
     CONVERT,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..types import FunctionType, ValueType
-from .parts import Module
+from ..wasm.module import Module
 
 __all__ = ["call_script", "expression", "module_lines", "types_expression"]
 
@@ -16,7 +16,7 @@ __all__ = ["call_script", "expression", "module_lines", "types_expression"]
 def expression(value: Any) -> str:
     """Python that makes `value`, where it is a number, bytes, text or None; something to replace otherwise.
 
-    It may need `float_from_bits` of `pywasmrt.testing.edges`.
+    It may need `float_from_bits` of `pywasmrt.testing.edge_values`.
     """
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
@@ -50,8 +50,8 @@ def call_script(
         "",
         "import pywasmrt",
         "from pywasmrt.testing import to_binary",
-        "from pywasmrt.testing.edges import float_from_bits",
-        "from pywasmrt.testing.observing import observe",
+        "from pywasmrt.testing.edge_values import float_from_bits",
+        "from pywasmrt.testing.observation import observe",
         "",
         *module_lines(binary, text),
         "CALLS = [",
@@ -93,7 +93,7 @@ def host_script(
         "import pywasmrt",
         "from pywasmrt import HostModule, ValueType",
         "from pywasmrt.testing import to_binary",
-        "from pywasmrt.testing.edges import float_from_bits",
+        "from pywasmrt.testing.edge_values import float_from_bits",
         *function,
         *calling,
         "",

@@ -20,8 +20,8 @@ except ImportError as error:
     raise ImportError(missing, name="hypothesis") from error
 
 from ..types import FunctionType, ValueType
-from .edges import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
-from .parts import Module
+from ..wasm.module import Module
+from .edge_values import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
 from .programs import write_program
 
 __all__ = [

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..pieces import name, section, sleb, uleb, vector
 from ..types import PAGE_SIZE, ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from .opcodes import INSTRUCTIONS
+from .primitives import name, section, sleb, uleb, vector
 
 if TYPE_CHECKING:
-    from .parts import Export, Function, Import, Instruction, Module, Segment
+    from .module import Export, Function, Import, Instruction, Module, Segment
 
 __all__ = ["encode"]
 

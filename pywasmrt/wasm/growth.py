@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .binary import HEADER, Spaces, malformed, read_spaces, sections
-from .errors import ModuleCompileError
+from ..errors import ModuleCompileError
 from .instructions import skip_instruction, skip_value_type
-from .pieces import name, read_uleb, section, skip_leb, uleb, vector
+from .primitives import name, read_uleb, section, skip_leb, uleb, vector
+from .reading import HEADER, Spaces, malformed, read_spaces, sections
 
 __all__ = ["trap_on_grow_failure"]
 

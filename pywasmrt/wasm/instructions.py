@@ -6,8 +6,8 @@ and exceptions in their legacy form. `testing.opcodes` is the other direction: n
 
 from __future__ import annotations
 
-from .errors import UnsupportedFeatureError
-from .pieces import read_uleb, skip_leb
+from ..errors import UnsupportedFeatureError
+from .primitives import read_uleb, skip_leb
 
 __all__ = ["skip_instruction", "skip_value_type"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .errors import ModuleCompileError
+from ..errors import ModuleCompileError
 
 __all__ = ["name", "read_uleb", "section", "skip_leb", "sleb", "uleb", "vector"]
 

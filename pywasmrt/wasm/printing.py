@@ -13,7 +13,7 @@ from ..types import PAGE_SIZE, ExternKind, ExternType, FunctionType, GlobalType,
 from .opcodes import INSTRUCTIONS
 
 if TYPE_CHECKING:
-    from .parts import Function, Instruction, Module
+    from .module import Function, Instruction, Module
 
 __all__ = ["wat"]
 

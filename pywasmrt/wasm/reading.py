@@ -9,19 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .errors import ModuleCompileError
+from ..errors import ModuleCompileError
+from ..types import ExportType, ExternKind, FunctionType, GlobalType, ImportType, MemoryType, TableType, ValueType
 from .instructions import skip_instruction
-from .pieces import read_uleb, skip_leb
-from .types import (
-    ExportType,
-    ExternKind,
-    FunctionType,
-    GlobalType,
-    ImportType,
-    MemoryType,
-    TableType,
-    ValueType,
-)
+from .primitives import read_uleb, skip_leb
 
 __all__ = [
     "HEADER",

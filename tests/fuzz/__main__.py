@@ -1,7 +1,7 @@
 """Fuzzes for a time: `python tests/fuzz --seconds 60 [--target NAME] [--seed N] [--atheris]`.
 
 Each target runs in a process of its own, which may die of what it finds. What fails is made smaller where it can be,
-and written as hex to `regressions/`, from where `tests/test_fuzz_regressions.py` tries it again for ever.
+and written as hex to `regressions/`, from where `tests/runtimes/test_fuzz_regressions.py` tries it again for ever.
 
 Inputs are varied by what came of earlier ones. With `--atheris`, where that package is installed (it instruments Python
 code only), they are chosen by the lines of this library that they reach.

@@ -13,7 +13,7 @@ from typing import Any
 import pywasmrt
 from pywasmrt import FunctionType, Limits, Runtime, Trap, WasmError
 from pywasmrt.testing import Module, differential
-from pywasmrt.testing.edges import sample_arguments
+from pywasmrt.testing.edge_values import sample_arguments
 from pywasmrt.testing.programs import write_program
 
 __all__ = ["TARGETS", "Targets"]

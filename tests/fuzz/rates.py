@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 import pywasmrt
 from pywasmrt import FunctionType, Trap, i32
 from pywasmrt.testing import Module, check_host_function
-from pywasmrt.testing.edges import sample_arguments
+from pywasmrt.testing.edge_values import sample_arguments
 from pywasmrt.testing.strategies import modules
 
 

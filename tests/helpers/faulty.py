@@ -20,7 +20,7 @@ from typing import Any
 from pywasmrt._shim._wrt import ffi, lib
 
 import pywasmrt
-from pywasmrt.adapters import native
+from pywasmrt.runtimes.native import runtime as native
 
 FIRST_CALLS = (1, 2, 5)
 # What may come of an operation that only says that something is not there: the work does without, or stumbles over it.
@@ -70,7 +70,7 @@ def more_work(runtime: pywasmrt.Runtime) -> None:
 
 def works() -> dict[str, Callable[[pywasmrt.Runtime], object]]:
     """Work by name: to be done on a runtime, from the beginning."""
-    from leak_scenarios import Scenarios
+    from helpers.leak_scenarios import Scenarios
 
     def turn_of(name: str) -> Callable[[pywasmrt.Runtime], object]:
         def work(runtime: pywasmrt.Runtime) -> None:

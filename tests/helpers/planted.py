@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pywasmrt import ExternKind, GlobalType, RuntimeConfig, ValueType
-from pywasmrt.adapters import wasmtime_py
-from pywasmrt.adapters.wasmtime_py_objects import Function, Memory
-from pywasmrt.linking import HostImport
+from pywasmrt.runtimes.base.linking import HostImport
+from pywasmrt.runtimes.wasmtime_py import runtime as wasmtime_py
+from pywasmrt.runtimes.wasmtime_py.externs import Function, Memory
 
 
 def runtime_with(store_class: type[wasmtime_py.WasmtimeStore]) -> Callable[[RuntimeConfig], Any]:

@@ -17,7 +17,7 @@ import pytest
 
 import pywasmrt
 
-GUESTS = Path(__file__).resolve().parent.parent / "examples" / "guests"
+GUESTS = Path(__file__).resolve().parents[2] / "examples" / "guests"
 ABIS = ("experimental", "v1", "v1-coded")
 
 

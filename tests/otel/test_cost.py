@@ -6,7 +6,7 @@ import gc
 from pathlib import Path
 
 import pytest
-from plugin_guests import c_guest, config
+from helpers.plugin_guests import c_guest, config
 
 import pywasmrt
 from pywasmrt.otel import TelemetryError, WasmProcessor

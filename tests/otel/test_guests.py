@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import ABIS, GUESTS, builder, c_guest, config, go_guest, kept_folder
+from helpers.plugin_guests import ABIS, GUESTS, builder, c_guest, config, go_guest, kept_folder
 
 hypothesis = pytest.importorskip("hypothesis")
 pytest.importorskip("opentelemetry.proto", reason="needs opentelemetry-proto")
@@ -261,7 +261,7 @@ def test_add_new_attribute_wants_both_keys(name: str) -> None:
 
 
 def test_the_guest_that_the_documentation_shows() -> None:
-    page = Path(__file__).resolve().parent.parent / "docs" / "howto" / "plugins.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "howto" / "plugins.md"
     (source,) = re.findall(r"^```c\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     for abi in ABIS:
         with WasmProcessor(config(c_guest("limit", abi, source), plugin_config={"max_bytes": 10})) as processor:

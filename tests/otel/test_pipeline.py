@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from plugin_guests import ABIS, c_guest, config, runtime_names
+from helpers.plugin_guests import ABIS, c_guest, config, runtime_names
 
 pytest.importorskip("opentelemetry.proto", reason="needs opentelemetry-proto")
 pytest.importorskip("pywasmrt.wasi", reason="needs WASI")
 
+from helpers.plugin_endpoint import Endpoint, otlp_endpoint
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-from plugin_endpoint import Endpoint, otlp_endpoint
 
 import pywasmrt
 from pywasmrt.otel import TelemetryError, WasmExporter, WasmProcessor, WasmReceiver

@@ -20,6 +20,8 @@ import pytest
 for module in ("opentelemetry.sdk", "opentelemetry.proto", "opentelemetry.exporter.otlp.proto.common"):
     pytest.importorskip(module, reason="needs the extra otel")
 
+from helpers.plugin_endpoint import Endpoint, otlp_endpoint  # noqa: E402
+from helpers.plugin_guests import binary, c_guest, config, kept_folder  # noqa: E402
 from opentelemetry import context  # noqa: E402
 from opentelemetry.sdk._logs import LoggerProvider  # noqa: E402
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor  # noqa: E402
@@ -27,8 +29,6 @@ from opentelemetry.sdk.metrics import MeterProvider  # noqa: E402
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: E402
 from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult  # noqa: E402
-from plugin_endpoint import Endpoint, otlp_endpoint  # noqa: E402
-from plugin_guests import binary, c_guest, config, kept_folder  # noqa: E402
 
 import pywasmrt  # noqa: E402
 from pywasmrt import InvalidConfigurationError  # noqa: E402
@@ -38,7 +38,7 @@ from pywasmrt.otel.http import OtlpHttpSender  # noqa: E402
 from pywasmrt.otel.sdk import WasmLogRecordExporter, WasmMetricExporter, WasmSpanExporter  # noqa: E402
 
 ADD = {"actions": [{"key": "team", "value": "blue", "action": "insert"}]}
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import binary, c_guest, config, runtime_names
+from helpers.plugin_guests import binary, c_guest, config, runtime_names
 
 import pywasmrt
 from pywasmrt.errors import BusyError, Trap

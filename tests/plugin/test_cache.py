@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import binary, c_guest
+from helpers.plugin_guests import binary, c_guest
 
 import pywasmrt
 from pywasmrt import RuntimeConfig

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.plugin_guests import ABIS, binary, c_guest, config
 from hypothesis import given
 from hypothesis import strategies as st
-from plugin_guests import ABIS, binary, c_guest, config
 
 import pywasmrt
 from pywasmrt.errors import (

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from plugin_guests import binary
+from helpers.plugin_guests import binary
 
 import pywasmrt
 
@@ -124,7 +124,7 @@ def test_a_plugin_serves_the_child_of_a_fork(tmp_path: Path, runtime: pywasmrt.R
 
 def test_a_sender_leaves_its_connection_to_the_parent() -> None:
     pytest.importorskip("opentelemetry.proto", reason="needs the extra otel")
-    from plugin_endpoint import otlp_endpoint
+    from helpers.plugin_endpoint import otlp_endpoint
 
     with otlp_endpoint() as endpoint:
         run(SENDER, endpoint.url)

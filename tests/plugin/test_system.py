@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_guests import binary, c_guest, config
+from helpers.plugin_guests import binary, c_guest, config
 
 import pywasmrt
 from pywasmrt.otel import WasmExporter, WasmReceiver

@@ -29,7 +29,7 @@ import pytest
 
 import pywasmrt
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PACKAGE_ROOT = Path(pywasmrt.__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ import pytest
 
 import pywasmrt
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PACKAGE_ROOT = Path(pywasmrt.__file__).resolve().parent.parent
 
 SHOWN = {

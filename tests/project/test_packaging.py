@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pywasmrt._shim import build_ffi, library
+from pywasmrt._shim import build_ffi
+from pywasmrt._shim import wasmtime_library as library
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 DIST = os.environ.get("PYWASMRT_DIST")
 SETTINGS = ("PYWASMRT_PURE", "PYWASMRT_WERROR", "PYWASMRT_SANITIZE", "PYWASMRT_COVERAGE")
 UNAVAILABLE = "from pywasmrt._shim import unavailable_reason; print(unavailable_reason())"
@@ -165,5 +166,11 @@ class TestDistributions:
         [sdist] = Path(DIST or "").glob("*.tar.gz")
         with tarfile.open(sdist) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}
-        assert {"csrc/wrt.h", "csrc/wrt_wasmtime.c", "setup.py", "tests/test_packaging.py", "Makefile"} <= names
+        assert {
+            "csrc/wrt.h",
+            "csrc/engines/wasmtime/engine.c",
+            "setup.py",
+            "tests/project/test_packaging.py",
+            "Makefile",
+        } <= names
         assert [name for name in names if re.search(r"\.(so|o|pyc)$|_build_info|__pycache__", name)] == []

@@ -1,7 +1,7 @@
 """Damaged modules, wrong types, closed objects, garbage from host functions: an error each time, never a crash.
 
-The suite does some hundreds of examples. `python -m pytest tests/test_bad_input.py -m slow` does ten thousand and more,
-with other seeds each time, and stops after PYWASMRT_FUZZ_SECONDS (600 if unset) seconds.
+The suite does some hundreds of examples. `python -m pytest tests/runtimes/test_bad_input.py -m slow` does ten thousand
+and more, with other seeds each time, and stops after PYWASMRT_FUZZ_SECONDS (600 if unset) seconds.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from pywasmrt import (
     ValueType,
     WasmError,
 )
-from pywasmrt.pieces import section, uleb
 from pywasmrt.testing import Module, guests
 from pywasmrt.testing.strategies import mutated, value_types, values
+from pywasmrt.wasm.primitives import section, uleb
 
 I32, I64, F32, F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
 EXTERNREF, FUNCREF = ValueType.EXTERNREF, ValueType.FUNCREF

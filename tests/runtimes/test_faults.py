@@ -1,6 +1,7 @@
 """Every operation of the engine table fails in turn, and the library copes.
 
-The engine that fails on demand (csrc/wrt_fault.c) is in no usual build: these tests make one, in a folder of their own.
+The engine that fails on demand (csrc/engines/fault) is in no usual build: these tests make one, in a folder of their
+own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pytest
 
 from pywasmrt import _shim
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 HEADER = PROJECT / "csrc" / "wrt.h"
 
 pytestmark = pytest.mark.skipif(
@@ -71,13 +72,13 @@ def run(build: Path, *arguments: str, timeout: float = 300, **environment: str) 
 
 @pytest.fixture(scope="module")
 def told(build: Path) -> Any:
-    found = run(build, str(PROJECT / "tests" / "faulty.py"))
+    found = run(build, "-m", "helpers.faulty")
     assert found.returncode == 0, f"ended by {found.returncode} during {found.stderr[-2000:]}"
     return json.loads(found.stdout.splitlines()[-1])
 
 
 def test_every_operation_that_can_fail_has_failed(told: Any) -> None:
-    assert sorted(told) == sorted(OPERATIONS), "csrc/wrt_fault.c lacks some"
+    assert sorted(told) == sorted(OPERATIONS), "csrc/engines/fault/fault.c lacks some"
     assert [name for name, each in told.items() if not each["failed"]] == []
 
 
@@ -87,7 +88,8 @@ def test_errors_of_the_library_came_of_it(told: Any) -> None:
 
 HALF_MADE = """
 import gc
-import faulty, pywasmrt
+import pywasmrt
+from helpers import faulty
 from pywasmrt._shim import _fastcall
 lib = faulty.install()
 engine = pywasmrt.new_runtime("wasmtime").engine
@@ -121,8 +123,8 @@ def test_a_store_that_could_not_be_made_is_of_no_use(build: Path) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_the_tests_of_the_core_survive_them(build: Path, operation: str) -> None:
     """Some fail, where the operation does at its first twenty calls; the process does not."""
-    tests = [str(PROJECT / "tests" / f"test_{name}.py") for name in CORE]
-    options = ["-q", "--tb=no", "--no-summary", "-p", "faulty", "-p", "no:cacheprovider", "-m", "not slow"]
+    tests = [str(PROJECT / "tests" / "runtimes" / f"test_{name}.py") for name in CORE]
+    options = ["-q", "--tb=no", "--no-summary", "-p", "helpers.faulty", "-p", "no:cacheprovider", "-m", "not slow"]
     found = run(build, "-m", "pytest", *options, *tests, PYWASMRT_FAULT=f"{operation}:1:20", timeout=600)
     assert found.returncode in (0, 1), found.stdout[-2000:] + found.stderr[-2000:]
 

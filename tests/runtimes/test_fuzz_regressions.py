@@ -12,7 +12,7 @@ import pytest
 
 import pywasmrt
 
-FOLDER = Path(__file__).parent / "fuzz"
+FOLDER = Path(__file__).parents[1] / "fuzz"
 REGRESSIONS = sorted((FOLDER / "regressions").glob("*.txt"))
 
 

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what was freed"),
 ]
 
-SCENARIOS = Path(__file__).with_name("leak_scenarios.py")
+SCENARIOS = Path(__file__).parents[1] / "helpers" / "leak_scenarios.py"
 ROUNDS = {
     "calls": 1_000_000,
     "wrong_calls": 1_000_000,

@@ -21,7 +21,7 @@ from pywasmrt import (
     i32,
     i64,
 )
-from pywasmrt.linking import HostImport, extern_kind, resolve_imports
+from pywasmrt.runtimes.base.linking import HostImport, extern_kind, resolve_imports
 
 I32, I64, FUNCREF, EXTERNREF, REF = (
     ValueType.I32,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from helpers.stack_programs import programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stack_programs import programs
 
 from pywasmrt import Runtime
 from pywasmrt.testing import differential

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from long_calls import LONG, SOON, Needs, after, loops, works
+from helpers.long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
 from pywasmrt import (

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from long_calls import LONG, SOON, Needs, after, loops, works
+from helpers.long_calls import LONG, SOON, Needs, after, loops, works
 
 import pywasmrt
 from pywasmrt import (
@@ -222,7 +222,7 @@ def test_two_guests_that_wait_for_each_other(runtime: Runtime, needs: Needs) -> 
 
 
 def pywasmrt_proposals() -> frozenset[str]:
-    from pywasmrt.adapters.features import PROPOSALS
+    from pywasmrt.runtimes.base.features import PROPOSALS
 
     return PROPOSALS
 
@@ -723,7 +723,7 @@ for n in range(12):
 
 FORK_WAITS = """
 import signal
-from pywasmrt.adapters.forking import inside
+from pywasmrt.runtimes.base.forking import inside
 
 entered, left, handled = threading.Event(), [], []
 

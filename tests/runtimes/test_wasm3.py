@@ -146,7 +146,7 @@ def test_functions_of_other_instances_run_in_their_own(wasm3: Runtime) -> None:
 
 
 def test_trust_is_for_those_who_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pywasmrt._shim import library
+    from pywasmrt._shim import wasmtime_library as library
 
     monkeypatch.setattr(library, "wasmtime_library_reason", lambda: "there is none")
     with pytest.raises(pywasmrt.RuntimeNotFoundError, match=r"cannot validate modules: there is none; .*trust_modules"):

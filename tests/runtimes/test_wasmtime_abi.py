@@ -1,4 +1,4 @@
-"""The C declarations of csrc/wrt_wasmtime_api.h against those that the `wasmtime` package makes for itself.
+"""The C declarations of csrc/engines/wasmtime/api.h against those that the `wasmtime` package makes for itself.
 
 The package's ctypes declarations are generated from Wasmtime's own headers, so they tell for each version what its C
 API looks like. The suite checks the installed version. `make abi` checks every accepted one: it sets
@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from pywasmrt import _shim
-from pywasmrt._shim import library
+from pywasmrt._shim import wasmtime_library as library
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 WHEELS = os.environ.get("PYWASMRT_WASMTIME_WHEELS")
 
 pytestmark = pytest.mark.skipif(
@@ -37,7 +37,7 @@ def without_comments(text: str) -> str:
     return re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL).replace("\\\n", " ")
 
 
-HEADER = without_comments((PROJECT / "csrc" / "wrt_wasmtime_api.h").read_text(encoding="utf-8"))
+HEADER = without_comments((PROJECT / "csrc" / "engines/wasmtime/api.h").read_text(encoding="utf-8"))
 
 
 def macro(name: str) -> str:

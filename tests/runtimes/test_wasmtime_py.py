@@ -28,9 +28,9 @@ from pywasmrt import (
     UnsupportedFeatureError,
     ValueType,
 )
-from pywasmrt.adapters import wasmtime_py_host
-from pywasmrt.adapters.wasmtime_py_deadline import Clock, Ticker
-from pywasmrt.adapters.wasmtime_text import compile_error_text, trap_text
+from pywasmrt.runtimes.wasmtime_py import host as wasmtime_py_host
+from pywasmrt.runtimes.wasmtime_py.deadline import Clock, Ticker
+from pywasmrt.runtimes.wasmtime_text import compile_error_text, trap_text
 from pywasmrt.testing import guests
 
 

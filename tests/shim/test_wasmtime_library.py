@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pywasmrt import _shim
-from pywasmrt._shim import library
+from pywasmrt._shim import wasmtime_library as library
 from pywasmrt.errors import RuntimeNotFoundError
 
 
@@ -103,7 +103,7 @@ def test_the_installed_library_is_found_in_a_process_that_never_imports_the_pack
     if library.wasmtime_library_reason() is not None:
         pytest.skip(str(library.wasmtime_library_reason()))
     program = (
-        "import sys; from pywasmrt._shim import library; assert library.find().path.is_file(); "
+        "import sys; from pywasmrt._shim import wasmtime_library as library; assert library.find().path.is_file(); "
         "assert 'wasmtime' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from planted import BUGS
+from helpers.planted import BUGS
 
 import pywasmrt
 from pywasmrt import Runtime, RuntimeConfig, i32, i64

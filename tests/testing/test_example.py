@@ -12,7 +12,7 @@ import pytest
 
 import pywasmrt
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "pywasmrt-tiny"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pywasmrt-tiny"
 
 PROGRAM = """
 import pywasmrt

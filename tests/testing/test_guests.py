@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywasmrt import ExternKind, FunctionType, GlobalType, MemoryType, Runtime, TableType, ValueType
-from pywasmrt.pieces import sleb, uleb
 from pywasmrt.testing import Module, as_guest_sees, const, guests, same_value, same_values
-from pywasmrt.testing.opcodes import INSTRUCTIONS
 from pywasmrt.testing.strategies import (
     RecordingFunction,
     arguments,
@@ -28,6 +26,8 @@ from pywasmrt.testing.strategies import (
     values,
     wrong_values,
 )
+from pywasmrt.wasm.opcodes import INSTRUCTIONS
+from pywasmrt.wasm.primitives import sleb, uleb
 
 I32, I64, F32, F64, V128 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64, ValueType.V128
 FUNCREF, EXTERNREF = ValueType.FUNCREF, ValueType.EXTERNREF

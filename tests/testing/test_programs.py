@@ -35,7 +35,7 @@ from pywasmrt.testing import (
     guests,
     to_binary,
 )
-from pywasmrt.testing.observing import observe
+from pywasmrt.testing.observation import observe
 from pywasmrt.testing.programs import write_program
 from pywasmrt.testing.reproducing import expression
 from pywasmrt.testing.strategies import modules, mutated
@@ -222,7 +222,7 @@ def test_imports_of_every_kind_are_made(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize("value", [1, -1.5, float("nan"), float("-inf"), None, b"\0x", "text", (1, None), ()])
 def test_values_print_as_python(value: Any) -> None:
-    from pywasmrt.testing.edges import float_from_bits
+    from pywasmrt.testing.edge_values import float_from_bits
 
     made = eval(expression(value), {"float_from_bits": float_from_bits})
     assert repr(made) == repr(value)

@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 
 import pywasmrt
 from pywasmrt import wasi
-from pywasmrt.testing.parts import Module
 from pywasmrt.types import FunctionType, MemoryType
 from pywasmrt.wasi.abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, DIRENT, EVENT, FDSTAT, FILESTAT, Rights, Stat
 from pywasmrt.wasi.binding import Function
 from pywasmrt.wasi.context import PREVIEW1
 from pywasmrt.wasi.errno import Errno
 from pywasmrt.wasi.wasmedge import functions_for
+from pywasmrt.wasm.module import Module
 
 V1_SHOWN_BY = {"sock_accept": FunctionType((pywasmrt.ValueType.I32,) * 2, (pywasmrt.ValueType.I32,))}
 ALL_V2: dict[str, Function] = {**PREVIEW1, **functions_for({})}

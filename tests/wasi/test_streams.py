@@ -418,8 +418,8 @@ def test_a_common_store(runtime: pywasmrt.Runtime) -> None:
 
 
 def reactor(start: bool = False, code: int | None = None) -> bytes:
-    from pywasmrt.testing.parts import Module
     from pywasmrt.types import FunctionType, GlobalType, MemoryType, ValueType
+    from pywasmrt.wasm.module import Module
 
     guest = Module()
     exit_ = guest.import_("wasi_snapshot_preview1", "proc_exit", FunctionType((ValueType.I32,)))
@@ -450,8 +450,8 @@ def test_reactors_and_commands(runtime: pywasmrt.Runtime) -> None:
 
 def test_a_start_function_may_call(runtime: pywasmrt.Runtime) -> None:
     """Before there is an instance to ask, the memory comes from the caller."""
-    from pywasmrt.testing.parts import Module
     from pywasmrt.types import FunctionType, MemoryType, ValueType
+    from pywasmrt.wasm.module import Module
 
     guest = Module()
     random = guest.import_("wasi_snapshot_preview1", "random_get", FunctionType((ValueType.I32,) * 2, (ValueType.I32,)))
@@ -465,8 +465,8 @@ def test_a_start_function_may_call(runtime: pywasmrt.Runtime) -> None:
 
 
 def test_a_guest_without_memory(runtime: pywasmrt.Runtime) -> None:
-    from pywasmrt.testing.parts import Module
     from pywasmrt.types import FunctionType, ValueType
+    from pywasmrt.wasm.module import Module
 
     guest = Module()
     type_ = FunctionType((ValueType.I32,) * 2, (ValueType.I32,))

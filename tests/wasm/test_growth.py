@@ -36,14 +36,14 @@ from pywasmrt import (
     UnsupportedFeatureError,
     ValueType,
 )
-from pywasmrt.adapters.features import WASMTIME_SWITCHES
-from pywasmrt.binary import HEADER, sections
-from pywasmrt.growth import trap_on_grow_failure
-from pywasmrt.instructions import skip_instruction
-from pywasmrt.pieces import name, section, uleb, vector
 from pywasmrt.plugin.cache import ModuleCache
+from pywasmrt.runtimes.base.features import WASMTIME_SWITCHES
 from pywasmrt.testing import FakeRuntime, Module, differential, guests
 from pywasmrt.testing.strategies import modules, mutated
+from pywasmrt.wasm.growth import trap_on_grow_failure
+from pywasmrt.wasm.instructions import skip_instruction
+from pywasmrt.wasm.primitives import name, section, uleb, vector
+from pywasmrt.wasm.reading import HEADER, sections
 
 Needs = Callable[..., None]
 I32 = ValueType.I32
@@ -333,7 +333,7 @@ REFUSALS = {
 @pytest.mark.skipif(not GROWTH_SCRIPTS, reason="no spec scripts: see tests/spec")
 @pytest.mark.parametrize("script", GROWTH_SCRIPTS, ids=lambda script: script.stem)
 def test_spec_scripts(runtime: Runtime, script: Path) -> None:
-    commands = child._commands(script, Path(__file__).parents[1] / "build" / "spec")
+    commands = child._commands(script, Path(__file__).parents[2] / "build" / "spec")
     skipped = 0
     embedding = Embedding(runtime.info.name, trap_on_grow_failure=True)
     with closing(embedding), closing(GrowthScript(embedding)) as running:

@@ -19,7 +19,7 @@ from pywasmrt import (
     TableType,
     ValueType,
 )
-from pywasmrt.binary import interface_only, read_interface
+from pywasmrt.wasm.reading import interface_only, read_interface
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies

@@ -1,10 +1,10 @@
-/* wrt_fault.c: engines that fail on demand. Each is another engine's table, with each operation that can fail wrapped.
+/* fault.c: engines that fail on demand. Each is another engine's table, with each operation that can fail wrapped.
  *
  * A failure comes instead of the operation: nothing was done, and nothing is handed out. What returns a wrt_result ends in
  * WRT_ERROR; what tells whether something was there tells that it was not. Operations that have no way to fail are the
  * engine's own. A new operation that can fail must be added here: the test that goes through the table says so.
  */
-#include "wrt_fault.h"
+#include "fault.h"
 
 #include <stdatomic.h>
 #include <string.h>

@@ -1,9 +1,9 @@
-/* wrt_fault.h: engines that fail on demand, for tests of what happens then. Only in builds with PYWASMRT_FAULTS=1.
+/* fault.h: engines that fail on demand, for tests of what happens then. Only in builds with PYWASMRT_FAULTS=1.
  *
  * Declarations only, so that cffi can read it as it stands.
  */
-#ifndef WRT_FAULT_H
-#define WRT_FAULT_H
+#ifndef WRT_FAULT_FAULT_H
+#define WRT_FAULT_FAULT_H
 
 #include "wrt.h"
 

@@ -1,6 +1,6 @@
-/* wrt_wasm3.c: the engine table over wasm3, compiled into this extension; without wasm3 at hand there is no table. Here are
- * engines, modules, stores and instances; how guests run stands in wrt_wasm3_run.h, what the host does with externs in
- * wrt_wasm3_extern.h, and what is known of wasm3's insides in wrt_wasm3_inside.h.
+/* engine.c: the engine table over wasm3, compiled into this extension; without wasm3 at hand there is no table. Here are
+ * engines, modules, stores and instances; how guests run stands in run.h, what the host does with externs in
+ * externs.h, and what is known of wasm3's insides in internals.h.
  *
  * Who owns what. A module keeps the bytes, which wasm3 reads for as long as an instance lives, and one instance made ahead:
  * compiling is what makes an instance here, so the first instantiation finds the work done. An instance is a wasm3 runtime of
@@ -21,7 +21,7 @@ const char *wrt_wasm3_proposals(void) { return NULL; }
 
 #else
 
-#include "wrt_wasm3_extern.h"
+#include "externs.h"
 
 /* ---- engine and module ---- */
 

@@ -1,8 +1,8 @@
-/* wrt_wasm3_extern.h: functions, memories, globals and tables as the host makes, reads and sets them. For wrt_wasm3.c only. */
-#ifndef WRT_WASM3_EXTERN_H
-#define WRT_WASM3_EXTERN_H
+/* externs.h: functions, memories, globals and tables as the host makes, reads and sets them. For this folder only. */
+#ifndef WRT_WASM3_EXTERNS_H
+#define WRT_WASM3_EXTERNS_H
 
-#include "wrt_wasm3_run.h"
+#include "run.h"
 
 /* ---- what the host makes ---- */
 

@@ -1,11 +1,11 @@
-/* wrt_wasm3_inside.h: the one place that knows wasm3's own structs, and where its versions differ. For wrt_wasm3.c only.
+/* internals.h: the one place that knows wasm3's own structs, and where its versions differ. For this folder only.
  *
  * wasm3.h would not do: by it an export is found by name alone, of which wasm3 keeps three per function and one per global; an
  * import is linked by name, though two may share one; tables cannot be reached, nor memory grown; and a call costs twice.
  * The sources were changed in a few places, listed in pywasmrt/_shim/wasm3_changes.py.
  */
-#ifndef WRT_WASM3_INSIDE_H
-#define WRT_WASM3_INSIDE_H
+#ifndef WRT_WASM3_INTERNALS_H
+#define WRT_WASM3_INTERNALS_H
 
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include <m3_env.h>
 #include <m3_exec_defs.h>
 
-#include "wrt_wasm3_scan.h"
+#include "scan.h"
 
 #if M3_VERSION_MAJOR == 0 && M3_VERSION_MINOR == 5
 #define WASM3_OLD 1 /* one table, no passive segments, no imported globals */
@@ -303,7 +303,7 @@ static int wasm3_open(wasm3_guest *guest, const wasm3_scan *scan, uint64_t memor
     goto fail;
   }
   guest->module = module;
-  module->startFunction = -1; /* run by wrt_wasm3.c, once */
+  module->startFunction = -1; /* run by engine.c, once */
   for (size_t i = 0; i < scan->global_imports; i++) wasm3_global_set(&module->globals[i], &globals[i]);
   uint64_t elements = 0;
   for (size_t i = 0; i < scan->table_count; i++) elements += scan->tables[i].minimum;

@@ -1,10 +1,10 @@
-/* wrt_wasm3_objects.h: engines, modules, instances and stores on wasm3, and what an extern holds. For wrt_wasm3.c only. */
+/* objects.h: engines, modules, instances and stores on wasm3, and what an extern holds. For this folder only. */
 #ifndef WRT_WASM3_OBJECTS_H
 #define WRT_WASM3_OBJECTS_H
 
 #include <stdatomic.h>
 
-#include "wrt_wasm3_inside.h"
+#include "internals.h"
 
 enum {
   /* What wasm3 may write above the limit of the stack before a call is checked: a slot's number has 16 bits. */

@@ -1,12 +1,12 @@
-/* wrt_wasm3_run.h: how guests run: on which stack, how they poll, call the host and end. For wrt_wasm3.c only. */
+/* run.h: how guests run: on which stack, how they poll, call the host and end. For this folder only. */
 #ifndef WRT_WASM3_RUN_H
 #define WRT_WASM3_RUN_H
 
 #include <stdlib.h>
 
-#include "wrt_stack.h"
-#include "wrt_wasm3_objects.h"
-#include "wrt_wasm3_skip.h"
+#include "stack.h"
+#include "objects.h"
+#include "skip.h"
 
 /* ---- failures ---- */
 

@@ -1,4 +1,4 @@
-/* wrt_wasm3_scan.h: what wrt_wasm3.c must know of a module before wasm3 sees it.
+/* scan.h: what engine.c must know of a module before wasm3 sees it.
  *
  * wasm3 accepts modules that it cannot run (a second table, a 64-bit memory, an imported memory) and forgets much of what it
  * read (the table's size, most names). So the sections are read here first: what wasm3 cannot do is refused by name, and what

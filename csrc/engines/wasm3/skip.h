@@ -1,4 +1,4 @@
-/* wrt_wasm3_skip.h: passing over code that is never reached, so that wasm3 need not compile it. For wrt_wasm3.c only. */
+/* skip.h: passing over code that is never reached, so that wasm3 need not compile it. For this folder only. */
 #ifndef WRT_WASM3_SKIP_H
 #define WRT_WASM3_SKIP_H
 

@@ -1,8 +1,8 @@
-/* wrt_wasmtime_api.h: the part of the Wasmtime C API that wrt_wasmtime.c uses.
+/* api.h: the part of the Wasmtime C API that engine.c uses.
  *
  * Wasmtime's library is opened at run time, so its functions are pointers in one table (`wt`), looked up by name. The list
- * below is the only place that names them. The structs are those of Wasmtime 48 to 50; tests/test_wasmtime_abi.py compares
- * them, and the signatures' arity, with the declarations of the installed package.
+ * below is the only place that names them. The structs are those of Wasmtime 48 to 50; tests/runtimes/test_wasmtime_abi.py
+ * compares them, and the signatures' arity, with the declarations of the installed package.
  */
 #ifndef WRT_WASMTIME_API_H
 #define WRT_WASMTIME_API_H

@@ -1,5 +1,5 @@
-/* wrt_wasmtime.c: the engine table over Wasmtime's C API. Nothing else is visible outside. Here are engines, modules, stores,
- * instances and the call; what the host does with externs stands in wrt_wasmtime_extern.h.
+/* engine.c: the engine table over Wasmtime's C API. Nothing else is visible outside. Here are engines, modules, stores,
+ * instances and the call; what the host does with externs stands in externs.h.
  *
  * Who owns what: an engine, module or store of ours is a small struct around Wasmtime's own, which counts its references, so
  * that engine and module may be deleted while instances live. Externs are Wasmtime's plain handles, kept inside wrt_extern,
@@ -11,7 +11,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
-#include "wrt_wasmtime_extern.h"
+#include "externs.h"
 
 /* ---- Wasmtime's functions ---- */
 

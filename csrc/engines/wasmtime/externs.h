@@ -1,9 +1,9 @@
-/* wrt_wasmtime_extern.h: functions, memories, globals and tables as the host makes, reads and sets them.
- * For wrt_wasmtime.c only. */
-#ifndef WRT_WASMTIME_EXTERN_H
-#define WRT_WASMTIME_EXTERN_H
+/* externs.h: functions, memories, globals and tables as the host makes, reads and sets them.
+ * For this folder only. */
+#ifndef WRT_WASMTIME_EXTERNS_H
+#define WRT_WASMTIME_EXTERNS_H
 
-#include "wrt_wasmtime_objects.h"
+#include "objects.h"
 
 /* ---- types ---- */
 

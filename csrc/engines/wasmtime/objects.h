@@ -1,4 +1,4 @@
-/* wrt_wasmtime_objects.h: Wasmtime's functions, our objects around its own, and failures. For wrt_wasmtime.c only. */
+/* objects.h: Wasmtime's functions, our objects around its own, and failures. For this folder only. */
 #ifndef WRT_WASMTIME_OBJECTS_H
 #define WRT_WASMTIME_OBJECTS_H
 
@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "wrt.h"
-#include "wrt_wasmtime_api.h"
+#include "api.h"
 
 _Static_assert(sizeof(wasmtime_extern) <= sizeof(wrt_extern), "an extern fits its opaque form");
 _Static_assert(sizeof(wasmtime_instance) <= sizeof(wrt_instance), "an instance fits its opaque form");

@@ -31,7 +31,7 @@ from pywasmrt import (
     UnsupportedFeatureError,
     ValueType,
 )
-from pywasmrt.linking import HostImport, resolve_imports
+from pywasmrt.runtimes.base.linking import HostImport, resolve_imports
 from pywasmrt.values import (
     arity_error,
     bytes_of,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..errors import InvalidConfigurationError
-from ..values import shown
+from ...errors import InvalidConfigurationError
+from ...values import shown
 
 __all__ = [
     "API_FEATURES",

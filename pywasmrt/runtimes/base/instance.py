@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
-from ..types import ExternKind, FunctionType
-from ..values import did_you_mean, shown
+from ...errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
+from ...types import ExternKind, FunctionType
+from ...values import did_you_mean, shown
 from .lifetime import Life
 
 if TYPE_CHECKING:
-    from ..protocols import WasiContext
+    from ...protocols import WasiContext
     from .module import BaseModule
     from .store import BaseStore
 

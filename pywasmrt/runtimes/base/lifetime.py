@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, TypeVar
 from weakref import ref
 
-from ..errors import ClosedError
+from ...errors import ClosedError
 
 __all__ = ["Closable", "Life"]
 

@@ -9,20 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .errors import ModuleInstantiateError
-from .host import HostModule, host_function_from_callable, resolve
-from .protocols import Exports
-from .types import (
-    ExternKind,
-    FunctionType,
-    GlobalType,
-    HostFunction,
-    ImportType,
-    MemoryType,
-    TableType,
-    ValueType,
-)
-from .values import did_you_mean, shown
+from ...errors import ModuleInstantiateError
+from ...host import HostModule, host_function_from_callable, resolve
+from ...protocols import Exports
+from ...types import ExternKind, FunctionType, GlobalType, HostFunction, ImportType, MemoryType, TableType, ValueType
+from ...values import did_you_mean, shown
 
 __all__ = ["HostImport", "extern_kind", "resolve_imports"]
 

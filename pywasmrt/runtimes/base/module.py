@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..binary import Interface, interface_only, read_interface
-from ..errors import UnsupportedFeatureError
-from ..types import ExportType, ImportType
-from .blob import pack_blob
+from ...errors import UnsupportedFeatureError
+from ...types import ExportType, ImportType
+from ...wasm.reading import Interface, interface_only, read_interface
 from .lifetime import Closable
+from .serialized import pack_blob
 
 if TYPE_CHECKING:
-    from .base import BaseRuntime
+    from .runtime import BaseRuntime
 
 __all__ = ["BaseModule"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import InvalidConfigurationError
-from ..values import shown
+from ...errors import InvalidConfigurationError
+from ...values import shown
 
 __all__ = ["Option", "checked_options", "flag", "number_of_bytes", "one_of"]
 

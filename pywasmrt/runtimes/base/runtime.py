@@ -13,19 +13,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from ..binary import check_limits
-from ..errors import InvalidConfigurationError, ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
-from ..source import check_magic, load, path_hint
-from ..types import Limits, RuntimeInfo
-from ..values import nanoseconds, shown
-from .blob import unpack_blob
+from ...errors import InvalidConfigurationError, ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
+from ...types import Limits, RuntimeInfo
+from ...values import nanoseconds, shown
+from ...wasm.reading import check_limits
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
 from .module import BaseModule
+from .serialized import unpack_blob
+from .source import check_magic, load, path_hint
 from .store import BaseStore, GuardedStore
 
 if TYPE_CHECKING:
-    from ..protocols import CompiledModule, ModuleInstance, Store, WasiProvider
+    from ...protocols import CompiledModule, ModuleInstance, Store, WasiProvider
 
 __all__ = [
     "BaseCaller",
@@ -157,7 +157,7 @@ class BaseRuntime(Closable):
         """What is compiled for the module `data`."""
         if not self._trap_on_grow_failure:
             return data
-        from ..growth import trap_on_grow_failure
+        from ...wasm.growth import trap_on_grow_failure
 
         if not self._trusting:
             self._validate(data)
@@ -235,7 +235,7 @@ class BaseRuntime(Closable):
 
 if TYPE_CHECKING:
     # The type checker compares the classes with the protocols here.
-    from ..protocols import Runtime
+    from ...protocols import Runtime
 
     def _conforms(
         runtime: BaseRuntime, module: BaseModule, instance: BaseInstance, store: BaseStore

@@ -8,7 +8,7 @@ The digest finds damage, not forgery: a blob is code and must come from where on
 
 from __future__ import annotations
 
-from ..errors import ModuleCompileError
+from ...errors import ModuleCompileError
 
 __all__ = ["pack_blob", "unpack_blob"]
 

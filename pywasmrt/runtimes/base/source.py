@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from .errors import ModuleCompileError
-from .values import shown
+from ...errors import ModuleCompileError
+from ...values import shown
 
 __all__ = ["check_magic", "load", "path_hint"]
 

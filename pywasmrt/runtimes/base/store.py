@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BusyError, UnsupportedFeatureError
-from ..linking import HostImport, resolve_imports
-from ..types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
-from ..values import nanoseconds, shown, shown_int, to_wasm
+from ...errors import BusyError, UnsupportedFeatureError
+from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
+from ...values import nanoseconds, shown, shown_int, to_wasm
 from .instance import BaseInstance, InstanceState
 from .lifetime import Closable, Life
+from .linking import HostImport, resolve_imports
 
 if TYPE_CHECKING:
-    from ..protocols import WasiContext, WasiProvider
-    from .base import BaseRuntime
+    from ...protocols import WasiContext, WasiProvider
     from .module import BaseModule
+    from .runtime import BaseRuntime
 
 __all__ = ["BaseStore", "GuardedStore"]
 

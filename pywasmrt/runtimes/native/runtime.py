@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn, cast
 
-from .._shim import _fastcall
-from .._shim._wrt import ffi, lib
-from .._shim.bridge import VALUE_TYPES, type_codes
-from ..errors import (
+from ..._shim import _fastcall
+from ..._shim._wrt import ffi, lib
+from ..._shim.bridge import VALUE_TYPES, type_codes
+from ...errors import (
     FuelExhausted,
     ModuleCompileError,
     ModuleInstantiateError,
@@ -25,8 +25,7 @@ from ..errors import (
     UnsupportedFeatureError,
     WasmError,
 )
-from ..linking import HostImport
-from ..types import (
+from ...types import (
     ExportType,
     ExternKind,
     Frame,
@@ -38,9 +37,10 @@ from ..types import (
     TableType,
     TrapCode,
 )
-from ..values import checked_delta, checked_index, nanoseconds, to_wasm
-from .base import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
-from .forking import forks, inside
+from ...values import checked_delta, checked_index, nanoseconds, to_wasm
+from ..base.forking import forks, inside
+from ..base.linking import HostImport
+from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
 
 __all__ = ["Engine", "NativeRuntime"]
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from .. import _shim
-from .._shim import library
-from ..errors import RuntimeNotFoundError
-from ..types import RuntimeConfig, RuntimeInfo
-from .features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
-from .options import checked_options, flag, number_of_bytes
+from ... import _shim
+from ..._shim import wasmtime_library as library
+from ...errors import RuntimeNotFoundError
+from ...types import RuntimeConfig, RuntimeInfo
+from ..base.features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
+from ..base.options import checked_options, flag, number_of_bytes
 from .wasmtime import open_engine
 
 __all__ = ["NAME", "create", "describe"]
@@ -55,8 +55,8 @@ def create(config: RuntimeConfig) -> Any:
             'say so by RuntimeConfig(options={"trust_modules": True})'
         )
 
-    from .._shim._wrt import lib
-    from .native import Engine
+    from ..._shim._wrt import lib
+    from .runtime import Engine
     from .wasm3_runtime import Wasm3Runtime
 
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
@@ -69,7 +69,7 @@ def create(config: RuntimeConfig) -> Any:
 @cache
 def _built() -> tuple[str, frozenset[str]]:
     """The version of the wasm3 that was built in, and its proposals."""
-    from .._shim._wrt import ffi, lib
+    from ..._shim._wrt import ffi, lib
 
     version = ffi.string(lib.wrt_wasm3_version()).decode()
     return version, frozenset(ffi.string(lib.wrt_wasm3_proposals()).decode().split(","))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ModuleCompileError, UnsupportedFeatureError
-from ..types import RuntimeInfo
-from .native import Engine, NativeRuntime
+from ...errors import ModuleCompileError, UnsupportedFeatureError
+from ...types import RuntimeInfo
+from .runtime import Engine, NativeRuntime
 
 __all__ = ["Validator", "Wasm3Runtime"]
 

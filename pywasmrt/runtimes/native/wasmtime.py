@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import _shim
-from .._shim import library
-from ..errors import RuntimeNotFoundError
-from ..types import RuntimeConfig, RuntimeInfo
-from .features import (
+from ... import _shim
+from ..._shim import wasmtime_library as library
+from ...errors import RuntimeNotFoundError
+from ...types import RuntimeConfig, RuntimeInfo
+from ..base.features import (
     API_FEATURES,
     WASMTIME_DEFAULT,
     WASMTIME_FIXED,
@@ -21,12 +21,12 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
-from .forking import environment, forks
-from .options import checked_options, flag, number_of_bytes, one_of
-from .wasmtime_text import compile_error_text, frame_lines, trap_text
+from ..base.forking import environment, forks
+from ..base.options import checked_options, flag, number_of_bytes, one_of
+from ..wasmtime_text import compile_error_text, frame_lines, trap_text
 
 if TYPE_CHECKING:
-    from .native import Engine
+    from .runtime import Engine
 
 __all__ = ["NAME", "create", "describe", "open_engine"]
 
@@ -59,7 +59,7 @@ def create(config: RuntimeConfig) -> Any:
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
 
-    from .native import NativeRuntime
+    from .runtime import NativeRuntime
 
     def make_engine(alone: bool) -> Engine:
         own = {"parallel_compilation": 0} if alone else {}
@@ -108,8 +108,8 @@ def _switches(proposals: frozenset[str]) -> dict[str, int]:
 
 
 def _open(settings: dict[str, int], stack: int) -> Engine:
-    from .._shim._wrt import ffi, lib
-    from .native import Engine as NativeEngine
+    from ..._shim._wrt import ffi, lib
+    from .runtime import Engine as NativeEngine
 
     path = os.fsencode(library.find().path)
     with environment():  # one thread at a time, and not held for ever in the child of a fork

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any
 
-from ..errors import DeadlineExceeded
+from ...errors import DeadlineExceeded
 
 __all__ = ["Clock", "Ticker"]
 

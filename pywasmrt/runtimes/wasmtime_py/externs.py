@@ -11,9 +11,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import MemoryAccessError, UnsupportedFeatureError
-from ..types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
-from ..values import (
+from ...errors import MemoryAccessError, UnsupportedFeatureError
+from ...types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
+from ...values import (
     arity_error,
     bytes_of,
     checked_delta,
@@ -24,10 +24,10 @@ from ..values import (
     to_slots,
     to_wasm,
 )
-from .lifetime import Life
+from ..base.lifetime import Life
 
 if TYPE_CHECKING:
-    from .wasmtime_py import WasmtimeStore
+    from .runtime import WasmtimeStore
 
 __all__ = [
     "BOUNDS",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..errors import (
+from ...errors import (
     ClosedError,
     DeadlineExceeded,
     FuelExhausted,
@@ -20,15 +20,15 @@ from ..errors import (
     UnsupportedFeatureError,
     WasmError,
 )
-from ..linking import HostImport
-from ..types import ExternKind, Frame, TrapCode
-from ..values import results_from_host
-from .base import BaseCaller, Exports, InstanceState
-from .wasmtime_py_objects import BOUNDS, NAME, NEVER, REFERENCES
-from .wasmtime_text import compile_error_text, trap_text
+from ...types import ExternKind, Frame, TrapCode
+from ...values import results_from_host
+from ..base.linking import HostImport
+from ..base.runtime import BaseCaller, Exports, InstanceState
+from ..wasmtime_text import compile_error_text, trap_text
+from .externs import BOUNDS, NAME, NEVER, REFERENCES
 
 if TYPE_CHECKING:
-    from .wasmtime_py import WasmtimeStore
+    from .runtime import WasmtimeStore
 
 __all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "link_error", "trap_error"]
 

@@ -13,14 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import (
-    ModuleCompileError,
-    ModuleInstantiateError,
-    Trap,
-    UnsupportedFeatureError,
-)
-from ..linking import HostImport
-from ..types import (
+from ...errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError
+from ...types import (
     ExportType,
     ExternKind,
     FunctionType,
@@ -32,9 +26,8 @@ from ..types import (
     TableType,
     ValueType,
 )
-from ..values import nanoseconds, shown
-from .base import BaseModule, BaseRuntime, GuardedStore, InstanceState, Life, Tag
-from .features import (
+from ...values import nanoseconds, shown
+from ..base.features import (
     API_FEATURES,
     WASMTIME_DEFAULT,
     WASMTIME_FIXED,
@@ -42,11 +35,13 @@ from .features import (
     WASMTIME_SWITCHES,
     allowed_proposals,
 )
-from .forking import forks, inside
-from .options import checked_options, flag, number_of_bytes, one_of
-from .wasmtime_py_deadline import Clock, Ticker
-from .wasmtime_py_host import CallerState, Unwind, callback, displaced, ending, link_error, trap_error
-from .wasmtime_py_objects import (
+from ..base.forking import forks, inside
+from ..base.linking import HostImport
+from ..base.options import checked_options, flag, number_of_bytes, one_of
+from ..base.runtime import BaseModule, BaseRuntime, GuardedStore, InstanceState, Life, Tag
+from ..wasmtime_text import compile_error_text, trap_text
+from .deadline import Clock, Ticker
+from .externs import (
     NAME,
     ODD,
     Box,
@@ -60,7 +55,7 @@ from .wasmtime_py_objects import (
     kind_of,
     unsupported,
 )
-from .wasmtime_text import compile_error_text, trap_text
+from .host import CallerState, Unwind, callback, displaced, ending, link_error, trap_error
 
 if TYPE_CHECKING:
     import wasmtime

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...protocols import ModuleInstance, Runtime
 from ...types import FunctionType, ValueType
-from ..parts import Module
+from ...wasm.module import Module
 
 __all__ = [
     "Check",

@@ -7,7 +7,7 @@ from typing import Any
 from ...types import FunctionType, GlobalType, TableType, ValueType
 from .. import guests
 from ..comparing import as_guest_sees, same_value
-from ..edges import sample_arguments
+from ..edge_values import sample_arguments
 from .checking import Part, Subject, equal, expect, require
 
 __all__ = ["PART"]

@@ -9,7 +9,7 @@ from typing import Any
 from ...types import FunctionType, ValueType
 from .. import guests
 from ..comparing import as_guest_sees, same_value
-from ..edges import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
+from ..edge_values import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
 from .checking import Part, Subject, equal, expect, one_to_one, require, same_bits
 
 __all__ = ["PART"]

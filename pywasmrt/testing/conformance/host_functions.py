@@ -9,7 +9,7 @@ from ...host import HostModule
 from ...protocols import Caller
 from ...types import FunctionType, MemoryType, ValueType
 from .. import guests
-from ..edges import sample_arguments
+from ..edge_values import sample_arguments
 from .checking import Part, Subject, equal, expect, require
 
 __all__ = ["PART"]

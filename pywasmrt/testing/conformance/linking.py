@@ -7,8 +7,8 @@ from typing import Any
 from ...errors import ModuleInstantiateError, Trap
 from ...host import HostModule
 from ...types import FunctionType, GlobalType, MemoryType, TrapCode, ValueType
+from ...wasm.module import Module
 from .. import guests
-from ..parts import Module
 from .checking import Part, Subject, equal, expect, require
 
 __all__ = ["PART"]

@@ -8,8 +8,8 @@ import tempfile
 from ... import protocols
 from ...errors import ModuleCompileError
 from ...types import ExternKind, FunctionType, GlobalType, MemoryType, RuntimeInfo, TableType, ValueType
+from ...wasm.module import Module
 from .. import guests
-from ..parts import Module
 from .checking import Part, Subject, equal, expect, require
 
 __all__ = ["PART"]

@@ -8,7 +8,7 @@ from typing import Any
 from ...types import HostFunction, ValueType
 from .. import guests
 from ..comparing import as_guest_sees, same_values
-from ..observing import as_tuple
+from ..observation import as_tuple
 from .checking import Part, Subject, require
 
 __all__ = ["PART"]
@@ -18,8 +18,8 @@ PART = Part("properties")
 
 @PART
 def host_functions_of_any_type_get_and_give_what_they_should(subject: Subject) -> None:
-    from ..deciding import run_property
     from ..host_checking import HostChecker
+    from ..property_run import run_property
     from ..strategies import function_types, host_functions
 
     features = subject.runtime.info.features
@@ -37,7 +37,7 @@ def host_functions_of_any_type_get_and_give_what_they_should(subject: Subject) -
 def values_of_any_types_pass_through_a_guest(subject: Subject) -> None:
     from hypothesis import strategies as st
 
-    from ..deciding import run_property
+    from ..property_run import run_property
     from ..strategies import arguments, value_types
 
     features = subject.runtime.info.features

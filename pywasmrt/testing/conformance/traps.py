@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...errors import Trap
 from ...types import FunctionType, TrapCode, ValueType
+from ...wasm.module import Module
 from .. import guests
-from ..parts import Module
 from .checking import Part, Subject, equal, expect, require
 
 __all__ = ["PART"]
