@@ -102,7 +102,7 @@ def test_the_failure_is_small_and_a_program(runtime: Runtime) -> None:
     assert args is not None
     assert "(module" in message
     program = message[message.index("import pywasmrt") :]
-    assert re.search(r"from \S*test_testing_host import add as function", program)
+    assert re.search(r"from \S*test_host_checking import add as function", program)
     program = re.sub("from .* import add as function", "", program)
     with pytest.raises(OverflowError, match="out of range for i32"):
         exec(program, {"function": add})

@@ -22,18 +22,19 @@ const char *wrt_wasm3_proposals(void) { return NULL; }
 #else
 
 #include "externs.h"
+#include "run.h"
 
 /* ---- engine and module ---- */
 
 static int engine_new(const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure) {
   int64_t stack = DEFAULT_STACK;
   for (size_t i = 0; i < count; i++) {
-    if (strcmp(options[i].name, "max_wasm_stack") != 0) return fail(failure, WRT_INVALID, options[i].name);
+    if (strcmp(options[i].name, "max_wasm_stack") != 0) return w3_fail(failure, WRT_INVALID, options[i].name);
     stack = options[i].value;
-    if (stack < 4096 || stack > 1 << 30) return fail(failure, WRT_INVALID, "max_wasm_stack is 4096 to 2**30 bytes");
+    if (stack < 4096 || stack > 1 << 30) return w3_fail(failure, WRT_INVALID, "max_wasm_stack is 4096 to 2**30 bytes");
   }
   wrt_engine *engine = malloc(sizeof *engine);
-  if (engine == NULL) return fail_memory(failure);
+  if (engine == NULL) return w3_fail_memory(failure);
   atomic_init(&engine->holders, 1);
   engine->ticks = 0;
   engine->stack_slots = (size_t)stack / sizeof(m3slot_t);
@@ -58,7 +59,7 @@ static int validate(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_f
   wasm3_scan scan;
   int result = wasm3_scan_read(&scan, bytes, size, &wasm3_can, reason, sizeof reason);
   wasm3_scan_clear(&scan);
-  return result == WRT_OK ? WRT_OK : fail(failure, result, reason);
+  return result == WRT_OK ? WRT_OK : w3_fail(failure, result, reason);
 }
 
 static void instance_free(instance *self) {
@@ -85,10 +86,10 @@ static int open_instance(wrt_module *module, uint64_t memory_limit, const wrt_sl
                          wrt_failure *failure) {
   char reason[512];
   wrt_trap trap = WRT_TRAP_OTHER;
-  if ((uintptr_t)__builtin_frame_address(0) < thread_floor() + COMPILER_STACK)
-    return fail(failure, WRT_ERROR, "this thread has too little stack left to compile a module");
+  if ((uintptr_t)__builtin_frame_address(0) < w3_thread_floor() + COMPILER_STACK)
+    return w3_fail(failure, WRT_ERROR, "this thread has too little stack left to compile a module");
   instance *self = calloc(1, sizeof *self);
-  if (self == NULL) return fail_memory(failure);
+  if (self == NULL) return w3_fail_memory(failure);
   self->functions = calloc(module->scan.function_imports + 1, sizeof *self->functions);
   int result = self->functions == NULL
                    ? WRT_ERROR
@@ -100,27 +101,27 @@ static int open_instance(wrt_module *module, uint64_t memory_limit, const wrt_sl
   bool out_of_memory = self->functions == NULL;
   free(self->functions);
   free(self);
-  if (out_of_memory) return fail_memory(failure);
-  return result == WRT_TRAP ? fail_trap(failure, trap) : fail(failure, result, reason);
+  if (out_of_memory) return w3_fail_memory(failure);
+  return result == WRT_TRAP ? w3_fail_trap(failure, trap) : w3_fail(failure, result, reason);
 }
 
 static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {
   (void)engine;
   char reason[512];
   wrt_module *module = calloc(1, sizeof *module);
-  if (module == NULL) return fail_memory(failure);
+  if (module == NULL) return w3_fail_memory(failure);
   atomic_init(&module->holders, 1);
   int result = wasm3_scan_read(&module->scan, bytes, size, &wasm3_can, reason, sizeof reason);
   if (result != WRT_OK) {
     free(module);
-    return fail(failure, result, reason);
+    return w3_fail(failure, result, reason);
   }
   wrt_slot *zeros = calloc(module->scan.global_imports + 1, sizeof *zeros);
   instance *ready = NULL;
-  result = zeros == NULL ? fail_memory(failure) : open_instance(module, UINT64_MAX, zeros, &ready, failure);
+  result = zeros == NULL ? w3_fail_memory(failure) : open_instance(module, UINT64_MAX, zeros, &ready, failure);
   free(zeros);
   if (result == WRT_TRAP || result == WRT_LINK) {
-    failure_clear(failure); /* it cannot be instantiated; that is said when it is tried */
+    w3_failure_clear(failure); /* it cannot be instantiated; that is said when it is tried */
   } else if (result != WRT_OK) {
     module_release(module);
     return result;
@@ -136,17 +137,17 @@ static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_mo
 
 static int text_to_binary(const char *text, size_t size, wrt_bytes *out, wrt_failure *failure) {
   (void)text, (void)size, (void)out;
-  return not_supported(failure, "wat: wasm3 has no reader of the text format");
+  return w3_not_supported(failure, "wat: wasm3 has no reader of the text format");
 }
 
 static int serialize(wrt_module *module, wrt_bytes *out, wrt_failure *failure) {
   (void)module, (void)out;
-  return not_supported(failure, "serialize: wasm3 has no compiled form to keep");
+  return w3_not_supported(failure, "serialize: wasm3 has no compiled form to keep");
 }
 
 static int deserialize(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {
   (void)engine, (void)bytes, (void)size, (void)out;
-  return not_supported(failure, "serialize: wasm3 has no compiled form to keep");
+  return w3_not_supported(failure, "serialize: wasm3 has no compiled form to keep");
 }
 
 static void module_delete(wrt_module *module) { module_release(module); }
@@ -175,11 +176,11 @@ static void give_stack(wrt_engine *engine, void *stack) {
 static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_elements, int64_t instances,
                      wrt_store **out, wrt_failure *failure) {
   wrt_store *store = calloc(1, sizeof *store);
-  if (store == NULL) return fail_memory(failure);
+  if (store == NULL) return w3_fail_memory(failure);
   store->stack = take_stack(engine);
   if (store->stack == NULL) {
     free(store);
-    return fail_memory(failure);
+    return w3_fail_memory(failure);
   }
   uint8_t *base = (uint8_t *)store->stack + STACK_GUARD;
   atomic_fetch_add(&engine->holders, 1);
@@ -187,7 +188,7 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
   store->stack_slots = engine->stack_slots;
   store->bottom = store->top = (uint64_t *)(void *)(base + STACK_OFFSET);
   store->limit = store->top + engine->stack_slots * sizeof(m3slot_t) / sizeof *store->top;
-  store->floor = thread_floor();
+  store->floor = w3_thread_floor();
   store->memory_limit = limit_of(memory_bytes);
   store->table_limit = limit_of(table_elements);
   store->instances_left = limit_of(instances);
@@ -227,7 +228,7 @@ static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *
     if (scan->imports[i].kind != WRT_FUNCTION) continue;
     wrt_extern item = imports[i];
     if (item.opaque[0] != GUEST_FUNCTION && item.opaque[0] != HOST_FUNCTION)
-      return fail(failure, WRT_LINK, "an import is no function");
+      return w3_fail(failure, WRT_LINK, "an import is no function");
     /* What another instance imported itself is linked to directly, so that a host function sees who really calls. */
     if (item.opaque[0] == GUEST_FUNCTION) {
       instance *other = owner_of(&item);
@@ -235,7 +236,7 @@ static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *
       if (index < other->module->scan.function_imports) item = other->functions[index];
     }
     self->functions[next] = item;
-    self->guest.codes[next++] = code_for(&item);
+    self->guest.codes[next++] = w3_code_for(&item);
   }
   return WRT_OK;
 }
@@ -243,7 +244,7 @@ static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *
 /* The values of the globals that `module` imports; *out is the caller's. */
 static int global_values(const wrt_module *module, const wrt_extern *imports, wrt_slot **out, wrt_failure *failure) {
   wrt_slot *values = calloc(module->scan.global_imports + 1, sizeof *values);
-  if (values == NULL) return fail_memory(failure);
+  if (values == NULL) return w3_fail_memory(failure);
   size_t next = 0;
   for (size_t i = 0; i < module->scan.import_count; i++) {
     if (module->scan.imports[i].kind != WRT_GLOBAL) continue;
@@ -276,11 +277,11 @@ static const char *beyond_limits(wrt_store *store, instance *self) {
 
 static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *imports, size_t count,
                        wrt_instance *out, wrt_failure *failure) {
-  if (count != module->scan.import_count) return fail(failure, WRT_LINK, "a wrong number of imports");
-  if (store->instances_left == 0) return fail(failure, WRT_LINK, "the store has as many instances as its limit allows");
+  if (count != module->scan.import_count) return w3_fail(failure, WRT_LINK, "a wrong number of imports");
+  if (store->instances_left == 0) return w3_fail(failure, WRT_LINK, "the store has as many instances as its limit allows");
   instance *self = atomic_exchange(&module->ready, NULL);
   if (self == NULL) {
-    wrt_slot *globals;
+    wrt_slot *globals = NULL;
     int result = global_values(module, imports, &globals, failure);
     if (result != WRT_OK) return result;
     result = open_instance(module, store->memory_limit, globals, &self, failure);
@@ -289,7 +290,7 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   }
   self->module = module;
   const char *problem = beyond_limits(store, self);
-  int result = problem == NULL ? link_imports(self, imports, failure) : fail(failure, WRT_LINK, problem);
+  int result = problem == NULL ? link_imports(self, imports, failure) : w3_fail(failure, WRT_LINK, problem);
   if (result != WRT_OK) {
     instance_free(self);
     return result;
@@ -306,7 +307,7 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   store->instances = self;
   if (module->scan.has_start) {
     wrt_extern start = pack(GUEST_FUNCTION, self, (uintptr_t)wasm3_function(&self->guest, module->scan.start));
-    result = call(store, &start, NULL, 0, failure);
+    result = w3_call(store, &start, NULL, 0, failure);
     if (result != WRT_OK) return result; /* the instance stays, as something may hold on to it */
   }
   out->opaque[0] = (uintptr_t)self;
@@ -320,7 +321,7 @@ static bool find_export(instance *self, const char *name, size_t size, wrt_exter
     const wasm3_export *each = &scan->exports[i];
     if (each->size != size || memcmp(each->name, name, size) != 0) continue;
     switch (each->kind) {
-      case WRT_FUNCTION: *out = function_extern(self, wasm3_function(&self->guest, each->index)); return true;
+      case WRT_FUNCTION: *out = w3_function_extern(self, wasm3_function(&self->guest, each->index)); return true;
       case WRT_MEMORY: *out = pack(GUEST_MEMORY, self, 0); return true;
       case WRT_TABLE: *out = pack(GUEST_TABLE, self, each->index); return true;
       case WRT_GLOBAL: *out = pack(GUEST_GLOBAL, self, each->index); return true;
@@ -345,7 +346,7 @@ static bool caller_export(wrt_store *store, wrt_caller *caller, const char *name
 
 static int ref_new(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure) {
   (void)store, (void)data, (void)finalizer, (void)out;
-  return not_supported(failure, "reference-types: wasm3 cannot hold references to host objects");
+  return w3_not_supported(failure, "reference-types: wasm3 cannot hold references to host objects");
 }
 
 static void ref_to_slot(wrt_store *store, const wrt_ref *ref, wrt_slot *out) {
@@ -366,12 +367,12 @@ static void collect(wrt_store *store) { (void)store; }
 
 static int fuel_set(wrt_store *store, uint64_t fuel, wrt_failure *failure) {
   (void)store, (void)fuel;
-  return not_supported(failure, "fuel: wasm3 does not count what a guest uses");
+  return w3_not_supported(failure, "fuel: wasm3 does not count what a guest uses");
 }
 
 static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
   (void)store, (void)fuel;
-  return not_supported(failure, "fuel: wasm3 does not count what a guest uses");
+  return w3_not_supported(failure, "fuel: wasm3 does not count what a guest uses");
 }
 
 /* ---- the table ---- */
@@ -390,35 +391,35 @@ static const wrt_engine_ops ops = {
     .module_delete = module_delete,
     .store_new = store_new,
     .store_delete = store_delete,
-    .function_new = function_new,
-    .memory_new = memory_new,
-    .table_new = table_new,
-    .global_new = global_new,
+    .function_new = w3_function_new,
+    .memory_new = w3_memory_new,
+    .table_new = w3_table_new,
+    .global_new = w3_global_new,
     .instantiate = instantiate,
     .instance_export = instance_export,
     .caller_export = caller_export,
-    .extern_type = extern_type,
-    .call = call,
-    .memory_data = memory_data,
-    .memory_grow = memory_grow,
-    .global_get = global_get,
-    .global_set = global_set,
-    .table_size = table_size,
-    .table_get = table_get,
-    .table_set = table_set,
-    .table_grow = table_grow,
-    .function_to_slot = function_to_slot,
-    .function_from_slot = function_from_slot,
+    .extern_type = w3_extern_type,
+    .call = w3_call,
+    .memory_data = w3_memory_data,
+    .memory_grow = w3_memory_grow,
+    .global_get = w3_global_get,
+    .global_set = w3_global_set,
+    .table_size = w3_table_size,
+    .table_get = w3_table_get,
+    .table_set = w3_table_set,
+    .table_grow = w3_table_grow,
+    .function_to_slot = w3_function_to_slot,
+    .function_from_slot = w3_function_from_slot,
     .ref_new = ref_new,
     .ref_to_slot = ref_to_slot,
     .ref_delete = ref_delete,
     .ref_data = ref_data,
     .collect = collect,
-    .failure_clear = failure_clear,
-    .bytes_clear = bytes_clear,
-    .type_clear = type_clear,
-    .store_poll = store_poll,
-    .engine_tick = engine_tick,
+    .failure_clear = w3_failure_clear,
+    .bytes_clear = w3_bytes_clear,
+    .type_clear = w3_type_clear,
+    .store_poll = w3_store_poll,
+    .engine_tick = w3_engine_tick,
     .fuel_set = fuel_set,
     .fuel_get = fuel_get,
 };

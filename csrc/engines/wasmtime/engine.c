@@ -12,6 +12,9 @@
 #include <stdio.h>
 
 #include "externs.h"
+#include "failures.h"
+
+struct wt_functions wt;
 
 /* ---- Wasmtime's functions ---- */
 
@@ -46,7 +49,7 @@ static int give_bytes(wasm_byte_vec *vector, wrt_bytes *out, wrt_failure *failur
   wasm_byte_vec *owner = malloc(sizeof *owner);
   if (owner == NULL) {
     wt.wasm_byte_vec_delete(vector);
-    return fail_memory(failure);
+    return wt_fail_memory(failure);
   }
   *owner = *vector;
   *out = (wrt_bytes){.data = (uint8_t *)owner->data, .size = owner->size, .owner = owner};
@@ -73,19 +76,19 @@ static bool set_option(wasm_config_t *config, const wrt_option *option) {
 
 static int engine_new(const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure) {
   wrt_engine *engine = malloc(sizeof *engine);
-  if (engine == NULL) return fail_memory(failure);
+  if (engine == NULL) return wt_fail_memory(failure);
   wasm_config_t *config = wt.wasm_config_new();
   for (size_t i = 0; i < count; i++) {
     if (!set_option(config, &options[i])) {
       wt.wasm_config_delete(config);
       free(engine);
-      return fail(failure, WRT_INVALID, options[i].name);
+      return wt_fail(failure, WRT_INVALID, options[i].name);
     }
   }
   engine->engine = wt.wasm_engine_new_with_config(config); /* takes the config */
   if (engine->engine == NULL) {
     free(engine);
-    return fail(failure, WRT_INVALID, "Wasmtime refused this combination of settings");
+    return wt_fail(failure, WRT_INVALID, "Wasmtime refused this combination of settings");
   }
   *out = engine;
   return WRT_OK;
@@ -98,29 +101,29 @@ static void engine_delete(wrt_engine *engine) {
 
 static int validate(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_failure *failure) {
   wasmtime_error_t *error = wt.wasmtime_module_validate(engine->engine, bytes, size);
-  return error == NULL ? WRT_OK : fail_error(failure, WRT_INVALID, error);
+  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {
   wasmtime_error_t *error = wt.wasmtime_module_new(engine->engine, bytes, size, (wasmtime_module_t **)out);
-  return error == NULL ? WRT_OK : fail_error(failure, WRT_INVALID, error);
+  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static int text_to_binary(const char *text, size_t size, wrt_bytes *out, wrt_failure *failure) {
   wasm_byte_vec binary;
   wasmtime_error_t *error = wt.wasmtime_wat2wasm(text, size, &binary);
-  return error == NULL ? give_bytes(&binary, out, failure) : fail_error(failure, WRT_INVALID, error);
+  return error == NULL ? give_bytes(&binary, out, failure) : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static int serialize(wrt_module *module, wrt_bytes *out, wrt_failure *failure) {
   wasm_byte_vec blob;
   wasmtime_error_t *error = wt.wasmtime_module_serialize((wasmtime_module_t *)module, &blob);
-  return error == NULL ? give_bytes(&blob, out, failure) : fail_error(failure, WRT_ERROR, error);
+  return error == NULL ? give_bytes(&blob, out, failure) : wt_fail_error(failure, WRT_ERROR, error);
 }
 
 static int deserialize(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {
   wasmtime_error_t *error = wt.wasmtime_module_deserialize(engine->engine, bytes, size, (wasmtime_module_t **)out);
-  return error == NULL ? WRT_OK : fail_error(failure, WRT_INVALID, error);
+  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static void module_delete(wrt_module *module) { wt.wasmtime_module_delete((wasmtime_module_t *)module); }
@@ -130,7 +133,7 @@ static void module_delete(wrt_module *module) { wt.wasmtime_module_delete((wasmt
 static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_elements, int64_t instances,
                      wrt_store **out, wrt_failure *failure) {
   wrt_store *store = calloc(1, sizeof *store);
-  if (store == NULL) return fail_memory(failure);
+  if (store == NULL) return wt_fail_memory(failure);
   store->engine = engine->engine;
   store->store = wt.wasmtime_store_new(engine->engine, NULL, NULL);
   store->context = wt.wasmtime_store_context(store->store);
@@ -163,12 +166,12 @@ static void engine_tick(wrt_engine *engine) { wt.wasmtime_engine_increment_epoch
 
 static int fuel_set(wrt_store *store, uint64_t fuel, wrt_failure *failure) {
   wasmtime_error_t *error = wt.wasmtime_context_set_fuel(store->context, fuel);
-  return error == NULL ? WRT_OK : fail_error(failure, WRT_UNSUPPORTED, error);
+  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_UNSUPPORTED, error);
 }
 
 static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
   wasmtime_error_t *error = wt.wasmtime_context_get_fuel(store->context, fuel);
-  return error == NULL ? WRT_OK : fail_error(failure, WRT_UNSUPPORTED, error);
+  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_UNSUPPORTED, error);
 }
 
 static void store_delete(wrt_store *store) {
@@ -188,14 +191,14 @@ static void collect(wrt_store *store) {
 static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *imports, size_t count,
                        wrt_instance *out, wrt_failure *failure) {
   wasmtime_extern *externs = calloc(count + 1, sizeof *externs);
-  if (externs == NULL) return fail_memory(failure);
+  if (externs == NULL) return wt_fail_memory(failure);
   for (size_t i = 0; i < count; i++) memcpy(&externs[i], &imports[i], sizeof *externs);
   wasm_trap_t *trap = NULL;
   wasmtime_instance instance;
   wasmtime_error_t *error =
       wt.wasmtime_instance_new(store->context, (wasmtime_module_t *)module, externs, count, &instance, &trap);
   free(externs);
-  if (error != NULL || trap != NULL) return fail_guest(store, failure, WRT_LINK, error, trap);
+  if (error != NULL || trap != NULL) return wt_fail_guest(store, failure, WRT_LINK, error, trap);
   memcpy(out, &instance, sizeof instance);
   return WRT_OK;
 }
@@ -204,12 +207,12 @@ static bool instance_export(wrt_store *store, const wrt_instance *instance, cons
                             wrt_extern *out) {
   wasmtime_extern ext;
   return wt.wasmtime_instance_export_get(store->context, (const wasmtime_instance *)instance, name, size, &ext) &&
-         give_extern(store, &ext, out);
+         wt_give_extern(store, &ext, out);
 }
 
 static bool caller_export(wrt_store *store, wrt_caller *caller, const char *name, size_t size, wrt_extern *out) {
   wasmtime_extern ext;
-  return wt.wasmtime_caller_export_get((wasmtime_caller_t *)caller, name, size, &ext) && give_extern(store, &ext, out);
+  return wt.wasmtime_caller_export_get((wasmtime_caller_t *)caller, name, size, &ext) && wt_give_extern(store, &ext, out);
 }
 
 static int call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count,
@@ -219,7 +222,7 @@ static int call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, s
                                                             (wasmtime_val_raw *)slots,
                                                             slot_count * sizeof *slots / sizeof(wasmtime_val_raw), &trap);
   if (__builtin_expect(error == NULL && trap == NULL, 1)) return WRT_OK;
-  return fail_guest(store, failure, WRT_ERROR, error, trap);
+  return wt_fail_guest(store, failure, WRT_ERROR, error, trap);
 }
 
 /* ---- the table ---- */
@@ -238,33 +241,33 @@ static const wrt_engine_ops ops = {
     .module_delete = module_delete,
     .store_new = store_new,
     .store_delete = store_delete,
-    .function_new = function_new,
-    .memory_new = memory_new,
-    .table_new = table_new,
-    .global_new = global_new,
+    .function_new = wt_function_new,
+    .memory_new = wt_memory_new,
+    .table_new = wt_table_new,
+    .global_new = wt_global_new,
     .instantiate = instantiate,
     .instance_export = instance_export,
     .caller_export = caller_export,
-    .extern_type = extern_type,
+    .extern_type = wt_extern_type,
     .call = call,
-    .memory_data = memory_data,
-    .memory_grow = memory_grow,
-    .global_get = global_get,
-    .global_set = global_set,
-    .table_size = table_size,
-    .table_get = table_get,
-    .table_set = table_set,
-    .table_grow = table_grow,
-    .function_to_slot = function_to_slot,
-    .function_from_slot = function_from_slot,
-    .ref_new = ref_new,
-    .ref_to_slot = ref_to_slot,
-    .ref_delete = ref_delete,
-    .ref_data = ref_data,
+    .memory_data = wt_memory_data,
+    .memory_grow = wt_memory_grow,
+    .global_get = wt_global_get,
+    .global_set = wt_global_set,
+    .table_size = wt_table_size,
+    .table_get = wt_table_get,
+    .table_set = wt_table_set,
+    .table_grow = wt_table_grow,
+    .function_to_slot = wt_function_to_slot,
+    .function_from_slot = wt_function_from_slot,
+    .ref_new = wt_ref_new,
+    .ref_to_slot = wt_ref_to_slot,
+    .ref_delete = wt_ref_delete,
+    .ref_data = wt_ref_data,
     .collect = collect,
-    .failure_clear = failure_clear,
+    .failure_clear = wt_failure_clear,
     .bytes_clear = bytes_clear,
-    .type_clear = type_clear,
+    .type_clear = wt_type_clear,
     .store_poll = store_poll,
     .engine_tick = engine_tick,
     .fuel_set = fuel_set,

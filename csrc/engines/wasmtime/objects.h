@@ -1,4 +1,4 @@
-/* objects.h: Wasmtime's functions, our objects around its own, and failures. For this folder only. */
+/* objects.h: Wasmtime's functions, and our objects around its own. For this folder only. */
 #ifndef WRT_WASMTIME_OBJECTS_H
 #define WRT_WASMTIME_OBJECTS_H
 
@@ -13,11 +13,13 @@ _Static_assert(sizeof(wasmtime_instance) <= sizeof(wrt_instance), "an instance f
 _Static_assert(sizeof(wasmtime_externref) <= sizeof(wrt_ref), "a reference fits its opaque form");
 _Static_assert(sizeof(wasmtime_val_raw) == 2 * sizeof(wrt_slot), "a value is two slots");
 
+#pragma GCC visibility push(hidden) /* so that the table is reached without a detour */
+
 /* ---- Wasmtime's functions, looked up once by wrt_wasmtime_load ---- */
 
 #define DECLARE(result, name, parameters) result(*name) parameters;
 #define DECLARE_SETTING(type, name) void (*name)(wasm_config_t *, type);
-static struct {
+extern struct wt_functions {
   WASMTIME_API(DECLARE)
   struct {
     WASMTIME_SETTINGS(DECLARE_SETTING)
@@ -43,7 +45,7 @@ struct wrt_store {
   wasmtime_sharedmemory_t **shared; /* owned */
 };
 
-/* What a host function needs; made for each function_new, freed by Wasmtime with the store. */
+/* What a host function needs; made for each wt_function_new, freed by Wasmtime with the store. */
 typedef struct host_record {
   wrt_store *store;
   wrt_host_function function;
@@ -52,120 +54,6 @@ typedef struct host_record {
 
 static inline wasmtime_extern *unwrap(const wrt_extern *item) { return (wasmtime_extern *)item; }
 
-/* ---- failures ---- */
-
-static char *copy_text(const char *data, size_t size) {
-  char *text = malloc(size + 1);
-  if (text == NULL) return NULL; /* the message is lost, the result code is not */
-  memcpy(text, data, size);
-  text[size] = '\0';
-  return text;
-}
-
-static char *copy_name(const wasm_byte_vec *name) { return name == NULL ? NULL : copy_text(name->data, name->size); }
-
-static int fail(wrt_failure *failure, int result, const char *message) {
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = copy_text(message, strlen(message))};
-  return result;
-}
-
-static int fail_memory(wrt_failure *failure) { return fail(failure, WRT_ERROR, "out of memory"); }
-
-/* Turns an owned error into a failure. */
-static int fail_error(wrt_failure *failure, int result, wasmtime_error_t *error) {
-  wasm_byte_vec text;
-  wt.wasmtime_error_message(error, &text);
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = copy_text(text.data, text.size)};
-  wt.wasm_byte_vec_delete(&text);
-  wt.wasmtime_error_delete(error);
-  return result;
-}
-
-/* Wasmtime's trap codes, by number. */
-static const uint8_t trap_codes[] = {
-    WRT_TRAP_STACK_OVERFLOW,      WRT_TRAP_MEMORY_OUT_OF_BOUNDS, WRT_TRAP_HEAP_MISALIGNED,
-    WRT_TRAP_TABLE_OUT_OF_BOUNDS, WRT_TRAP_INDIRECT_CALL_TO_NULL, WRT_TRAP_BAD_SIGNATURE,
-    WRT_TRAP_INTEGER_OVERFLOW,    WRT_TRAP_INTEGER_DIVISION_BY_ZERO, WRT_TRAP_BAD_CONVERSION_TO_INTEGER,
-    WRT_TRAP_UNREACHABLE,         WRT_TRAP_INTERRUPT,            WRT_TRAP_OUT_OF_FUEL,
-    WRT_TRAP_OTHER,               WRT_TRAP_NULL_REFERENCE};
-
-/* Copies an owned trace. */
-static void copy_frames(wrt_failure *failure, wasm_frame_vec trace) {
-  if (trace.size > 0) failure->frames = calloc(trace.size, sizeof(wrt_frame));
-  if (failure->frames != NULL) failure->frame_count = trace.size;
-  for (size_t i = 0; i < failure->frame_count; i++) {
-    failure->frames[i] = (wrt_frame){
-        .func_index = wt.wasm_frame_func_index(trace.data[i]),
-        .func_offset = wt.wasm_frame_func_offset(trace.data[i]),
-        .module_offset = wt.wasm_frame_module_offset(trace.data[i]),
-        .func_name = copy_name(wt.wasmtime_frame_func_name(trace.data[i])),
-        .module_name = copy_name(wt.wasmtime_frame_module_name(trace.data[i])),
-    };
-  }
-  wt.wasm_frame_vec_delete(&trace);
-}
-
-/* A guest's exception that nobody caught stays with the store until it is taken: whether one did. */
-static bool take_exception(wasmtime_context_t *context) {
-  wasmtime_externref exception;
-  if (!wt.wasmtime_context_take_exception(context, &exception)) return false;
-  wt.wasmtime_exnref_unroot(&exception);
-  return true;
-}
-
-/* Turns an owned trap into a failure. */
-static int fail_trap(wrt_failure *failure, wasmtime_context_t *context, wasm_trap_t *trap) {
-  uint8_t code;
-  wasm_byte_vec text;
-  wasm_frame_vec trace;
-  wrt_trap reason = WRT_TRAP_OTHER;
-  if (wt.wasmtime_trap_code(trap, &code)) {
-    if (code < sizeof trap_codes) reason = (wrt_trap)trap_codes[code];
-  } else if (take_exception(context)) {
-    reason = WRT_TRAP_UNCAUGHT_EXCEPTION;
-  }
-  wt.wasm_trap_message(trap, &text);
-  size_t size = text.size > 0 ? text.size - 1 : 0; /* Wasmtime ends this text in a NUL of its own */
-  *failure = (wrt_failure){.trap = reason, .message = copy_text(text.data, size)};
-  wt.wasm_byte_vec_delete(&text);
-  wt.wasm_trap_trace(trap, &trace);
-  copy_frames(failure, trace);
-  wt.wasm_trap_delete(trap);
-  return WRT_TRAP;
-}
-
-/* Turns an owned error into the failure of a start function whose exception nobody caught: of a call, that is a trap. */
-static int fail_uncaught(wrt_failure *failure, wasmtime_error_t *error) {
-  wasm_byte_vec text;
-  wasm_frame_vec trace;
-  wt.wasmtime_error_message(error, &text);
-  *failure = (wrt_failure){.trap = WRT_TRAP_UNCAUGHT_EXCEPTION, .message = copy_text(text.data, text.size)};
-  wt.wasm_byte_vec_delete(&text);
-  wt.wasmtime_error_wasm_trace(error, &trace);
-  copy_frames(failure, trace);
-  wt.wasmtime_error_delete(error);
-  return WRT_TRAP;
-}
-
-/* How guest code ended, when it did not end well. `result` is for an error that is neither trap nor host failure. */
-static int fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error, wasm_trap_t *trap) {
-  bool host_failed = store->host_failed;
-  store->host_failed = false;
-  if (error == NULL) return fail_trap(failure, store->context, trap);
-  if (!host_failed) return take_exception(store->context) ? fail_uncaught(failure, error) : fail_error(failure, result, error);
-  wt.wasmtime_error_delete(error);
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
-  return WRT_HOST;
-}
-
-static void failure_clear(wrt_failure *failure) {
-  for (size_t i = 0; i < failure->frame_count; i++) {
-    free(failure->frames[i].func_name);
-    free(failure->frames[i].module_name);
-  }
-  free(failure->frames);
-  free(failure->message);
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
-}
+#pragma GCC visibility pop
 
 #endif
