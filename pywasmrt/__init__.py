@@ -28,6 +28,7 @@ TYPE_CHECKING = False  # type checkers take it for typing's, which takes long to
 if TYPE_CHECKING:
     from typing import Any
 
+    from .annotated import externref, f32, f64, funcref, i32, i64, v128
     from .errors import (
         BusyError,
         ClosedError,
@@ -80,13 +81,6 @@ if TYPE_CHECKING:
         TableType,
         TrapCode,
         ValueType,
-        externref,
-        f32,
-        f64,
-        funcref,
-        i32,
-        i64,
-        v128,
     )
 
 __all__ = [
@@ -150,6 +144,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "annotated": ("externref", "f32", "f64", "funcref", "i32", "i64", "v128"),
     "errors": (
         "BusyError",
         "ClosedError",
@@ -206,13 +201,6 @@ _HOMES = {
         "TableType",
         "TrapCode",
         "ValueType",
-        "externref",
-        "f32",
-        "f64",
-        "funcref",
-        "i32",
-        "i64",
-        "v128",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
-from . import protocols
-from . import types as wasm_types
+from . import annotated, protocols
 from .errors import HostFunctionNotFoundError
 from .types import FunctionType, HostFunction, LooseType, ValueType
 from .values import did_you_mean, shown
@@ -34,7 +33,7 @@ _LOOSE: dict[Any, LooseType] = {
 _KNOWN_NAMES: dict[str, Any] = {
     "Caller": protocols.Caller,
     "FunctionInstance": protocols.FunctionInstance,
-    **{name: getattr(wasm_types, name) for name in ("i32", "i64", "f32", "f64", "v128", "funcref", "externref")},
+    **{name: getattr(annotated, name) for name in annotated.__all__},
 }
 
 

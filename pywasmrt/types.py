@@ -8,10 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
-
-if TYPE_CHECKING:
-    from .protocols import FunctionInstance
+from typing import Any, Union
 
 __all__ = [
     "PAGE_SIZE",
@@ -30,13 +27,6 @@ __all__ = [
     "TableType",
     "TrapCode",
     "ValueType",
-    "externref",
-    "f32",
-    "f64",
-    "funcref",
-    "i32",
-    "i64",
-    "v128",
 ]
 
 PAGE_SIZE = 65536
@@ -65,16 +55,6 @@ class ValueType(enum.Enum):
 
     def __str__(self) -> str:
         return self.value
-
-
-# The exact annotations of host functions: a type checker reads the Python type, this library the WebAssembly type.
-i32 = Annotated[int, ValueType.I32]
-i64 = Annotated[int, ValueType.I64]
-f32 = Annotated[float, ValueType.F32]
-f64 = Annotated[float, ValueType.F64]
-v128 = Annotated[bytes, ValueType.V128]
-funcref = Annotated[Optional["FunctionInstance"], ValueType.FUNCREF]
-externref = Annotated[Any, ValueType.EXTERNREF]
 
 
 def _listed(types: tuple[ValueType, ...]) -> str:

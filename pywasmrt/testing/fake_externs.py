@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import MemoryAccessError, ModuleInstantiateError
 from ..runtimes.base.lifetime import Life
+from ..runtimes.base.store import GuardedStore
 from ..types import PAGE_SIZE, GlobalType, MemoryType, TableType, ValueType
 from ..values import bytes_of, checked_delta, checked_index, checked_size, memory_access_error, to_wasm
-
-if TYPE_CHECKING:
-    from .fakes import FakeStore
 
 __all__ = ["FakeExtern", "FakeGlobal", "FakeMemory", "FakeTable"]
 
@@ -20,7 +18,7 @@ class FakeExtern:
 
     kind = "extern"
 
-    def __init__(self, store: FakeStore, life: Life, type: Any) -> None:
+    def __init__(self, store: GuardedStore, life: Life, type: Any) -> None:
         self.store = store
         self.life = life
         self._type = type
@@ -44,7 +42,7 @@ class FakeMemory(FakeExtern):
 
     kind = "memory"
 
-    def __init__(self, store: FakeStore, life: Life, type: MemoryType) -> None:
+    def __init__(self, store: GuardedStore, life: Life, type: MemoryType) -> None:
         super().__init__(store, life, type)
         most = 1 << 16 if type.maximum is None else type.maximum
         if store.limits is not None and store.limits.memory_bytes is not None:
@@ -94,7 +92,7 @@ class FakeGlobal(FakeExtern):
 
     kind = "global"
 
-    def __init__(self, store: FakeStore, life: Life, type: GlobalType, value: Any) -> None:
+    def __init__(self, store: GuardedStore, life: Life, type: GlobalType, value: Any) -> None:
         super().__init__(store, life, type)
         self._value = value
 
@@ -117,7 +115,7 @@ class FakeTable(FakeExtern):
 
     kind = "table"
 
-    def __init__(self, store: FakeStore, life: Life, type: TableType, init: Any) -> None:
+    def __init__(self, store: GuardedStore, life: Life, type: TableType, init: Any) -> None:
         super().__init__(store, life, type)
         limit = None if store.limits is None else store.limits.table_elements
         if limit is not None and type.minimum > limit:

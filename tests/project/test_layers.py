@@ -16,6 +16,7 @@ FLOORS: list[set[str]] = [
     {"_version", "types"},
     {"errors"},
     {"protocols"},
+    {"annotated"},
     {"values", "wasm", "host"},
     {"_shim"},
     {"runtimes"},

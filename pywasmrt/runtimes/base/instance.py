@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ...errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
 from ...types import ExternKind, FunctionType
 from ...values import did_you_mean, shown
+from .contracts import OwningStore
 from .lifetime import Life
+from .module import BaseModule
 
 if TYPE_CHECKING:
-    from ...protocols import WasiContext
-    from .module import BaseModule
-    from .store import BaseStore
+    from ...protocols import Store, WasiContext
 
 __all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState", "Tag"]
 
@@ -42,7 +42,7 @@ class Exports:
 
     __slots__ = ("__dict__", "__state", "__store", "__weakref__")
 
-    def __init__(self, store: BaseStore, state: InstanceState) -> None:
+    def __init__(self, store: OwningStore, state: InstanceState) -> None:
         self.__store = store
         self.__state = state
 
@@ -122,7 +122,7 @@ class BaseInstance(_Finder):
     __slots__ = ("__weakref__", "_exports", "_owns_store", "_state", "_store", "_wasi")
 
     def __init__(
-        self, store: BaseStore, state: InstanceState, owns_store: bool, wasi: WasiContext | None = None
+        self, store: OwningStore, state: InstanceState, owns_store: bool, wasi: WasiContext | None = None
     ) -> None:
         self._store = store
         self._state = state
@@ -136,9 +136,9 @@ class BaseInstance(_Finder):
         return self._state.module
 
     @property
-    def store(self) -> BaseStore:
+    def store(self) -> Store:
         """The store that the instance lives in."""
-        return self._store
+        return cast("Store", self._store)
 
     @property
     def exports(self) -> Exports:
@@ -254,7 +254,7 @@ class Tag:
 
     __slots__ = ("handle", "life", "store", "type")
 
-    def __init__(self, store: BaseStore, life: Life, handle: Any, type: FunctionType) -> None:
+    def __init__(self, store: OwningStore, life: Life, handle: Any, type: FunctionType) -> None:
         self.store = store
         self.life = life
         self.handle = handle
@@ -271,7 +271,7 @@ class Context:
         self._instance = instance
 
     @property
-    def store(self) -> BaseStore:
+    def store(self) -> Store:
         """The store that the instance lives in."""
         return self._instance.store
 
@@ -285,7 +285,7 @@ class Context:
         self._instance.store.close()
 
     def __enter__(self) -> Context:
-        self._instance.store._check_open()
+        self._instance._store._check_open()
         return self
 
     def __exit__(self, *exc_info: object) -> None:

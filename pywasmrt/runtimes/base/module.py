@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import UnsupportedFeatureError
 from ...types import ExportType, ImportType
 from ...wasm.reading import Interface, interface_only, read_interface
+from .contracts import OwningRuntime
 from .lifetime import Closable
 from .serialized import pack_blob
-
-if TYPE_CHECKING:
-    from .runtime import BaseRuntime
 
 __all__ = ["BaseModule"]
 
@@ -21,7 +19,7 @@ class BaseModule(Closable):
 
     _kind = "module"
 
-    def __init__(self, runtime: BaseRuntime, handle: Any, data: bytes) -> None:
+    def __init__(self, runtime: OwningRuntime, handle: Any, data: bytes) -> None:
         """`data` is the module's binary form, or what `interface_only` left of it."""
         self.runtime = runtime
         self.handle = handle

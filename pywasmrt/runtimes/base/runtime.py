@@ -17,6 +17,7 @@ from ...errors import InvalidConfigurationError, ModuleCompileError, ModuleInsta
 from ...types import Limits, RuntimeInfo
 from ...values import nanoseconds, shown
 from ...wasm.reading import check_limits
+from .contracts import OwningRuntime
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
 from .module import BaseModule
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-class BaseRuntime(Closable):
+class BaseRuntime(OwningRuntime):
     """An engine, ready to compile. `info` tells its name, version and the features in force."""
 
     _kind = "runtime"

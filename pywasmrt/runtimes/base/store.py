@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 from ...errors import BusyError, UnsupportedFeatureError
 from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
 from ...values import nanoseconds, shown, shown_int, to_wasm
+from .contracts import OwningRuntime, OwningStore
 from .instance import BaseInstance, InstanceState
-from .lifetime import Closable, Life
+from .lifetime import Life
 from .linking import HostImport, resolve_imports
+from .module import BaseModule
 
 if TYPE_CHECKING:
     from ...protocols import WasiContext, WasiProvider
-    from .module import BaseModule
-    from .runtime import BaseRuntime
 
 __all__ = ["BaseStore", "GuardedStore"]
 
 
-class BaseStore(Closable):
+class BaseStore(OwningStore):
     """What instances live in. `limits` are what it was made with."""
 
     _kind = "store"
 
-    def __init__(self, runtime: BaseRuntime, limits: Limits | None) -> None:
+    def __init__(self, runtime: OwningRuntime, limits: Limits | None) -> None:
         self.runtime = runtime
         self.limits = limits
         self._instance_lives: list[Life] = []
@@ -274,7 +274,7 @@ class GuardedStore(BaseStore):
     Every use of the engine goes between `_enter` and `_leave`; re-entry on the same thread is allowed.
     """
 
-    def __init__(self, runtime: BaseRuntime, limits: Limits | None) -> None:
+    def __init__(self, runtime: OwningRuntime, limits: Limits | None) -> None:
         # Re-entrant, and held while a thread is inside: taking it is one step, so that two threads cannot both get in.
         self._lock = threading.RLock()
         self._depth = 0

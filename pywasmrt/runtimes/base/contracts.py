@@ -1,0 +1,59 @@
+"""What the parts of a runtime ask of those that they belong to.
+
+A module and a store belong to a runtime, an instance belongs to a store. Each part holds its owner and is imported by
+it, so the part cannot import the owner's class. It names one of these contracts instead.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from ...types import ExportType, RuntimeInfo
+from .lifetime import Closable
+
+if TYPE_CHECKING:
+    from ...protocols import WasiContext
+
+__all__ = ["OwningRuntime", "OwningStore"]
+
+
+class OwningRuntime(Closable):
+    """The runtime, as its modules and stores know it; `BaseRuntime` is the one such class."""
+
+    @property
+    def info(self) -> RuntimeInfo:
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        raise NotImplementedError
+
+    def _need(self, feature: str) -> None:
+        raise NotImplementedError
+
+
+class OwningStore(Closable):
+    """The store, as its instances know it; `BaseStore` is the one such class."""
+
+    @property
+    def fuel(self) -> int | None:
+        raise NotImplementedError
+
+    @fuel.setter
+    def fuel(self, fuel: int) -> None:
+        raise NotImplementedError
+
+    def interrupt(self) -> bool:
+        raise NotImplementedError
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def _export(self, instance: Any, export: ExportType) -> Any:
+        raise NotImplementedError
+
+    def _instance_closed(self, instance: Any, externs: list[Any]) -> None:
+        raise NotImplementedError
+
+    def _close_wasi(self, context: WasiContext) -> None:
+        raise NotImplementedError
