@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..types import PAGE_SIZE, ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from .opcodes import INSTRUCTIONS
 from .primitives import name, section, sleb, uleb, vector
-
-if TYPE_CHECKING:
-    from .module import Export, Function, Import, Instruction, Module, Segment
+from .syntax import Export, Function, Import, Instruction, Parts, Segment
 
 __all__ = ["encode"]
 
@@ -26,7 +24,7 @@ _TYPE_CODES = {
 _KIND_CODES = {ExternKind.FUNCTION: 0, ExternKind.TABLE: 1, ExternKind.MEMORY: 2, ExternKind.GLOBAL: 3}
 
 
-def encode(module: Module) -> bytes:
+def encode(module: Parts) -> bytes:
     """The module in the binary format, in the canonical order of sections."""
     # First the code, since block types and indirect calls may add function types.
     code = [_function(module, function) for function in module.functions]
@@ -79,7 +77,7 @@ def _global_type(type: GlobalType) -> bytes:
     return bytes([_TYPE_CODES[type.content], int(type.mutable)])
 
 
-def _extern_type(module: Module, type: ExternType) -> bytes:
+def _extern_type(module: Parts, type: ExternType) -> bytes:
     if isinstance(type, FunctionType):
         return uleb(module.type(type))
     if isinstance(type, MemoryType):
@@ -89,7 +87,7 @@ def _extern_type(module: Module, type: ExternType) -> bytes:
     return _global_type(type)
 
 
-def _import(module: Module, item: Import) -> bytes:
+def _import(module: Parts, item: Import) -> bytes:
     return name(item.module) + name(item.field) + bytes([_KIND_CODES[item.kind]]) + _extern_type(module, item.type)
 
 
@@ -97,7 +95,7 @@ def _export(item: Export) -> bytes:
     return name(item.name) + bytes([_KIND_CODES[item.kind]]) + uleb(item.index)
 
 
-def _elements(module: Module) -> list[bytes]:
+def _elements(module: Parts) -> list[bytes]:
     segments = []
     for segment in module.element_segments:
         functions = vector([uleb(index) for index in segment.content])
@@ -111,18 +109,18 @@ def _elements(module: Module) -> list[bytes]:
     return segments
 
 
-def _data(module: Module, segment: Segment) -> bytes:
+def _data(module: Parts, segment: Segment) -> bytes:
     where = b"\x00" if segment.index == 0 else b"\x02" + uleb(segment.index)
     return where + _constant(module, segment.offset) + uleb(len(segment.content)) + bytes(segment.content)
 
 
-def _names(module: Module) -> bytes:
+def _names(module: Parts) -> bytes:
     first = module.imported(ExternKind.FUNCTION)
     names = [uleb(n) + name(function.name) for n, function in enumerate(module.functions, first) if function.name]
     return section(0, name("name") + section(1, vector(names))) if names else b""
 
 
-def _function(module: Module, function: Function) -> bytes:
+def _function(module: Parts, function: Function) -> bytes:
     runs: list[list[Any]] = []
     for type in function.locals:
         if runs and runs[-1][1] is type:
@@ -134,11 +132,11 @@ def _function(module: Module, function: Function) -> bytes:
     return uleb(len(code)) + code
 
 
-def _constant(module: Module, instruction: Instruction) -> bytes:
+def _constant(module: Parts, instruction: Instruction) -> bytes:
     return _instruction(module, instruction) + b"\x0b"
 
 
-def _instruction(module: Module, instruction: Instruction) -> bytes:
+def _instruction(module: Parts, instruction: Instruction) -> bytes:
     word, *values = instruction
     opcode, kinds = INSTRUCTIONS[word]
     if kinds == ("memarg",):
@@ -152,7 +150,7 @@ def _memarg(align: int = 0, offset: int = 0, memory: int = 0) -> bytes:
     return uleb(align) + uleb(offset)
 
 
-def _immediate(module: Module, kind: str, value: Any) -> bytes:
+def _immediate(module: Parts, kind: str, value: Any) -> bytes:
     if kind == "index":
         return uleb(value)
     if kind == "type":
@@ -172,7 +170,7 @@ def _immediate(module: Module, kind: str, value: Any) -> bytes:
     return bytes(value)
 
 
-def _block_type(module: Module, type: FunctionType) -> bytes:
+def _block_type(module: Parts, type: FunctionType) -> bytes:
     if type == FunctionType():
         return b"\x40"
     if not type.params and len(type.results) == 1:

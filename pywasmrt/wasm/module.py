@@ -15,54 +15,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..types import ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from . import encoding, printing
+from .syntax import Export, Function, Import, Instruction, Parts, Segment
 
 __all__ = ["Export", "Function", "Import", "Instruction", "Module", "Segment", "const"]
-
-Instruction = tuple[Any, ...]
-"""The name of an instruction and its immediates."""
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import."""
-
-    module: str
-    field: str
-    kind: ExternKind
-    type: ExternType
-
-
-@dataclass(frozen=True)
-class Export:
-    """One export."""
-
-    name: str
-    kind: ExternKind
-    index: int
-
-
-@dataclass(frozen=True)
-class Function:
-    """One function that the module defines."""
-
-    type: FunctionType
-    body: tuple[Instruction, ...]
-    locals: tuple[ValueType, ...] = ()
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """What is put into the table or memory `index` when the module is instantiated: function indices, or bytes."""
-
-    index: int
-    offset: Instruction
-    content: Any
 
 
 def const(type: ValueType, value: Any) -> Instruction:
@@ -79,25 +38,12 @@ def const(type: ValueType, value: Any) -> Instruction:
     return (f"{type}.const", value)
 
 
-class Module:
+class Module(Parts):
     """A module under construction. Each method adds one part and returns its index.
 
     Imports come before the definitions of their kind, since the index space begins with them: an import that comes
     later raises `ValueError`.
     """
-
-    def __init__(self) -> None:
-        self.types: list[FunctionType] = []
-        self.imports: list[Import] = []
-        self.functions: list[Function] = []
-        self.tables: list[TableType] = []
-        self.memories: list[MemoryType] = []
-        self.globals: list[tuple[GlobalType, Instruction]] = []
-        self.exports: list[Export] = []
-        self.element_segments: list[Segment] = []
-        self.data_segments: list[Segment] = []
-        self.declared: list[int] = []
-        self.start_function: int | None = None
 
     def __repr__(self) -> str:
         """The text format, which is what a failing test is to show."""
@@ -111,16 +57,6 @@ class Module:
         """The module in the text format."""
         self.encode()  # numbers the types that only function bodies mention
         return printing.wat(self)
-
-    def type(self, type: FunctionType) -> int:
-        """The index of a function type, added if it is new."""
-        if type not in self.types:
-            self.types.append(type)
-        return self.types.index(type)
-
-    def imported(self, kind: ExternKind) -> int:
-        """How many imports of a kind there are: the index of the first definition of that kind."""
-        return sum(item.kind is kind for item in self.imports)
 
     def import_(self, module: str, field: str, type: ExternType, *, export: str | None = None) -> int:
         """Import a function, memory, table or global, as `type` says."""

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..types import PAGE_SIZE, ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from .opcodes import INSTRUCTIONS
-
-if TYPE_CHECKING:
-    from .module import Function, Instruction, Module
+from .syntax import Function, Instruction, Parts
 
 __all__ = ["wat"]
 
@@ -26,7 +24,7 @@ _KIND_WORDS = {
 _FLOAT_SHAPES = {"f32": (32, 23), "f64": (64, 52)}
 
 
-def wat(module: Module) -> str:
+def wat(module: Parts) -> str:
     """The module in the text format."""
     lines = [f"(type (;{n};) (func{_signature(type)}))" for n, type in enumerate(module.types)]
     for item in module.imports:
@@ -87,7 +85,7 @@ def _global_type(type: GlobalType) -> str:
     return f"(mut {type.content})" if type.mutable else f"{type.content}"
 
 
-def _extern_type(module: Module, type: ExternType) -> str:
+def _extern_type(module: Parts, type: ExternType) -> str:
     if isinstance(type, FunctionType):
         return f"(type {module.type(type)})"
     if isinstance(type, MemoryType):
@@ -97,7 +95,7 @@ def _extern_type(module: Module, type: ExternType) -> str:
     return _global_type(type)
 
 
-def _function(module: Module, index: int, function: Function) -> list[str]:
+def _function(module: Parts, index: int, function: Function) -> list[str]:
     name = f" (; {function.name} ;)" if function.name else ""
     lines = [f"(func (;{index};){name} (type {module.type(function.type)}){_signature(function.type)}"]
     if function.locals:
@@ -112,7 +110,7 @@ def _function(module: Module, index: int, function: Function) -> list[str]:
     return [*lines, ")"]
 
 
-def _instruction(module: Module, instruction: Instruction) -> str:
+def _instruction(module: Parts, instruction: Instruction) -> str:
     name, *values = instruction
     kinds = INSTRUCTIONS[name][1]
     if kinds == ("memarg",):

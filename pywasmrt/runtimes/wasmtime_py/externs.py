@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 from ...errors import MemoryAccessError, UnsupportedFeatureError
@@ -25,9 +25,7 @@ from ...values import (
     to_wasm,
 )
 from ..base.lifetime import Life
-
-if TYPE_CHECKING:
-    from .runtime import WasmtimeStore
+from .contracts import OwningStore
 
 __all__ = [
     "BOUNDS",
@@ -110,7 +108,7 @@ class Box:
 class Extern:
     __slots__ = ("__weakref__", "handle", "life", "store")
 
-    def __init__(self, store: WasmtimeStore, life: Life, handle: Any) -> None:
+    def __init__(self, store: OwningStore, life: Life, handle: Any) -> None:
         self.store = store
         self.life = life
         self.handle = handle
@@ -153,7 +151,7 @@ class Function(Extern):
 
     __slots__ = ("_bounds", "_fits", "_makers", "_name", "_type")
 
-    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: FunctionType | None, name: str) -> None:
+    def __init__(self, store: OwningStore, life: Life, handle: Any, type: FunctionType | None, name: str) -> None:
         super().__init__(store, life, handle)
         self._name = name
         self._type = type
@@ -297,7 +295,7 @@ class Memory(Extern):
 
     __slots__ = ("_base", "type")
 
-    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: MemoryType) -> None:
+    def __init__(self, store: OwningStore, life: Life, handle: Any, type: MemoryType) -> None:
         super().__init__(store, life, handle)
         self.type = type
         self._base = 0  # its address, once asked for: the runtime is made so that it stays
@@ -455,7 +453,7 @@ class Table(Extern):
 
     __slots__ = ("type",)
 
-    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: TableType) -> None:
+    def __init__(self, store: OwningStore, life: Life, handle: Any, type: TableType) -> None:
         super().__init__(store, life, handle)
         self.type = type
 
@@ -520,7 +518,7 @@ class Global(Extern):
 
     __slots__ = ("type",)
 
-    def __init__(self, store: WasmtimeStore, life: Life, handle: Any, type: GlobalType) -> None:
+    def __init__(self, store: OwningStore, life: Life, handle: Any, type: GlobalType) -> None:
         super().__init__(store, life, handle)
         self.type = type
 

@@ -8,7 +8,7 @@ is unwound by a marker; the package's slot is never relied on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
 
 from ...errors import (
@@ -25,10 +25,8 @@ from ...values import results_from_host
 from ..base.linking import HostImport
 from ..base.runtime import BaseCaller, Exports, InstanceState
 from ..wasmtime_text import compile_error_text, trap_text
+from .contracts import OwningStore
 from .externs import BOUNDS, NAME, NEVER, REFERENCES
-
-if TYPE_CHECKING:
-    from .runtime import WasmtimeStore
 
 __all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "link_error", "trap_error"]
 
@@ -39,7 +37,7 @@ class Unwind(BaseException):
     """Raised into the package to make it unwind the guest; what it stands for is parked on the store."""
 
 
-def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState) -> Callable[..., Any]:
+def callback(store: OwningStore, function: HostImport, instance: InstanceState) -> Callable[..., Any]:
     """What the package is to call for a host function.
 
     It must hold neither the store nor what the user gave: the package would keep both for ever (see the top of the
@@ -53,10 +51,10 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
     wanted, low, high = BOUNDS.get(results[0], NEVER) if len(results) == 1 else NEVER
     lifts = not REFERENCES.isdisjoint(params)
 
-    def lifted(store: WasmtimeStore, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def lifted(store: OwningStore, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple([store.lift(value, type) for value, type in zip(args, params, strict=True)]) if lifts else args
 
-    def finished(store: WasmtimeStore, result: Any) -> Any:
+    def finished(store: OwningStore, result: Any) -> Any:
         if store._life.ended_by is not None:
             raise store._life.error("function")
         store.clock.check()
@@ -106,7 +104,7 @@ def callback(store: WasmtimeStore, function: HostImport, instance: InstanceState
 class _Caller(BaseCaller):
     __slots__ = ("_caller", "_instance", "_store")
 
-    def __init__(self, store: WasmtimeStore, instance: InstanceState, caller: Any) -> None:
+    def __init__(self, store: OwningStore, instance: InstanceState, caller: Any) -> None:
         self._store = store
         self._instance = instance
         self._caller = caller

@@ -38,8 +38,9 @@ from ..base.features import (
 from ..base.forking import forks, inside
 from ..base.linking import HostImport
 from ..base.options import checked_options, flag, number_of_bytes, one_of
-from ..base.runtime import BaseModule, BaseRuntime, GuardedStore, InstanceState, Life, Tag
+from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life, Tag
 from ..wasmtime_text import compile_error_text, trap_text
+from .contracts import OwningStore
 from .deadline import Clock, Ticker
 from .externs import (
     NAME,
@@ -244,7 +245,7 @@ class WasmtimeModule(BaseModule):
         )
 
 
-class WasmtimeStore(GuardedStore):
+class WasmtimeStore(OwningStore):
     runtime: WasmtimeRuntime
 
     def __init__(self, runtime: WasmtimeRuntime, limits: Limits | None) -> None:

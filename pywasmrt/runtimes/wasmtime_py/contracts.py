@@ -1,0 +1,45 @@
+"""What the externs and the host functions of this runtime ask of the store that they belong to.
+
+The store makes them, so it imports them; they name this contract instead of its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...types import ExternKind, ValueType
+from ..base.lifetime import Life
+from ..base.store import GuardedStore
+from .deadline import Clock
+
+__all__ = ["OwningStore"]
+
+
+class OwningStore(GuardedStore):
+    """The store, as its externs and host functions know it; `WasmtimeStore` is the one such class."""
+
+    handle: Any
+    """The package's store."""
+    parked: BaseException | None
+    """The host function's exception for which the guest is being unwound."""
+    hosts: list[Callable[..., Any]]
+    """What the package's callbacks call, by number."""
+    clock: Clock
+    views: int
+    """How many buffers of the store's memories are in use."""
+
+    def wrap(self, life: Life, handle: Any, kind: ExternKind, type: Any, name: str) -> Any:
+        raise NotImplementedError
+
+    def type_of(self, handle: Any, kind: ExternKind, name: str | None) -> Any:
+        raise NotImplementedError
+
+    def failure(self, error: BaseException) -> BaseException:
+        raise NotImplementedError
+
+    def lower(self, value: Any, type: ValueType, where: str) -> Any:
+        raise NotImplementedError
+
+    def lift(self, value: Any, type: ValueType) -> Any:
+        raise NotImplementedError
