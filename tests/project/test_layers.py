@@ -1,15 +1,18 @@
-"""The package's modules import one way: types, errors <- protocols <- values ... <- runtimes <- registry <- the
-rest.
-"""
+"""Imports run one way: between the floors of the package, between its files, and between the folders of the C code."""
 
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import pywasmrt
 
 ROOT = Path(pywasmrt.__file__).parent
+SOURCES = Path(__file__).resolve().parents[2] / "csrc"
 
 # Each floor may import from itself and from the floors above it in this list.
 FLOORS: list[set[str]] = [
@@ -92,3 +95,74 @@ def test_the_check_sees_imports() -> None:
     assert "wasm" in imported(ROOT / "runtimes" / "base" / "runtime.py")
     assert "runtimes" in imported(ROOT / "runtimes" / "wasmtime_py" / "runtime.py")
     assert rank("cli") > rank("registry") > rank("runtimes") > rank("types")
+
+
+# Circles that stay, each by the name of its folder, with the reason in docs/architecture.md.
+CIRCLES = {"wasi"}
+
+
+def file_imports() -> dict[str, set[str]]:
+    """Each file of the package with the files that it imports, those for type checkers included."""
+    names = {
+        ".".join((*path.relative_to(ROOT).parent.parts, path.stem)).removesuffix(".__init__"): path
+        for path in ROOT.rglob("*.py")
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        package = path.relative_to(ROOT).parent.parts
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = ".".join((*package[: len(package) - node.level + 1], *filter(None, [node.module])))
+                inside = {f"{base}.{alias.name}".lstrip(".") for alias in node.names} & names.keys()
+                found[name] |= inside or ({base} & names.keys())
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> Iterator[set[str]]:
+    """The sets of files that reach each other."""
+    reached = {name: {name} for name in graph}
+    grew = True
+    while grew:
+        grew = False
+        for known in reached.values():
+            more = set().union(*(reached[each] | {each} for other in known for each in graph[other])) - known
+            if more:
+                known |= more
+                grew = True
+    left = set(graph)
+    while left:
+        name = left.pop()
+        circle = {other for other in reached[name] if name in reached[other]}
+        left -= circle
+        if len(circle) > 1:
+            yield circle
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    found = [circle for circle in circles(file_imports()) if {each.split(".")[0] for each in circle} - CIRCLES]
+    assert found == []
+
+
+def test_the_check_sees_circles() -> None:
+    assert list(circles({"a": {"b"}, "b": {"a", "c"}, "c": set()})) == [{"a", "b"}]
+    assert "runtimes.base.lifetime" in file_imports()["runtimes.base.store"]
+
+
+@pytest.mark.skipif(not SOURCES.exists(), reason="needs the project's own folder")
+def test_the_c_code_includes_its_own_folder_and_the_contracts_alone() -> None:
+    wrong = []
+    for path in sorted(SOURCES.rglob("*.[ch]")):
+        folder = path.parent.relative_to(SOURCES)
+        for included in re.findall(r'^#include "([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE):
+            target = next((each for each in (path.parent / included, SOURCES / included) if each.exists()), None)
+            place = target.resolve().parent.relative_to(SOURCES) if target else None
+            if place not in (folder, Path()):
+                wrong.append(f"{path.relative_to(SOURCES)} includes {included}")
+    assert wrong == []
+
+
+@pytest.mark.skipif(not SOURCES.exists(), reason="needs the project's own folder")
+def test_few_files_lie_loose() -> None:
+    assert len(list(SOURCES.glob("*.[ch]"))) <= 4
+    assert len(list(ROOT.glob("*.py"))) <= 10
