@@ -37,8 +37,8 @@ LIBRARY = Path(pywasmrt.__file__).resolve().parent
 COMPLAINTS = (SystemError, MemoryError, pytest.PytestUnraisableExceptionWarning)
 # Where a failure ends in the library because its contract says so: it is printed, logged, or only costs time.
 DEALT_WITH = {
-    "cli/__init__.py, _tried",  # a runtime that refuses a module is one of the verdicts that are printed
-    "cli/__init__.py, main",
+    "cli/inspect.py, _tried",  # a runtime that refuses a module is one of the verdicts that are printed
+    "cli/dispatch.py, main",
     "otel/chain.py, export",
     "otel/chain.py, shutdown",
     "otel/component.py, _call",  # raised again as a TelemetryError

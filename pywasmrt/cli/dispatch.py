@@ -1,0 +1,96 @@
+"""The command line: `pywasmrt run`, `pywasmrt inspect` and `pywasmrt runtimes`.
+
+Options and exit codes follow the habits of other WebAssembly runtimes: a command's own exit code; 134 after a trap (as
+a shell shows an abort), also by a deadline or by using up the fuel; 130 after Ctrl-C; 141 where nobody reads what is
+printed; 1 for what cannot be run; 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from .._version import __version__
+from ..errors import (
+    FuelExhausted,
+    Interrupted,
+    Trap,
+    WasmError,
+)
+from .common import Failure, printable
+from .inspect import inspect
+from .run import run
+from .runtimes import runtimes
+
+__all__ = ["main"]
+
+FAILED = 1
+TRAPPED = 134
+STOPPED = 130
+UNREAD = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, `sys.argv` unless given, and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Split here: what follows is the guest's, whatever it looks like.
+    guest: list[str] = []
+    if "--" in words:
+        at = words.index("--")
+        words, guest = words[:at], words[at + 1 :]
+    _open_missing_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
+    commands: dict[str, Callable[[list[str], list[str]], int]] = {
+        "run": run,
+        "inspect": inspect,
+        "runtimes": runtimes,
+    }
+    parser = argparse.ArgumentParser(
+        prog="pywasmrt",
+        description="Run and inspect WebAssembly modules.",
+        epilog="'pywasmrt COMMAND --help' tells more about a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"pywasmrt {__version__}")
+    parser.add_argument("command", choices=sorted(commands), help="what to do")
+    command = parser.parse_args(words[:1]).command
+    try:
+        code = commands[command](words[1:], guest)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except Failure as error:
+        return _complain(str(error), FAILED)
+    except Trap as error:
+        return _complain(f"the guest trapped: {error}", TRAPPED)
+    except (Interrupted, FuelExhausted) as error:
+        return _complain(str(error), TRAPPED)
+    except WasmError as error:
+        return _complain(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _complain("stopped", STOPPED)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print would fail again at the end
+        if isinstance(error, BrokenPipeError):
+            return UNREAD
+        return _complain(str(error), FAILED)
+
+
+def _open_missing_streams() -> None:
+    """Give the process the standard streams that whoever started it has closed: else their numbers would go to files
+    that are opened later, and the guest would read and write those.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free: this one
+
+
+def _complain(message: str, code: int) -> int:
+    shown = "\n".join(map(printable, message.expandtabs().split("\n")))
+    print(f"pywasmrt: {shown}", file=sys.stderr)
+    return code

@@ -1,0 +1,175 @@
+"""`pywasmrt run`: a WASI command, or one exported function."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Exit, InvalidConfigurationError, WasmError
+from ..registry import new_runtime
+from ..types import ExternKind, Limits, RuntimeConfig, ValueType
+from ..wasi import INHERIT, Network, Preopen, WasiConfig
+from .common import Failure, listed, read_source
+
+if TYPE_CHECKING:
+    from ..protocols import CompiledModule, ModuleInstance, Runtime
+
+__all__ = ["run"]
+
+_I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pywasmrt run",
+        usage="pywasmrt run [OPTIONS] FILE [ARG ...] [-- ARG ...]",
+        description="Run a WASI command, or one exported function with --invoke. The guest sees nothing of this "
+        "machine but the standard streams and what the options give it.",
+        epilog="Arguments that begin with a dash go after '--'.",
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", type=Path, help="the module, in binary or text form")
+    add("args", metavar="ARG", nargs="*", help="arguments for the command, or for the function of --invoke")
+    add("--runtime", metavar="NAME", default="auto", help="which runtime to use (see 'pywasmrt runtimes')")
+    add("--invoke", metavar="EXPORT", help="call this function instead of running a command, and print its results")
+    add("--dir", metavar="HOST[::GUEST][:ro]", action="append", default=[], help="let the guest use a directory")
+    add("--env", metavar="K[=V]", action="append", default=[], help="set a variable, or pass on one of this process")
+    add("--timeout", metavar="SECONDS", type=_seconds, help="stop the guest after this time")
+    add("--fuel", metavar="N", type=int, help="stop the guest after this much work, where the runtime can count it")
+    add("--max-memory", metavar="BYTES", type=int, help="bound each memory of the guest")
+    add(
+        "--connect",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="let it connect, for example to '127.0.0.1:80'",
+    )
+    add(
+        "--listen",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="let it listen, for example on '127.0.0.1:8080'",
+    )
+    add("--resolve", action="store_true", help="let it look names up")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return value
+
+
+def run(words: list[str], guest: list[str]) -> int:
+    options = _run_parser().parse_intermixed_args(words)
+    args = [*options.args, *guest]
+    config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
+    limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
+    with _runtime(options.runtime, config) as runtime:
+        module = runtime.compile(read_source(options.file))
+        wasi = WasiConfig(
+            args=[options.file.name, *([] if options.invoke else args)],
+            env=dict(_variable(each) for each in options.env),
+            stdin=INHERIT,
+            stdout=INHERIT,
+            stderr=INHERIT,
+            preopens=_directories(options.dir),
+            network=Network(connect=options.connect, listen=options.listen, resolve=options.resolve),
+        )
+        try:
+            instance = _instance(runtime, module, wasi, limits)
+            if options.invoke is None:
+                return _run_command(instance, options.file) & 0xFF
+            _invoke(instance, options.invoke, args)
+        except Exit as end:
+            return end.code & 0xFF
+    return 0
+
+
+def _runtime(name: str, config: RuntimeConfig) -> Runtime:
+    try:
+        return new_runtime(name, config)
+    except InvalidConfigurationError as error:  # of the one option that may have been asked for
+        raise Failure(f"the runtime {name!r} does not count fuel, which --fuel needs: {error}") from None
+
+
+def _instance(runtime: Runtime, module: CompiledModule, wasi: WasiConfig, limits: Limits) -> ModuleInstance:
+    try:
+        return runtime.instantiate(module, wasi=wasi, limits=limits)
+    except WasmError:
+        raise
+    except OSError as error:  # of a directory that is not there
+        raise Failure(f"cannot open {error.filename!r}: {error.strerror}") from None
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        if name not in os.environ:
+            raise Failure(f"--env {name}: there is no such variable to pass on; give --env {name}=VALUE")
+        value = os.environ[name]
+    return name, value
+
+
+def _directories(options: Sequence[str]) -> dict[str, Preopen]:
+    found: dict[str, Preopen] = {}
+    for each in options:
+        text = each.removesuffix(":ro")
+        host, _, guest = text.partition("::")
+        name = guest or host
+        if not name:
+            raise Failure(f"--dir {each!r} names no directory; give --dir HOST or --dir HOST::GUEST")
+        if name in found:
+            raise Failure(f"--dir {each}: there is a {name!r} for the guest already; give one of them another name")
+        found[name] = Preopen(host, readonly=text != each)
+    return found
+
+
+def _run_command(instance: ModuleInstance, file: Path) -> int:
+    if instance.function("_start") is None:
+        functions = [each.name for each in instance.module.exports if each.kind is ExternKind.FUNCTION]
+        named = listed(functions[:10]) or "no function"
+        raise Failure(f"{file.name} is no command (it exports no '_start'); --invoke calls one of: {named}")
+    return instance.run()
+
+
+def _invoke(instance: ModuleInstance, name: str, words: list[str]) -> None:
+    function = instance.function(name)
+    if function is None:
+        functions = [each.name for each in instance.module.exports if each.kind is ExternKind.FUNCTION]
+        raise Failure(f"there is no exported function {name!r}, only {listed(functions) or 'none at all'}")
+    params = function.type.params
+    if len(words) != len(params):
+        raise Failure(f"{name}{function.type} takes {len(params)} arguments, {len(words)} given")
+    values = [_value(word, type, n) for n, (word, type) in enumerate(zip(words, params, strict=True), 1)]
+    try:
+        result = function(*values)
+    except OverflowError as error:
+        raise Failure(str(error)) from None
+    for each in result if isinstance(result, tuple) else () if result is None else (result,):
+        print(f"0x{each.hex()}" if isinstance(each, bytes) else each)
+
+
+def _value(word: str, type: ValueType, number: int) -> int | float | bytes:
+    try:
+        if type in (_I32, _I64):
+            return int(word, 0)
+        if type in (_F32, _F64):
+            return float(word)
+        if type is ValueType.V128:
+            data = bytes.fromhex(word.removeprefix("0x"))
+            if len(data) == 16:
+                return data
+            raise ValueError
+    except ValueError:
+        raise Failure(f"argument {number} is to be of type {type}, which {word!r} is not") from None
+    raise Failure(f"argument {number} is of type {type}, which cannot be given on the command line")
