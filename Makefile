@@ -143,7 +143,7 @@ tsan: develop ## build with the thread sanitizer and run the tests of threads in
 	cd $(BUILD)/tsan && LD_PRELOAD="$$($${CC:-cc} -print-file-name=libtsan.so)" \
 	  TSAN_OPTIONS=suppressions=tests/tsan.supp:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
 	  PYWASMRT_HAMMER_SECONDS=$(HAMMER_SECONDS) $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider \
-	  -k "not thousand and not interpreter and not fork and not ticker" $(PYTEST_ARGS) tests/runtimes/test_stopping.py tests/runtimes/test_threads.py
+	  -k "not thousand and not interpreter and not fork and not ticker" $(PYTEST_ARGS) $(addprefix tests/runtimes/test_,$(addsuffix .py,stopping threads signals asyncio hammers))
 
 coverage: dev ## measure the lines that the tests run, of Python and of C; fails under 90 % of either
 	$(call copy,$(BUILD)/coverage)

@@ -35,7 +35,7 @@ def can_fail(header: str) -> list[str]:
     return re.findall(r"^\s*(?:int|bool) \(\*(\w+)\)", without_comments, re.MULTILINE)
 
 
-CORE = ("instance", "host_calls", "linking", "memory", "lifetimes", "edges")
+CORE = ("instance", "imports", "stores", "host_calls", "host_values", "linking", "memory", "lifetimes", "collector")
 OPERATIONS = can_fail(HEADER.read_text(encoding="utf-8")) if HEADER.exists() else []
 
 

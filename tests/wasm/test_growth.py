@@ -1,18 +1,17 @@
-"""Growth that traps where it is refused: modules are rewritten for it, and otherwise do what they did."""
+"""Modules rewritten so that refused growth traps."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("hypothesis")
-
+from helpers.texts import wat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spec import child
@@ -37,40 +36,15 @@ from pywasmrt import (
     ValueType,
 )
 from pywasmrt.plugin.cache import ModuleCache
-from pywasmrt.runtimes.base.features import WASMTIME_SWITCHES
 from pywasmrt.testing import FakeRuntime, Module, differential, guests
 from pywasmrt.testing.strategies import modules, mutated
 from pywasmrt.wasm.growth import trap_on_grow_failure
-from pywasmrt.wasm.instructions import skip_instruction
 from pywasmrt.wasm.primitives import name, section, uleb, vector
 from pywasmrt.wasm.reading import HEADER, sections
 
 Needs = Callable[..., None]
 I32 = ValueType.I32
 ON = RuntimeConfig(trap_on_grow_failure=True)
-
-
-def wat(text: str) -> bytes:
-    return bytes(pytest.importorskip("wasmtime").wat2wasm(text))
-
-
-@pytest.fixture(scope="module")
-def validate() -> Callable[[bytes], str]:
-    """Why Wasmtime, with every proposal, does not take a module; "" where it does."""
-    wasmtime = pytest.importorskip("wasmtime")
-    config = wasmtime.Config()
-    for switch in WASMTIME_SWITCHES.values():
-        setattr(config, switch, True)
-    engine = wasmtime.Engine(config)
-
-    def reason(binary: bytes) -> str:
-        try:
-            wasmtime.Module.validate(engine, binary)
-        except wasmtime.WasmtimeError as error:
-            return str(error)
-        return ""
-
-    return reason
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +63,6 @@ def refused(function: Callable[..., Any], *args: Any) -> Trap:
 def in_words(runtime: Runtime, trap: Trap) -> list[str | None]:
     """The names of a trap's frames; none where the runtime tells none."""
     return [frame.func_name for frame in trap.frames] if "trap-frames" in runtime.info.features else []
-
-
-# What guests see
 
 
 def test_growing_a_memory_beyond_a_limit_traps(trapping: Runtime) -> None:
@@ -238,9 +209,6 @@ def test_functions_keep_their_names(trapping: Runtime, needs: Needs) -> None:
     ]
 
 
-# What is left as it is
-
-
 @pytest.mark.parametrize("guest", [guests.arithmetic(), guests.loops(), guests.recursion(), Module()])
 def test_a_module_without_growth_comes_back_as_it_is(guest: Module) -> None:
     binary = guest.encode()
@@ -346,9 +314,6 @@ def test_spec_scripts(runtime: Runtime, script: Path) -> None:
         assert running.refusals == REFUSALS.get(script.stem, 0)
 
 
-# How it is asked for
-
-
 def test_it_is_a_bool(runtime: Runtime) -> None:
     with pytest.raises(InvalidConfigurationError, match="trap_on_grow_failure is a bool, not 1"):
         pywasmrt.new_runtime(runtime.info.name, {"trap_on_grow_failure": 1})
@@ -389,9 +354,6 @@ def test_compiled_modules_are_of_one_setting(runtime: Runtime, trapping: Runtime
 def test_the_cache_keeps_them_apart(runtime: Runtime, trapping: Runtime) -> None:
     cache = ModuleCache(None)
     assert cache.key(runtime, RuntimeConfig(), HEADER) != cache.key(trapping, ON, HEADER)
-
-
-# Bytes from anywhere
 
 
 def test_a_module_is_validated_as_it_was_given(trapping: Runtime) -> None:
@@ -444,70 +406,3 @@ def test_damaged_modules_are_refused_or_stay_valid(
 def test_what_is_malformed_is_refused(content: bytes) -> None:
     with pytest.raises(ModuleCompileError, match="malformed module"):
         trap_on_grow_failure(HEADER + content)
-
-
-# Which bytes are an instruction
-
-
-# What may be asked for by the numbers 0 to 5: types of each form, among them structs whose field of that number serves.
-SPACES = """(module
-  (type (func)) (type (struct (field i32 (mut i32)))) (type (array (mut i32))) (type (array (mut funcref)))
-  (type (struct (field i32 i32 i32 i32 (mut i8)))) (type (array (mut i8)))
-  (memory 1 1) (table 1 funcref) (global (mut i32) (i32.const 0)) (tag (type 0))
-  (elem funcref) (elem funcref) (elem funcref) (elem funcref) (data "") (data "") (data "")
-  (func) (func (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0))) (elem declare func 0))
-"""
-OPCODES = [bytes([each]) for each in range(0x100) if not 0xFB <= each <= 0xFE]
-OPCODES += [bytes([prefix]) + uleb(each) for prefix in range(0xFB, 0xFF) for each in range(0x180)]
-# What is not valid with such operands, in the midst of code: else, end, select with types, br_on_non_null, br_on_cast
-# and br_on_cast_fail; and the exceptions of old, which the engine has not.
-ELSEWHERE = {b"\x05", b"\x0b", b"\x1c", b"\xd6", b"\xfb\x18", b"\xfb\x19"}
-LEGACY = {b"\x06", b"\x07", b"\x09", b"\x18", b"\x19"}
-
-
-def test_an_instruction_ends_where_the_engine_says(validate: Callable[[bytes], str]) -> None:
-    """After `unreachable` any operands will do. The engine tells where it finds a byte that is no instruction."""
-    spaces = wat(SPACES)
-    parts = [spaces[start:end] for start, id, _, end in sections(spaces) if id not in (0, 10)]
-    code_after = next(n for n, part in enumerate(parts) if part[0] == 12) + 1  # the data count
-
-    def reason(code: bytes) -> tuple[str, int]:
-        """Why the engine refuses a function, and at which byte of it."""
-        body = b"\1\1\x7f" + code  # a local
-        bodies = section(10, vector([uleb(len(body)) + body, b"\2\0\x0b"]))
-        binary = HEADER + b"".join([*parts[:code_after], bodies, *parts[code_after:]])
-        text = validate(binary)
-        return text, int(re.search(r"at offset 0x([0-9a-f]+)", text)[1], 16) - binary.index(code)  # type: ignore[index]
-
-    known, agreed = set(), set()
-    for opcode in OPCODES:
-        for number in range(6):
-            code = b"\0" + opcode + bytes([number]) * 20
-            try:
-                end = skip_instruction(code, 1)
-            except UnsupportedFeatureError:
-                text, _ = reason(code)
-                assert re.search("illegal opcode|unknown 0x.. subopcode|support is not enabled", text), (code, text)
-                break
-            known.add(opcode)
-            text, at = reason(code[:end] + b"\xff")
-            if "illegal opcode: 0xff" in text:
-                assert at == end, (opcode, text)
-                agreed.add(opcode)
-    assert known - agreed == ELSEWHERE | LEGACY
-
-
-def test_exceptions_of_old_are_passed_over() -> None:
-    """try, with a type; catch and throw of a tag; rethrow; delegate; catch_all."""
-    parts = [b"\x06\x40", b"\x06\x63\x70", b"\x07\x80\1", b"\x08\0", b"\x09\1", b"\x18\1", b"\x19", b"\x0b"]
-    code = b"".join(parts)
-    ends = [0]
-    while ends[-1] < len(code):
-        ends.append(skip_instruction(code, ends[-1]))
-    assert [code[begin:end] for begin, end in pairwise(ends)] == parts
-
-
-@pytest.mark.parametrize("code", [b"\xd0\x65\x70", b"\xd0\x62\0", b"\x02\x63\x65\x70\0", b"\xff", b"\xfe\x4f\0\0"])
-def test_what_is_not_known_is_told(code: bytes) -> None:
-    with pytest.raises(UnsupportedFeatureError, match="is not known"):
-        skip_instruction(code, 0)

@@ -1,0 +1,44 @@
+"""What the tests of threads, signals and coroutines share: a guest on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from helpers.long_calls import LONG, loops
+from pywasmrt import (
+    Runtime,
+)
+
+
+class Guest(threading.Thread):
+    """A thread on which a guest runs without end, until it is stopped; `end` is how it ended."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__()
+        self.call = call
+        self.entered = threading.Event()
+        self.end: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.call()
+        except BaseException as error:
+            self.end = error
+
+    @classmethod
+    def begin(cls, runtime: Runtime, export: str = "call_then_loop") -> tuple[Guest, Any]:
+        """Start one, and return when it is in the guest."""
+        entered = threading.Event()
+        instance = loops(runtime, entered.set)
+        guest = cls(instance.exports[export])
+        guest.start()
+        assert entered.wait(LONG)
+        return guest, instance
+
+
+def stop(guest: Guest, instance: Any) -> None:
+    while guest.is_alive():
+        instance.interrupt()
+        guest.join(0.01)
