@@ -27,6 +27,7 @@ typedef struct wrt_engine wrt_engine;
 typedef struct wrt_module wrt_module;
 typedef struct wrt_store wrt_store;
 typedef struct wrt_caller wrt_caller;
+typedef struct wrt_linked wrt_linked;
 
 /* How an operation ended. */
 typedef enum wrt_result {
@@ -152,6 +153,17 @@ typedef struct wrt_option {
  * the guest. `caller` is dead when it returns. It must not return while an engine call it made itself is still running. */
 typedef int (*wrt_host_function)(void *env, wrt_caller *caller, wrt_slot *slots);
 
+/* One function that a module imports: its two names (UTF-8, of the given sizes) and its type, params and then results. */
+typedef struct wrt_import {
+  const char *module;
+  const char *name;
+  size_t module_size;
+  size_t name_size;
+  const uint8_t *types;
+  size_t param_count;
+  size_t result_count;
+} wrt_import;
+
 typedef struct wrt_engine_ops {
   /* --- version 1 --- */
   uint32_t version;    /* WRT_VERSION that the engine was built with */
@@ -263,6 +275,18 @@ typedef struct wrt_engine_ops {
   int (*fuel_set)(wrt_store *store, uint64_t fuel, wrt_failure *failure);
   /* Copies what is left of it out. */
   int (*fuel_get)(wrt_store *store, uint64_t *fuel, wrt_failure *failure);
+
+  /* Does once what instantiating `module` takes each time: for a module whose imports, all in `imports` and in its order, are
+   * functions that `function` serves, no two of them by the same names. Owned by the caller (linked_delete). NULL, as the
+   * other two are, where an engine gains nothing by it: then function_new and instantiate do the same. */
+  int (*link)(wrt_engine *engine, wrt_module *module, const wrt_import *imports, size_t count, wrt_host_function function,
+              wrt_linked **out, wrt_failure *failure);
+  /* Instantiates and runs the start function, as `instantiate`. `envs[i]` goes to the function of import i; the array is
+   * borrowed for the store's life. Once in each store. */
+  int (*linked_instantiate)(wrt_store *store, wrt_linked *linked, void *const *envs, wrt_instance *out,
+                            wrt_failure *failure);
+  /* Releases the caller's hold; instances keep what they need of it. */
+  void (*linked_delete)(wrt_linked *linked);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

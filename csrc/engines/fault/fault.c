@@ -12,7 +12,8 @@
 #define OPERATIONS(X) \
   X(engine_new) X(validate) X(compile) X(text_to_binary) X(serialize) X(deserialize) X(store_new) X(function_new) \
   X(memory_new) X(table_new) X(global_new) X(instantiate) X(instance_export) X(caller_export) X(extern_type) X(call) \
-  X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get)
+  X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get) \
+  X(link) X(linked_instantiate)
 
 #define NUMBER(name) AT_##name,
 enum { OPERATIONS(NUMBER) COUNT };
@@ -127,6 +128,13 @@ FAILING(ref_new,
         (store, data, finalizer, out, failure));
 FAILING(fuel_set, (wrt_store *store, uint64_t fuel, wrt_failure *failure), (store, fuel, failure));
 FAILING(fuel_get, (wrt_store *store, uint64_t *fuel, wrt_failure *failure), (store, fuel, failure));
+FAILING(link,
+        (wrt_engine *engine, wrt_module *module, const wrt_import *imports, size_t count, wrt_host_function function,
+         wrt_linked **out, wrt_failure *failure),
+        (engine, module, imports, count, function, out, failure));
+FAILING(linked_instantiate,
+        (wrt_store *store, wrt_linked *linked, void *const *envs, wrt_instance *out, wrt_failure *failure),
+        (store, linked, envs, out, failure));
 
 const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
   static wrt_engine_ops wrapped[2];

@@ -28,6 +28,8 @@ typedef struct wasmtime_module_t wasmtime_module_t;
 typedef struct wasmtime_error_t wasmtime_error_t;
 typedef struct wasmtime_caller_t wasmtime_caller_t;
 typedef struct wasmtime_sharedmemory_t wasmtime_sharedmemory_t;
+typedef struct wasmtime_linker_t wasmtime_linker_t;
+typedef struct wasmtime_instance_pre_t wasmtime_instance_pre_t;
 
 typedef struct wasm_byte_vec {
   size_t size;
@@ -228,6 +230,8 @@ typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context
   X(wasmtime_error_t *, wasmtime_context_gc, (wasmtime_context_t *))                                                    \
   X(bool, wasmtime_context_take_exception, (wasmtime_context_t *, wasmtime_externref *))                                \
   X(void, wasmtime_exnref_unroot, (wasmtime_externref *))                                                               \
+  X(wasmtime_context_t *, wasmtime_caller_context, (wasmtime_caller_t *))                                               \
+  X(void *, wasmtime_context_get_data, (const wasmtime_context_t *))                                                    \
   X(bool, wasmtime_caller_export_get, (wasmtime_caller_t *, const char *, size_t, wasmtime_extern *))                   \
   X(void, wasmtime_func_new_unchecked,                                                                                  \
     (wasmtime_context_t *, const wasm_functype_t *, wasmtime_func_unchecked_callback, void *, void (*)(void *),         \
@@ -240,6 +244,16 @@ typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context
   X(wasmtime_error_t *, wasmtime_instance_new,                                                                          \
     (wasmtime_context_t *, const wasmtime_module_t *, const wasmtime_extern *, size_t, wasmtime_instance *,             \
      wasm_trap_t **))                                                                                                   \
+  X(wasmtime_linker_t *, wasmtime_linker_new, (wasm_engine_t *))                                                        \
+  X(void, wasmtime_linker_delete, (wasmtime_linker_t *))                                                                \
+  X(wasmtime_error_t *, wasmtime_linker_define_func_unchecked,                                                          \
+    (wasmtime_linker_t *, const char *, size_t, const char *, size_t, const wasm_functype_t *,                          \
+     wasmtime_func_unchecked_callback, void *, void (*)(void *)))                                                       \
+  X(wasmtime_error_t *, wasmtime_linker_instantiate_pre,                                                                \
+    (const wasmtime_linker_t *, const wasmtime_module_t *, wasmtime_instance_pre_t **))                                 \
+  X(wasmtime_error_t *, wasmtime_instance_pre_instantiate,                                                              \
+    (const wasmtime_instance_pre_t *, wasmtime_context_t *, wasmtime_instance *, wasm_trap_t **))                       \
+  X(void, wasmtime_instance_pre_delete, (wasmtime_instance_pre_t *))                                                    \
   X(bool, wasmtime_instance_export_get,                                                                                 \
     (wasmtime_context_t *, const wasmtime_instance *, const char *, size_t, wasmtime_extern *))                         \
   X(wasmtime_error_t *, wasmtime_memory_new, (wasmtime_context_t *, const wasm_memorytype_t *, wasmtime_memory *))      \

@@ -13,6 +13,7 @@
 
 #include "externs.h"
 #include "failures.h"
+#include "linked.h"
 
 struct wt_functions wt;
 
@@ -135,9 +136,10 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
   wrt_store *store = calloc(1, sizeof *store);
   if (store == NULL) return wt_fail_memory(failure);
   store->engine = engine->engine;
-  store->store = wt.wasmtime_store_new(engine->engine, NULL, NULL);
+  store->store = wt.wasmtime_store_new(engine->engine, store, NULL);
   store->context = wt.wasmtime_store_context(store->store);
-  wt.wasmtime_store_limiter(store->store, memory_bytes, table_elements, instances, -1, -1);
+  if (memory_bytes >= 0 || table_elements >= 0 || instances >= 0) /* a limiter costs a little, and asks at each growth */
+    wt.wasmtime_store_limiter(store->store, memory_bytes, table_elements, instances, -1, -1);
   *out = store;
   return WRT_OK;
 }
@@ -272,6 +274,9 @@ static const wrt_engine_ops ops = {
     .engine_tick = engine_tick,
     .fuel_set = fuel_set,
     .fuel_get = fuel_get,
+    .link = wt_link,
+    .linked_instantiate = wt_linked_instantiate,
+    .linked_delete = wt_linked_delete,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }

@@ -220,17 +220,21 @@ static wasm_trap_t *call_host(void *env, wasmtime_caller_t *caller, wasmtime_val
   return wt.wasmtime_trap_new("host", 4); /* only unwinds: the host knows the reason */
 }
 
-int wt_function_new(wrt_store *store, const uint8_t *types, size_t param_count, size_t result_count,
-                    wrt_host_function function, void *env, wrt_extern *out, wrt_failure *failure) {
-  host_record *record = malloc(sizeof *record);
-  if (record == NULL) return wt_fail_memory(failure);
-  *record = (host_record){.store = store, .function = function, .env = env};
+wasm_functype_t *wt_new_functype(const uint8_t *types, size_t param_count, size_t result_count) {
   wasm_valtype_vec params, results;
   wt.wasm_valtype_vec_new_uninitialized(&params, param_count);
   wt.wasm_valtype_vec_new_uninitialized(&results, result_count);
   for (size_t i = 0; i < param_count; i++) params.data[i] = new_valtype(types[i]);
   for (size_t i = 0; i < result_count; i++) results.data[i] = new_valtype(types[param_count + i]);
-  wasm_functype_t *type = wt.wasm_functype_new(&params, &results); /* takes both vectors */
+  return wt.wasm_functype_new(&params, &results); /* takes both vectors */
+}
+
+int wt_function_new(wrt_store *store, const uint8_t *types, size_t param_count, size_t result_count,
+                    wrt_host_function function, void *env, wrt_extern *out, wrt_failure *failure) {
+  host_record *record = malloc(sizeof *record);
+  if (record == NULL) return wt_fail_memory(failure);
+  *record = (host_record){.store = store, .function = function, .env = env};
+  wasm_functype_t *type = wt_new_functype(types, param_count, result_count);
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_FUNC};
   wt.wasmtime_func_new_unchecked(store->context, type, call_host, record, free, &ext.of.func); /* takes the record */
   wt.wasm_functype_delete(type);

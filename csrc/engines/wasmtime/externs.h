@@ -35,6 +35,8 @@ int wt_table_set(wrt_store *store, const wrt_extern *table, uint64_t index, cons
 int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, const wrt_slot *init,
                   uint64_t *previous, wrt_failure *failure);
 
+/* Wasmtime's form of a function's type, its params and then its results; owned by the caller. */
+wasm_functype_t *wt_new_functype(const uint8_t *types, size_t param_count, size_t result_count);
 bool wt_give_extern(wrt_store *store, wasmtime_extern *ext, wrt_extern *out);
 
 #pragma GCC visibility pop

@@ -43,7 +43,10 @@ struct wrt_store {
   void *poll_env;
   size_t shared_count;
   wasmtime_sharedmemory_t **shared; /* owned */
+  void *const *envs;                /* borrowed: of the linked instance's host functions */
 };
+
+/* A linked module is Wasmtime's wasmtime_instance_pre_t: wrt_linked is never defined, only cast. */
 
 /* What a host function needs; made for each wt_function_new, freed by Wasmtime with the store. */
 typedef struct host_record {
