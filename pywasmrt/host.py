@@ -15,7 +15,7 @@ from .values import did_you_mean, shown
 if TYPE_CHECKING:
     from inspect import Parameter, Signature
 
-__all__ = ["HostModule", "host_function_from_callable", "resolve"]
+__all__ = ["BoundHostModule", "HostModule", "host_function_from_callable", "resolve"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _Type = Union[ValueType, LooseType]
@@ -52,6 +52,20 @@ class HostModule:
 
     A host module holds no engine's objects: it may serve any number of instances of any runtime. Adding functions while
     another thread instantiates with it is not supported.
+
+    What belongs to one instance is the business of methods, and of the object that `bind` has made for each instance:
+
+        class Account:
+            def __init__(self) -> None:
+                self.balance = 100
+
+            @env.method
+            def pay(self, amount: i32) -> i32:
+                self.balance -= amount
+                return self.balance
+
+        instance = rt.instantiate(module, env.bind(Account))
+        instance.state("env").balance
     """
 
     def __init__(self, name: str = "env") -> None:
@@ -82,16 +96,37 @@ class HostModule:
 
         Raises `TypeError` for an annotation that is no WebAssembly type, and `ValueError` for a name that is taken.
         """
-        if fn is None:
-            names = sys._getframe(1).f_locals
+        return self._offer(fn, name, sys._getframe(1).f_locals, False)
 
-            def decorate(fn: F) -> F:
-                self._add(_described(_name_of(fn) if name is None else name, fn, names))
-                return fn
+    @overload
+    def method(self, fn: F, /) -> F: ...
 
-            return decorate
-        self._add(_described(_name_of(fn) if name is None else name, fn, sys._getframe(1).f_locals))
-        return fn
+    @overload
+    def method(self, fn: None = None, /, *, name: str | None = None) -> Callable[[F], F]: ...
+
+    def method(self, fn: Any = None, /, *, name: str | None = None) -> Any:
+        """As `function`, for a function whose first parameter is the object that belongs to the calling instance:
+        `self` in the body of a class. `Caller`, if wanted, comes second.
+
+        A host module that has methods is passed to `instantiate` or `link` by `bind`, which says what makes the object.
+        """
+        return self._offer(fn, name, sys._getframe(1).f_locals, True)
+
+    def _offer(self, fn: Any, name: str | None, names: Mapping[str, Any], takes_state: bool) -> Any:
+        def decorate(fn: F) -> F:
+            self._add(_described(_name_of(fn) if name is None else name, fn, names, takes_state))
+            return fn
+
+        return decorate if fn is None else decorate(fn)
+
+    def bind(self, factory: Callable[[], Any]) -> BoundHostModule:
+        """These functions, with an object that `factory` makes for each instance as the first argument of methods.
+
+        `factory` is called by `instantiate`, without arguments, before any guest code runs; what it raises comes out
+        there. `ModuleInstance.state` tells the object. One host module may be bound several times. Raises `TypeError`
+        where `factory` is not callable.
+        """
+        return BoundHostModule(self, factory)
 
     def add_function(
         self,
@@ -139,6 +174,37 @@ class HostModule:
 
     def __repr__(self) -> str:
         return f"<HostModule {self._name!r} functions={list(self._functions)}>"
+
+
+class BoundHostModule:
+    """A host module and what makes the object that its methods take, anew for each instance: what `HostModule.bind`
+    gives. It is passed to `instantiate` and `link` in the host module's place.
+    """
+
+    def __init__(self, module: HostModule, factory: Callable[[], Any]) -> None:
+        if not callable(factory):
+            raise TypeError(
+                f"bind takes a class, or what else makes an object for each instance when called, not {shown(factory)}"
+            )
+        self._module = module
+        self._factory = factory
+
+    @property
+    def name(self) -> str:
+        """The module name that guests import from."""
+        return self._module.name
+
+    @property
+    def functions(self) -> Mapping[str, HostFunction]:
+        """The functions by name; read-only."""
+        return self._module.functions
+
+    def new_state(self) -> Any:
+        """Make the object of one instance."""
+        return self._factory()
+
+    def __repr__(self) -> str:
+        return f"<{self._module!r} bound to {shown(self._factory)}>"
 
 
 def _checked(name: str, types: Iterable[ValueType]) -> tuple[ValueType, ...]:
@@ -221,7 +287,7 @@ def _check_takes(function: HostFunction, count: int) -> None:
     if signature is None:
         return
     try:
-        signature.bind(*[None] * (count + function.pass_caller))
+        signature.bind(*[None] * (count + function.pass_caller + function.takes_state))
     except TypeError as error:
         raise TypeError(
             f"the guest passes {count} argument{'' if count == 1 else 's'}, and it takes others: {error}"
@@ -268,19 +334,26 @@ class _Scope:
         return annotation
 
 
-def _described(name: str, fn: Callable[..., Any], names: Mapping[str, Any]) -> HostFunction:
+def _described(name: str, fn: Callable[..., Any], names: Mapping[str, Any], takes_state: bool = False) -> HostFunction:
     if not isinstance(name, str):
         raise TypeError(f"the name of a host function is a str, not {shown(name)}")
     if not callable(fn):
         raise TypeError(f"host function {name!r} must be callable, not {shown(fn)}")
     signature = _signature(fn)
     if signature is None:
-        return HostFunction(name, fn)
+        return HostFunction(name, fn, takes_state=takes_state)
     scope = _Scope(fn, names)
     params: list[_Type] = []
     pass_caller = any_number = False
     empty = signature.empty
-    for n, param in enumerate(signature.parameters.values()):
+    given = list(signature.parameters.values())
+    if takes_state:
+        if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
+            raise TypeError(
+                f"host function {name!r}: a method takes the object of the calling instance as its first parameter"
+            )
+        del given[0]
+    for n, param in enumerate(given):
         if param.kind is param.VAR_POSITIONAL:
             if param.annotation is not empty and not isinstance(_param_type(name, param, scope), LooseType):
                 _refuse(name, f"*{param.name}", "exact types of *args")
@@ -296,8 +369,8 @@ def _described(name: str, fn: Callable[..., Any], names: Mapping[str, Any]) -> H
     if any_number:
         if not all(type is LooseType.ANY for type in params):
             _refuse(name, params, "annotated parameters together with *args")
-        return HostFunction(name, fn, None, _result_types(name, signature, scope), pass_caller)
-    return HostFunction(name, fn, tuple(params), _result_types(name, signature, scope), pass_caller)
+        return HostFunction(name, fn, None, _result_types(name, signature, scope), pass_caller, takes_state)
+    return HostFunction(name, fn, tuple(params), _result_types(name, signature, scope), pass_caller, takes_state)
 
 
 def _wants_caller(fn: Callable[..., Any], names: Mapping[str, Any]) -> bool:

@@ -45,6 +45,7 @@ __all__ = [
     "Global",
     "HostModule",
     "ImportProvider",
+    "LinkedModule",
     "Memory",
     "ModuleInstance",
     "ModuleSource",
@@ -280,6 +281,11 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
     def memory(self, name: str = "memory") -> Memory | None:
         """The exported memory of that name, or None."""
 
+    def state(self, module: str = "env") -> Any:
+        """The object that belongs to this instance, made by the host module of that name (`HostModule.bind`), or None.
+        Told after `close` too.
+        """
+
     def run(self) -> int:
         """Run a command, that is call its export `_start`, and return its exit code: 0 when it returns by itself.
 
@@ -337,10 +343,6 @@ ImportProvider = Union[HostModule, Mapping[str, Any]]
 class WasiContext(Protocol):
     """The host's side of WASI for one instance."""
 
-    @property
-    def modules(self) -> Sequence[HostModule]:
-        """The host functions that the instance imports."""
-
     def attach(self, instance: ModuleInstance) -> None:
         """Told once the instance exists."""
 
@@ -350,10 +352,15 @@ class WasiContext(Protocol):
 
 @runtime_checkable
 class WasiProvider(_Checkable, Protocol):
-    """What `Runtime.instantiate` takes as `wasi`; `pywasmrt.wasi.WasiConfig` is the one to use."""
+    """What `Runtime.link` and `Runtime.instantiate` take as `wasi`; `pywasmrt.wasi.WasiConfig` is the one to use."""
 
-    def new_context(self, imports: Sequence[ImportType]) -> WasiContext:
-        """Make the host's side for one instance of a module with these imports."""
+    def modules(self, imports: Sequence[ImportType]) -> Sequence[HostModule]:
+        """The host functions for a module with these imports. Those that take the state of an instance
+        (`HostFunction.takes_state`) take its context.
+        """
+
+    def new_context(self) -> WasiContext:
+        """Make the host's side for one instance."""
 
 
 @runtime_checkable
@@ -375,6 +382,36 @@ class CompiledModule(_Checkable, AbstractContextManager["CompiledModule"], Proto
     def closed(self) -> bool: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class LinkedModule(_Checkable, AbstractContextManager["LinkedModule"], Protocol):
+    """A module with what serves its imports, found and checked once: what `Runtime.link` gives.
+
+    It may be used from any thread, several at a time. It belongs to its module.
+    """
+
+    @property
+    def module(self) -> CompiledModule: ...
+
+    @property
+    def limits(self) -> Limits | None:
+        """The limits of its instances' stores, where `instantiate` is not given others."""
+
+    def instantiate(self, *, limits: Limits | None = None) -> ModuleInstance:
+        """Make an instance in a store of its own and run its start function. The caller closes it.
+
+        What belongs to one instance is made anew each time: what bound host modules make (`HostModule.bind`), and the
+        files and streams of WASI. `limits` take the place of those given to `link`. Raises `ModuleInstantiateError`
+        where the limits forbid it; `Trap`, or a host function's exception, from the start function; and what making
+        such an object raised.
+        """
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None:
+        """Let go of the imports. Its instances go on."""
 
 
 @runtime_checkable
@@ -414,6 +451,24 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
 
     def new_store(self, limits: Limits | None = None) -> Store: ...
 
+    def link(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        wasi: WasiProvider | None = None,
+        limits: Limits | None = None,
+    ) -> LinkedModule:
+        """Find and check once what serves the module's imports, to make instances of it as often as wanted.
+
+        Takes what `instantiate` takes, and raises the same for imports that do not fit. Memories, tables, globals and
+        functions of instances belong to one store, and each instance has one of its own, so they cannot be linked: pass
+        them to `instantiate` with `store=`. Shared memories can, where the engine has them.
+
+            linked = rt.link(module, env)
+            with linked.instantiate() as instance:
+                instance.exports.run()
+        """
+
     def instantiate(
         self,
         module: CompiledModule,
@@ -422,11 +477,11 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> ModuleInstance:
-        """Link the module to what it imports and run its start function.
+        """Link the module to what it imports, make an instance and run its start function.
 
-        Each of `imports` is an import provider; the first that has a name serves it. Raises one
-        `ModuleInstantiateError` that lists all that is missing or of the wrong type; `Trap`, or a host function's
-        exception, from the start function.
+        To do that often, `link` once. Each of `imports` is an import provider; the first that has a name serves it.
+        Raises one `ModuleInstantiateError` that lists all that is missing or of the wrong type; `Trap`, or a host
+        function's exception, from the start function.
 
         `wasi` describes what the guest sees through WASI; it serves what none of `imports` does. The instance gets
         files and streams of its own, which close with it. A reactor, a module that exports `_initialize` and no

@@ -173,7 +173,8 @@ class HostFunction:
 
     `params` and `results` are None where the annotations leave the WebAssembly type to the guest's import; inside them,
     a `LooseType` stands for one such value. `pass_caller` says that the calling instance is handed over as the first
-    argument.
+    argument. `takes_state` says that before it comes the object that a bound host module makes for each instance
+    (`HostModule.bind`).
     """
 
     name: str
@@ -181,6 +182,7 @@ class HostFunction:
     params: tuple[ValueType | LooseType, ...] | None = None
     results: tuple[ValueType | LooseType, ...] | None = None
     pass_caller: bool = False
+    takes_state: bool = False
 
 
 class LooseType(enum.Enum):

@@ -32,6 +32,7 @@ def objects(runtime: Runtime, host: Callable[[], None] = lambda: None) -> list[t
     return [
         (runtime, protocols.Runtime),
         (module, protocols.CompiledModule),
+        (runtime.link(module, {"env": {"host": host}}), protocols.LinkedModule),
         (instance, protocols.ModuleInstance),
         (context, protocols.Context),
         (instance.store, protocols.Store),
@@ -118,7 +119,7 @@ def test_a_class_of_ones_own_is_told_by_what_it_has() -> None:
 
 def test_what_can_be_closed_is_a_context_manager(fresh_runtime: Runtime) -> None:
     closing = [value for value, _ in objects(fresh_runtime) if hasattr(type(value), "close")]
-    assert len(closing) == 5
+    assert len(closing) == 6
     for value in reversed(closing):
         assert isinstance(value, AbstractContextManager)
         if not value.closed:

@@ -22,54 +22,6 @@ static PyObject *handle_bytes(const wrt_extern *handle) {
 
 /* ---- what the host makes ---- */
 
-static bool read_types(PyObject *bytes, const uint8_t **types, size_t *count) {
-  if (!PyBytes_Check(bytes)) {
-    PyErr_SetString(PyExc_TypeError, "value types come as bytes");
-    return false;
-  }
-  *types = (const uint8_t *)PyBytes_AS_STRING(bytes);
-  *count = (size_t)PyBytes_GET_SIZE(bytes);
-  return true;
-}
-
-/* host_function(callable, name, FunctionType, params, results, caller class or None, context) -> handle */
-PyObject *store_host_function(PyObject *object, PyObject *args) {
-  Store *self = (Store *)object;
-  PyObject *callable, *name, *type, *params, *results, *caller_class, *context;
-  const uint8_t *param_types, *result_types;
-  size_t param_count, result_count;
-  if (!PyArg_ParseTuple(args, "OUOSSOO", &callable, &name, &type, &params, &results, &caller_class, &context) ||
-      !read_types(params, &param_types, &param_count) || !read_types(results, &result_types, &result_count))
-    return NULL;
-  if (store_enter(self) < 0) return NULL;
-  PyObject *handle = NULL;
-  HostCallable *record = PyMem_Calloc(1, sizeof *record + param_count + result_count);
-  if (record == NULL) {
-    PyErr_NoMemory();
-  } else {
-    record->store = self;
-    record->callable = Py_NewRef(callable);
-    record->name = Py_NewRef(name);
-    record->type = Py_NewRef(type);
-    record->caller_class = caller_class == Py_None ? NULL : (PyTypeObject *)Py_NewRef(caller_class);
-    record->context = Py_NewRef(context);
-    record->param_count = param_count;
-    record->result_count = result_count;
-    memcpy(record->types, param_types, param_count);
-    memcpy(record->types + param_count, result_types, result_count);
-    for (size_t i = 0; i < param_count + result_count; i++) record->has_refs |= record->types[i] >= WRT_FUNCREF;
-    record->next = self->callables;
-    self->callables = record; /* from here the store releases it */
-    wrt_extern out;
-    wrt_failure failure;
-    int result = self->ops->function_new(self->native, record->types, param_count, result_count, call_python, record,
-                                         &out, &failure);
-    handle = result == WRT_OK ? handle_bytes(&out) : raise_failure(self, result, &failure);
-  }
-  store_leave(self);
-  return handle;
-}
-
 /* memory(minimum, maximum or None, is_64, shared) -> handle */
 PyObject *store_memory(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
@@ -156,34 +108,6 @@ PyObject *store_global_(PyObject *object, PyObject *args) {
 }
 
 /* ---- instances ---- */
-
-/* instantiate(module address, [handle, ...]) -> instance handle. The adapter keeps the module alive meanwhile. */
-PyObject *store_instantiate(PyObject *object, PyObject *args) {
-  Store *self = (Store *)object;
-  PyObject *address, *list;
-  if (!PyArg_ParseTuple(args, "O!O!", &PyLong_Type, &address, &PyList_Type, &list)) return NULL;
-  wrt_module *module = PyLong_AsVoidPtr(address);
-  if (module == NULL) return NULL;
-  size_t count = (size_t)PyList_GET_SIZE(list);
-  wrt_extern *imports = PyMem_Calloc(count + 1, sizeof *imports);
-  if (imports == NULL) return PyErr_NoMemory();
-  PyObject *handle = NULL;
-  for (size_t i = 0; i < count; i++) {
-    if (!read_handle(PyList_GET_ITEM(list, (Py_ssize_t)i), &imports[i], sizeof *imports)) goto done;
-  }
-  if (store_enter(self) < 0) goto done;
-  wrt_instance out;
-  wrt_failure failure;
-  guest_begin(self);
-  int result = self->ops->instantiate(self->native, module, imports, count, &out, &failure);
-  guest_end(self);
-  handle = result == WRT_OK ? PyBytes_FromStringAndSize((const char *)&out, sizeof out)
-                            : raise_failure(self, result, &failure);
-  store_leave(self);
-done:
-  PyMem_Free(imports);
-  return handle;
-}
 
 /* export(instance handle, name) -> handle or None */
 PyObject *store_export(PyObject *object, PyObject *args) {

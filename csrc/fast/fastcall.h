@@ -40,6 +40,7 @@ typedef struct State {
   PyTypeObject *function_type;
   PyTypeObject *memory_type;
   PyTypeObject *caller_type;
+  PyTypeObject *linked_type;
   PyObject *closed_error;
   PyObject *busy_error;
   PyObject *memory_access_error;
@@ -77,20 +78,47 @@ typedef struct HostRef {
   PyObject *object; /* owned */
 } HostRef;
 
-/* A Python callable that the guests of a store import. Owned by the store; `env` of the engine's host function. */
-typedef struct HostCallable {
-  struct HostCallable *next;
-  Store *store;               /* borrowed: the store outlives its host functions */
-  PyObject *callable;         /* owned */
-  PyObject *name;             /* owned: a str for messages */
+/* A function that a module imports and Python serves. Owned by the Linked that it stands in. */
+typedef struct HostImport {
+  PyObject *label;            /* owned: a str, for messages; NULL in place of an import that is no host function */
   PyObject *type;             /* owned: the FunctionType */
   PyTypeObject *caller_class; /* owned: what to hand over as first argument, or NULL */
-  PyObject *context;          /* owned: what the adapter wants to find in a Caller */
+  PyObject *codes;            /* owned: the bytes that `types` points at */
+  const uint8_t *types;       /* params, then results */
   size_t param_count;
   size_t result_count;
   bool has_refs;
-  uint8_t types[]; /* params, then results */
+} HostImport;
+
+/* A module and what serves its imports, decided once; immutable. Which callables its host functions are is each instance's. */
+typedef struct Linked {
+  PyObject_HEAD
+  Engine *engine;            /* owned */
+  PyObject *keeper;          /* owned: keeps `module` */
+  wrt_module *module;        /* borrowed from the keeper */
+  wrt_linked *native;        /* owned: the engine's own form, or NULL */
+  size_t count;              /* of imports */
+  size_t host_count;         /* those that are host functions */
+  struct LinkedImport *imports;
+} Linked;
+
+/* A Python callable that the guests of a store import; `env` of the engine's host function. */
+typedef struct HostCallable {
+  const HostImport *import; /* borrowed from the block's Linked */
+  Store *store;             /* borrowed: the store outlives its host functions */
+  PyObject *callable;       /* owned */
+  PyObject *context;        /* borrowed from the block: what the adapter wants to find in a Caller */
 } HostCallable;
+
+/* The callables of one instance. Owned by its store. */
+typedef struct HostBlock {
+  struct HostBlock *next;
+  Linked *linked;    /* owned */
+  PyObject *context; /* owned */
+  size_t count;
+  void **envs; /* of the imports, in this very allocation */
+  HostCallable each[];
+} HostBlock;
 
 struct Store {
   PyObject_HEAD
@@ -104,7 +132,8 @@ struct Store {
   unsigned views;        /* exported buffers of its memories */
   size_t stack_needed;   /* bytes of stack that a call may use */
   unsigned ref_count;    /* references made since the last collection */
-  HostCallable *callables;
+  HostBlock *blocks;
+  bool has_linked; /* an instance was made by the engine's own form of a linked module */
   HostRef *refs;
   HostRef *garbage;
   bool releasing; /* somebody is emptying `garbage` */
@@ -145,12 +174,14 @@ typedef struct Function {
   PyObject *weakrefs;
 } Function;
 
-extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec;
+extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec;
 
 /* fast/store.c */
 
 /* Turns an engine's failure into a Python exception, and releases it. Always returns NULL. */
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure);
+/* The same where there is no store; `fail` is the adapter's. */
+PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure);
 /* The slow half of store_enter: says why the store cannot be entered, or measures this thread's stack. */
 int store_enter_slowly(Store *store, uintptr_t thread);
 /* Frees what waited for the end of the call chain: the engine's store if closed, and released references. */
@@ -165,7 +196,7 @@ bool read_handle(PyObject *object, void *handle, size_t size);
 
 /* The methods of Store that it defines: X(name, flags). */
 #define EXTERN_METHODS(X) \
-  X(host_function, METH_VARARGS) X(memory, METH_VARARGS) X(table, METH_VARARGS) \
+  X(memory, METH_VARARGS) X(table, METH_VARARGS) \
   X(global_, METH_VARARGS) X(instantiate, METH_VARARGS) X(export, METH_VARARGS) \
   X(describe, METH_O) X(function, METH_VARARGS) X(global_get, METH_O) \
   X(global_set, METH_VARARGS) X(table_size, METH_O) X(table_get, METH_VARARGS) \
@@ -183,6 +214,10 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);
 
 /* fast/host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
+
+/* fast/linked.c */
+int block_traverse(HostBlock *block, visitproc visit, void *arg);
+void block_free(HostBlock *block);
 
 /* fast/ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */

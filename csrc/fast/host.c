@@ -103,7 +103,7 @@ PyType_Spec caller_spec = {
 };
 
 static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
-  Caller *caller = (Caller *)self->caller_class->tp_alloc(self->caller_class, 0);
+  Caller *caller = (Caller *)self->import->caller_class->tp_alloc(self->import->caller_class, 0);
   if (caller == NULL) return NULL;
   caller->store = (Store *)Py_NewRef(self->store);
   caller->context = Py_NewRef(self->context);
@@ -116,8 +116,8 @@ static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
 /* The callable returned something that does not fit its signature. */
 static int refuse_result(HostCallable *self, PyObject *value) {
   if (!PyErr_Occurred()) {
-    PyObject *never =
-        PyObject_CallFunctionObjArgs(self->store->state->raise_result_error, self->name, self->type, value, NULL);
+    PyObject *never = PyObject_CallFunctionObjArgs(self->store->state->raise_result_error, self->import->label,
+                                                   self->import->type, value, NULL);
     Py_XDECREF(never);
   }
   return -1;
@@ -125,20 +125,20 @@ static int refuse_result(HostCallable *self, PyObject *value) {
 
 /* Puts what the callable returned into the slots; -1 with an exception set. */
 static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *slots) {
-  const uint8_t *types = self->types + self->param_count;
-  if (LIKELY(self->result_count == 1)) {
+  const uint8_t *types = self->import->types + self->import->param_count;
+  if (LIKELY(self->import->result_count == 1)) {
     int result = UNLIKELY(types[0] == WRT_EXTERNREF) ? encode_refs(self->store, types, &value, 1, slots)
                                                      : encode(self->store, types[0], value, slots);
     return LIKELY(result == 0) ? 0 : refuse_result(self, value);
   }
-  if (self->result_count == 0) return LIKELY(value == Py_None) ? 0 : refuse_result(self, value);
+  if (self->import->result_count == 0) return LIKELY(value == Py_None) ? 0 : refuse_result(self, value);
   if (!(PyTuple_CheckExact(value) || PyList_CheckExact(value)) ||
-      (size_t)PySequence_Fast_GET_SIZE(value) != self->result_count)
+      (size_t)PySequence_Fast_GET_SIZE(value) != self->import->result_count)
     return refuse_result(self, value);
   PyObject *fixed = PySequence_Tuple(value); /* a list could change under our hands */
   if (fixed == NULL) return -1;
-  int result = (size_t)PyTuple_GET_SIZE(fixed) == self->result_count
-                   ? encode_refs(self->store, types, &PyTuple_GET_ITEM(fixed, 0), self->result_count, slots)
+  int result = (size_t)PyTuple_GET_SIZE(fixed) == self->import->result_count
+                   ? encode_refs(self->store, types, &PyTuple_GET_ITEM(fixed, 0), self->import->result_count, slots)
                    : -1;
   Py_DECREF(fixed);
   return result == 0 ? 0 : refuse_result(self, value);
@@ -147,12 +147,12 @@ static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *
 /* Fills args[0..count) with new references from the slots; false, nothing owned, with an exception set. */
 static inline bool decode_arguments(HostCallable *self, PyObject **args, wrt_slot *slots) {
   size_t step = self->store->ops->slot_words;
-  if (UNLIKELY(self->has_refs)) take_refs(self->store, self->types, self->param_count, slots);
-  for (size_t i = 0; i < self->param_count; i++) {
-    args[i] = decode(self->store, self->types[i], slots + i * step);
+  if (UNLIKELY(self->import->has_refs)) take_refs(self->store, self->import->types, self->import->param_count, slots);
+  for (size_t i = 0; i < self->import->param_count; i++) {
+    args[i] = decode(self->store, self->import->types[i], slots + i * step);
     if (UNLIKELY(args[i] == NULL)) {
       while (i-- > 0) Py_DECREF(args[i]);
-      drop_refs(self->store, self->types, self->param_count, slots);
+      drop_refs(self->store, self->import->types, self->import->param_count, slots);
       return false;
     }
   }
@@ -164,7 +164,7 @@ static inline bool decode_arguments(HostCallable *self, PyObject **args, wrt_slo
 static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **args, wrt_slot *slots) {
   Store *store = self->store;
   Caller *caller = NULL;
-  size_t first = self->caller_class != NULL ? 1 : 0, count = first + self->param_count;
+  size_t first = self->import->caller_class != NULL ? 1 : 0, count = first + self->import->param_count;
   if (!decode_arguments(self, args + first, slots)) return -1;
   if (UNLIKELY(store->garbage != NULL)) release_garbage(store);
   if (first != 0) {
@@ -181,12 +181,12 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     Py_DECREF(value);
     return -1;
   }
-  if (LIKELY(!self->has_refs)) {
+  if (LIKELY(!self->import->has_refs)) {
     int result = encode_results(self, value, slots);
     Py_DECREF(value);
     return result;
   }
-  if (self->result_count > 1 && PyList_CheckExact(value))
+  if (self->import->result_count > 1 && PyList_CheckExact(value))
     Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it */
   HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
   Py_XDECREF(value);                                                 /* could run Python code */
@@ -204,7 +204,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   host_frames = &frame;
   PyObject *few[2 + 8], **args = few;
   int result = -1;
-  if (UNLIKELY(self->param_count > 8) && (args = PyMem_Malloc((2 + self->param_count) * sizeof *args)) == NULL)
+  if (UNLIKELY(self->import->param_count > 8) && (args = PyMem_Malloc((2 + self->import->param_count) * sizeof *args)) == NULL)
     PyErr_NoMemory();
   else
     result = call_with(self, caller, args + 1, slots);

@@ -41,7 +41,8 @@ static int module_exec(PyObject *module) {
   }
   if (add_type(module, &engine_spec, &state->engine_type) < 0 || add_type(module, &store_spec, &state->store_type) < 0 ||
       add_type(module, &function_spec, &state->function_type) < 0 ||
-      add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0)
+      add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0 ||
+      add_type(module, &linked_spec, &state->linked_type) < 0)
     return -1;
   return 0;
 }
@@ -54,6 +55,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   Py_VISIT(state->function_type);
   Py_VISIT(state->memory_type);
   Py_VISIT(state->caller_type);
+  Py_VISIT(state->linked_type);
   return 0;
 }
 
@@ -66,6 +68,7 @@ static void module_free(void *module) {
   Py_CLEAR(state->function_type);
   Py_CLEAR(state->memory_type);
   Py_CLEAR(state->caller_type);
+  Py_CLEAR(state->linked_type);
 }
 
 static PyObject *module_this_thread(PyObject *module, PyObject *unused) {

@@ -19,18 +19,20 @@ static PyObject *frame_list(const wrt_failure *failure) {
   return list;
 }
 
-PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
-  if (result == WRT_HOST && store->parked[0] != NULL) {
-    PyErr_Restore(store->parked[0], store->parked[1], store->parked[2]);
-    store->parked[0] = store->parked[1] = store->parked[2] = NULL;
-  } else {
-    PyObject *frames = frame_list(failure);
-    if (frames != NULL) {
-      PyObject *never = PyObject_CallFunction(store->fail, "iizN", result, (int)failure->trap,
-                                              failure->message, frames);
-      Py_XDECREF(never);
-    }
+PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure) {
+  PyObject *frames = frame_list(failure);
+  if (frames != NULL) {
+    PyObject *never = PyObject_CallFunction(fail, "iizN", result, (int)failure->trap, failure->message, frames);
+    Py_XDECREF(never);
   }
+  ops->failure_clear(failure);
+  return NULL;
+}
+
+PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
+  if (result != WRT_HOST || store->parked[0] == NULL) return raise_told(store->ops, store->fail, result, failure);
+  PyErr_Restore(store->parked[0], store->parked[1], store->parked[2]);
+  store->parked[0] = store->parked[1] = store->parked[2] = NULL;
   store->ops->failure_clear(failure);
   return NULL;
 }
@@ -83,19 +85,14 @@ void release_garbage(Store *store) {
 
 static void free_native(Store *store) {
   wrt_store *native = store->native;
-  HostCallable *callables = store->callables;
+  HostBlock *blocks = store->blocks;
   store->native = NULL; /* first, so that Python code run below finds it gone */
-  store->callables = NULL;
+  store->blocks = NULL;
   if (native != NULL) store->ops->store_delete(native); /* moves every reference to the garbage */
-  while (callables != NULL) {
-    HostCallable *next = callables->next;
-    Py_DECREF(callables->callable);
-    Py_DECREF(callables->name);
-    Py_DECREF(callables->type);
-    Py_XDECREF(callables->caller_class);
-    Py_DECREF(callables->context);
-    PyMem_Free(callables);
-    callables = next;
+  while (blocks != NULL) {
+    HostBlock *next = blocks->next;
+    block_free(blocks);
+    blocks = next;
   }
   for (HostRef *ref = store->refs; ref != NULL; ref = ref->next) host_ref_finalize(ref); /* should the engine forget one */
   Py_CLEAR(store->engine);
@@ -245,10 +242,9 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(self->engine);
   Py_VISIT(self->fail);
   Py_VISIT(self->module);
-  for (HostCallable *each = self->callables; each != NULL; each = each->next) {
-    Py_VISIT(each->callable);
-    Py_VISIT(each->caller_class);
-    Py_VISIT(each->context);
+  for (HostBlock *block = self->blocks; block != NULL; block = block->next) {
+    int stopped = block_traverse(block, visit, arg);
+    if (stopped) return stopped;
   }
   for (HostRef *ref = self->refs; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
   for (int i = 0; i < 3; i++) Py_VISIT(self->parked[i]);

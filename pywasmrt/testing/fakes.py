@@ -114,7 +114,7 @@ class FakeStore(GuardedStore):
         name = f"{function.module}.{function.name}"
         return FakeFunction(self, instance.life, function.type, name, function.callable, function.pass_caller, instance)
 
-    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> _Linked:
+    def _link(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> _Linked:
         most = None if self.limits is None else self.limits.instances
         if most is not None and max(1, len(self._instance_lives)) > most:
             raise ModuleInstantiateError(f"cannot instantiate the module: the store is limited to {most} instances")

@@ -7,6 +7,7 @@ succeeds and raises `WasiError` otherwise; `OSError` and `MemoryAccessError` are
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import MemoryAccessError
@@ -46,11 +47,14 @@ def function(table: Functions, params: str, *, name: str | None = None, results:
     return enter
 
 
-def bind(context: WasiContext, function: Function) -> HostFunction:
-    """Make the host function for one instance. It receives the caller, for when the memory is not known yet."""
+@cache
+def bind(function: Function) -> HostFunction:
+    """Make the host function: a method of the instance's context, which receives the caller for when the memory is not
+    known yet.
+    """
     body = function.body
 
-    def call(caller: Any, *args: int) -> int:
+    def call(context: WasiContext, caller: Any, *args: int) -> int:
         try:
             memory = context.memory()
             body(context, context.find_memory(caller) if memory is None else memory, *args)
@@ -58,7 +62,7 @@ def bind(context: WasiContext, function: Function) -> HostFunction:
             return _errno(error)
         return 0
 
-    def call_with_four(caller: Any, a: int, b: int, c: int, d: int) -> int:
+    def call_with_four(context: WasiContext, caller: Any, a: int, b: int, c: int, d: int) -> int:
         # As `call`, for the functions that are called most (fd_read, fd_write): handing on *args takes a while.
         try:
             memory = context.memory()
@@ -67,13 +71,13 @@ def bind(context: WasiContext, function: Function) -> HostFunction:
             return _errno(error)
         return 0
 
-    def call_without_result(caller: Any, *args: int) -> None:
+    def call_without_result(context: WasiContext, caller: Any, *args: int) -> None:
         body(context, None, *args)
 
     wrapped: Callable[..., Any] = call_with_four if len(function.params) == 4 else call
     if not function.results:
         wrapped = call_without_result
-    return HostFunction(function.name, wrapped, function.params, function.results, pass_caller=True)
+    return HostFunction(function.name, wrapped, function.params, function.results, pass_caller=True, takes_state=True)
 
 
 _FAILURES = (WasiError, MemoryAccessError, OSError, OverflowError)

@@ -15,6 +15,7 @@ from .memory_files import MemoryTree
 from .network import Network
 
 if TYPE_CHECKING:
+    from ..protocols import HostModule
     from ..types import ImportType
     from .context import WasiContext
 
@@ -54,7 +55,7 @@ class WasiConfig:
     * `max_descriptors`: how many descriptors the guest may have open at a time.
 
     One may serve any number of instances; each gets descriptors of its own. It is checked when it is used, by
-    `Runtime.instantiate`, which raises `InvalidConfigurationError`.
+    `Runtime.link` and `Runtime.instantiate`, which raise `InvalidConfigurationError`.
     """
 
     args: Sequence[str] = ()
@@ -70,15 +71,26 @@ class WasiConfig:
     sockets: Sequence[socket.socket] = ()
     max_descriptors: int = 1024
 
-    def new_context(self, imports: Sequence[ImportType]) -> WasiContext:
-        """Open what is given here, for one instance that imports `imports`. `Runtime.instantiate` calls this.
+    def modules(self, imports: Sequence[ImportType]) -> Sequence[HostModule]:
+        """The host functions for a module that imports `imports`; each takes the instance's context first.
+        `Runtime.link` calls this.
+
+        Raises `InvalidConfigurationError` for what cannot be used. Opens nothing.
+        """
+        from .context import host_modules
+
+        self.validate()
+        return host_modules(imports, self.new_context)
+
+    def new_context(self) -> WasiContext:
+        """Open what is given here, for one instance. Called for each.
 
         Raises `InvalidConfigurationError` for what cannot be used, and `OSError` for files that cannot be opened.
         """
         from .context import WasiContext
 
         self.validate()
-        return WasiContext(self, imports)
+        return WasiContext(self)
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for values that cannot be used, without opening anything."""

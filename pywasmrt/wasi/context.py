@@ -1,8 +1,8 @@
 """The host's side of one instance: its descriptors, its clock and randomness, and its host functions.
 
-The functions hold the context, and the engine's store holds the functions; so the context must not hold the store,
-nor the memory, which holds the store: a circle would keep the store until the garbage collector runs. It looks at the
-memory through a weak reference, and asks the caller again where that is gone.
+The engine's store holds the functions, which hold the context; so the context must not hold the store, nor the memory,
+which holds the store: a circle would keep the store until the garbage collector runs. It looks at the memory through a
+weak reference, and asks the caller again where that is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .waiting import Waiter
 if TYPE_CHECKING:
     from ..protocols import Caller, HostModule, Memory, ModuleInstance
 
-__all__ = ["PREVIEW1", "WasiContext"]
+__all__ = ["PREVIEW1", "WasiContext", "host_modules"]
 
 PREVIEW1: dict[str, Function] = {
     **process.FUNCTIONS,
@@ -44,17 +44,30 @@ _MODULES = ("wasi_snapshot_preview1",)
 
 
 class _HostModule:
-    """The host functions that one instance imports under one module name."""
+    """The host functions that a module imports under one name, methods of its instances' contexts."""
 
-    def __init__(self, name: str, functions: Mapping[str, HostFunction]) -> None:
+    def __init__(self, name: str, functions: Mapping[str, HostFunction], new_state: Callable[[], Any]) -> None:
         self.name = name
         self.functions = functions
+        self.new_state = new_state
+
+
+def host_modules(imports: Sequence[ImportType], new_state: Callable[[], Any]) -> list[HostModule]:
+    """The host functions for exactly what is imported, methods of what `new_state` makes."""
+    made: list[HostModule] = []
+    for module in _MODULES:
+        wanted = {each.name: each.type for each in imports if each.module == module}
+        if wanted:
+            known = {**PREVIEW1, **wasmedge.functions_for(wanted)}
+            functions = {name: bind(known[name]) for name in wanted if name in known}
+            made.append(_HostModule(module, functions, new_state))
+    return made
 
 
 class WasiContext:
     """What `WasiConfig` describes, opened for one instance. Closing it forgets every descriptor and ends a wait."""
 
-    def __init__(self, config: WasiConfig, imports: Sequence[ImportType]) -> None:
+    def __init__(self, config: WasiConfig) -> None:
         self.args = [_encoded(each) for each in config.args]
         self.env = [_encoded(f"{name}={value}") for name, value in config.env.items()]
         self.clock = config.clock
@@ -66,7 +79,6 @@ class WasiContext:
         self.files = self.table.files
         self.memory: Callable[[], Memory | None] = _nothing
         self.views = False  # whether the memory has the buffer protocol
-        self._imports = imports
         try:
             self._open(config)
         except BaseException:
@@ -96,20 +108,6 @@ class WasiContext:
             return MemoryDirectory(given.host, given.host.root, self.clock, given.readonly)
         fd = os.open(given.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         return HostDirectory(fd, self.waiter, given.readonly)
-
-    @property
-    def modules(self) -> Sequence[HostModule]:
-        """The host functions for exactly what is imported. Made anew each time: they hold the context, so it must not
-        hold them.
-        """
-        made = []
-        for module in _MODULES:
-            wanted = {each.name: each.type for each in self._imports if each.module == module}
-            if wanted:
-                known = {**PREVIEW1, **wasmedge.functions_for(wanted)}
-                functions = {name: bind(self, known[name]) for name in wanted if name in known}
-                made.append(_HostModule(module, functions))
-        return made
 
     def attach(self, instance: ModuleInstance) -> None:
         """Learn of the instance once it exists, and let its store end the waits."""

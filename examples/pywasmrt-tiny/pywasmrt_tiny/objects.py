@@ -31,7 +31,7 @@ from pywasmrt import (
     UnsupportedFeatureError,
     ValueType,
 )
-from pywasmrt.runtimes.base.linking import HostImport, resolve_imports
+from pywasmrt.runtimes.base.linking import HostImport, Linking
 from pywasmrt.values import (
     arity_error,
     bytes_of,
@@ -138,30 +138,38 @@ class TinyRuntime(Owned):
             raise UnsupportedFeatureError(f"{NAME} cannot stop a running call", "deadline")
         return TinyStore(self, limits)
 
+    def link(self, module: Any, *imports: Any, wasi: Any = None, limits: Limits | None = None) -> TinyLinkedModule:
+        self.new_store(limits)  # checks the limits
+        return TinyLinkedModule(self._check(module, wasi), Linking(module, imports, None, _veto), limits)
+
     def instantiate(
         self, module: Any, *imports: Any, store: Any = None, wasi: Any = None, limits: Limits | None = None
     ) -> TinyInstance:
+        if store is None:
+            return self.link(module, *imports, wasi=wasi, limits=limits).instantiate()
+        self._check(module, wasi)
+        if not isinstance(store, TinyStore) or limits is not None:
+            raise TypeError(f"store is what new_store gave, limits included, not {shown(store)}")
+        store.check_open()
+        return TinyInstance(store, Linking(module, imports, None, store.veto), False)
+
+    def _check(self, module: Any, wasi: Any) -> TinyModule:
         self.check_open()
         if wasi is not None:
             raise UnsupportedFeatureError(f"{NAME} has no WASI; leave wasi out", "wasi")
         if not isinstance(module, TinyModule) or module.runtime is not self:
-            raise TypeError(f"instantiate takes a module that this runtime compiled, not {shown(module)}")
+            raise TypeError(f"what is linked is a module that this runtime compiled, not {shown(module)}")
         module.check_open()
-        if store is not None:
-            if not isinstance(store, TinyStore) or limits is not None:
-                raise TypeError(f"store is what new_store gave, limits included, not {shown(store)}")
-            store.check_open()
-            return TinyInstance(store, module, imports, False)
-        own = self.new_store(limits)
-        try:
-            return TinyInstance(own, module, imports, True)
-        except BaseException:
-            own.close()
-            raise
+        return module
 
     def instantiate_with_host(self, module: Any, *imports: Any, **options: Any) -> tuple[TinyInstance, TinyStore]:
         instance = self.instantiate(module, *imports, **options)
         return instance, instance.store  # a store has all that a context needs
+
+
+def _veto(wanted: Any, extern: Any) -> str:
+    """Why an instance in a store of its own cannot use an extern: each belongs to the store it was made in."""
+    return "was given one that belongs to another store; instantiate with store=... of what it imports"
 
 
 def _binary(source: Any) -> bytes:
@@ -172,6 +180,25 @@ def _binary(source: Any) -> bytes:
     if isinstance(source, str):
         raise UnsupportedFeatureError(f"{NAME} has no reader of the text format; pass a binary module", "wat")
     raise TypeError(f"a module is bytes or a path to a file, not {shown(source)}")
+
+
+class TinyLinkedModule(Owned):
+    """Implements protocols.LinkedModule."""
+
+    kind = "linked module"
+
+    def __init__(self, module: TinyModule, linking: Linking, limits: Limits | None) -> None:
+        super().__init__(module)
+        self.module, self.limits, self._linking = module, limits, linking
+
+    def instantiate(self, *, limits: Limits | None = None) -> TinyInstance:
+        self.check_open()
+        store = self.module.runtime.new_store(self.limits if limits is None else limits)
+        try:
+            return TinyInstance(store, self._linking, True)
+        except BaseException:
+            store.close()
+            raise
 
 
 class TinyModule(Owned):
@@ -203,6 +230,9 @@ class TinyStore(Unstoppable, Owned):
     @property
     def store(self) -> TinyStore:
         return self
+
+    def veto(self, wanted: Any, extern: Any) -> str | None:
+        return None if getattr(extern, "store", None) is self else _veto(wanted, extern)
 
     @contextmanager
     def use(self, thing: Owned) -> Iterator[None]:
@@ -277,9 +307,11 @@ class TinyInstance(Unstoppable, Owned):
 
     kind = "instance"
 
-    def __init__(self, store: TinyStore, module: TinyModule, imports: tuple[Any, ...], owns_store: bool) -> None:
+    def __init__(self, store: TinyStore, linking: Linking, owns_store: bool) -> None:
         super().__init__(store)
+        module: Any = linking.module
         self.store, self.module, self._owns_store = store, module, owns_store
+        self._linking, self._states = linking, linking.new_states()
         if store.limits.instances is not None and store.instances >= store.limits.instances:
             raise ModuleInstantiateError(f"the store is limited to {store.limits.instances} instances")
         store.instances += 1
@@ -293,7 +325,7 @@ class TinyInstance(Unstoppable, Owned):
             ExternKind.MEMORY: self.memories,
             ExternKind.GLOBAL: self.globals,
         }
-        for wanted, served in zip(module.imports, resolve_imports(module.imports, imports, self._veto), strict=True):
+        for wanted, served in zip(module.imports, linking.serve(self._states), strict=True):
             if isinstance(served, HostImport):
                 served = TinyFunction(store, self, served.type, served.name, self._host(served))
             served.check_open()
@@ -306,10 +338,8 @@ class TinyInstance(Unstoppable, Owned):
         if module.parsed.start is not None:
             self.functions[module.parsed.start]()
 
-    def _veto(self, wanted: Any, extern: Any) -> str | None:
-        if getattr(extern, "store", None) is self.store:
-            return None
-        return "was given one that belongs to another store; instantiate with store=... of what it imports"
+    def state(self, module: str = "env") -> Any:
+        return self._linking.state(self._states, module)
 
     def _define(self, parsed: Parsed) -> None:
         names = {index: name for name, kind, index in parsed.exports if kind is ExternKind.FUNCTION}

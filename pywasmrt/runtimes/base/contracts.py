@@ -1,7 +1,7 @@
 """What the parts of a runtime ask of those that they belong to.
 
-A module and a store belong to a runtime, an instance belongs to a store. Each part holds its owner and is imported by
-it, so the part cannot import the owner's class. It names one of these contracts instead.
+A module and a store belong to a runtime, a linked module to its module, an instance to a store. Each part holds its
+owner and is imported by it, so the part cannot import the owner's class. It names one of these contracts instead.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ...types import ExportType, RuntimeInfo
+from ...types import ExportType, Limits, RuntimeInfo
 from .lifetime import Closable
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ class OwningRuntime(Closable):
         raise NotImplementedError
 
     def _need(self, feature: str) -> None:
+        raise NotImplementedError
+
+    def _check_store_limits(self, limits: Limits | None) -> None:
+        raise NotImplementedError
+
+    def _new_instance(self, linking: Any, limits: Limits | None) -> Any:
         raise NotImplementedError
 
 

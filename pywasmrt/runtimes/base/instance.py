@@ -15,6 +15,7 @@ from .module import BaseModule
 
 if TYPE_CHECKING:
     from ...protocols import Store, WasiContext
+    from .linking import Linking
 
 __all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState", "Tag"]
 
@@ -119,15 +120,22 @@ class _Finder:
 class BaseInstance(_Finder):
     """A module's running form. Closing it closes its store too, if that was made for it alone."""
 
-    __slots__ = ("__weakref__", "_exports", "_owns_store", "_state", "_store", "_wasi")
+    __slots__ = ("__weakref__", "_exports", "_owned", "_owns_store", "_state", "_store", "_wasi")
 
     def __init__(
-        self, store: OwningStore, state: InstanceState, owns_store: bool, wasi: WasiContext | None = None
+        self,
+        store: OwningStore,
+        state: InstanceState,
+        owns_store: bool,
+        wasi: WasiContext | None = None,
+        owned: tuple[Linking, list[Any]] | None = None,
     ) -> None:
+        """`owned` are the objects that belong to this instance, and whose they are."""
         self._store = store
         self._state = state
         self._owns_store = owns_store
         self._wasi = wasi
+        self._owned = owned
         self._exports = Exports(store, state)
 
     @property
@@ -158,6 +166,13 @@ class BaseInstance(_Finder):
         self._check_name(name)
         export = state.module.exports_by_name().get(name)
         return self._exports[name] if export is not None and export.kind is kind else None
+
+    def state(self, module: str = "env") -> Any:
+        """The object that belongs to this instance, made by the host module of that name, or None."""
+        name = getattr(module, "name", module)
+        if not isinstance(name, str):
+            raise TypeError(f"the state of an instance is asked for by the host module's name, not {shown(module)}")
+        return None if self._owned is None else self._owned[0].state(self._owned[1], name)
 
     def run(self) -> int:
         """Run a command by its export `_start`, and return its exit code."""

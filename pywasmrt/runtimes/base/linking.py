@@ -7,7 +7,8 @@ over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MethodType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import ModuleInstantiateError
 from ...host import HostModule, host_function_from_callable, resolve
@@ -15,7 +16,10 @@ from ...protocols import Exports
 from ...types import ExternKind, FunctionType, GlobalType, HostFunction, ImportType, MemoryType, TableType, ValueType
 from ...values import did_you_mean, shown
 
-__all__ = ["HostImport", "extern_kind", "resolve_imports"]
+if TYPE_CHECKING:
+    from ...protocols import CompiledModule, WasiProvider
+
+__all__ = ["HostImport", "Linking", "extern_kind", "resolve_imports"]
 
 _REF = ValueType.REF
 _MISSING: Any = object()
@@ -25,13 +29,81 @@ for a million."""
 
 
 class HostImport(NamedTuple):
-    """One import that a Python function serves, with the exact signature the guest calls it by."""
+    """One import that a Python function serves, with the exact signature the guest calls it by.
+
+    `owner` is the bound host module whose object for the instance `callable` takes as its first argument, or None.
+    """
 
     module: str
     name: str
     callable: Callable[..., Any]
     type: FunctionType
     pass_caller: bool
+    owner: Any = None
+
+
+class Linking:
+    """A module and what serves its imports, decided once; any number of instances can be made of it, on any thread.
+
+    `served` has a `HostImport` or an extern for each import, in the module's order. Objects that belong to one instance
+    are made by `new_states`, in the order of `owners`: the bound host modules, and `wasi`, which comes last. `prepared`
+    is the adapter's.
+    """
+
+    __slots__ = ("_bound", "callables", "module", "owners", "prepared", "served", "wasi")
+
+    def __init__(
+        self,
+        module: CompiledModule,
+        providers: Sequence[object],
+        wasi: WasiProvider | None,
+        check_extern: Callable[[ImportType, object], str | None],
+    ) -> None:
+        """Raises what `resolve_imports` raises. `wasi` serves what `providers` do not."""
+        imports = module.imports
+        own = () if wasi is None else wasi.modules(imports)
+        self.module = module
+        self.wasi = wasi
+        self.served = resolve_imports(imports, [*providers, *own] if own else providers, check_extern)
+        self.prepared: Any = None
+        hosts = [each for each in self.served if type(each) is HostImport]
+        self.callables: tuple[Callable[..., Any], ...] = tuple([each.callable for each in hosts])
+        self.owners: list[Any] = []
+        self._bound: list[tuple[int, int]] = []  # which callables take which of the states
+        for at, each in enumerate(hosts):
+            if each.owner is not None and each.owner not in own:
+                if each.owner not in self.owners:
+                    self.owners.append(each.owner)
+                self._bound.append((at, self.owners.index(each.owner)))
+        if wasi is not None:
+            self._bound += [(at, len(self.owners)) for at, each in enumerate(hosts) if each.owner in own]
+
+    def new_states(self) -> list[Any]:
+        """Make the objects of one instance, but for WASI's."""
+        return [owner.new_state() for owner in self.owners]
+
+    def bind(self, states: Sequence[Any]) -> tuple[Callable[..., Any], ...]:
+        """The host functions of the instance that `states` belong to, in the order of the imports."""
+        if not self._bound:
+            return self.callables
+        made = list(self.callables)
+        for at, owner in self._bound:
+            made[at] = MethodType(made[at], states[owner])
+        return tuple(made)
+
+    def serve(self, states: Sequence[Any]) -> list[HostImport | Any]:
+        """What serves the imports of the instance that `states` belong to."""
+        if not self._bound:
+            return self.served
+        callables = iter(self.bind(states))
+        return [each._replace(callable=next(callables)) if type(each) is HostImport else each for each in self.served]
+
+    def state(self, states: Sequence[Any], name: str) -> Any:
+        """Of `states`, the object that the bound host module of that name made, or None."""
+        for owner, state in zip(self.owners, states, strict=False):
+            if owner.name == name:
+                return state
+        return None
 
 
 def resolve_imports(
@@ -49,12 +121,12 @@ def resolve_imports(
     found: list[HostImport | Any] = []
     problems: list[str] = []
     for wanted in imports:
-        value = _find(spaces, wanted.module, wanted.name)
+        value, provider = _find(spaces, wanted.module, wanted.name)
         if value is _MISSING:
             hint = _suggestion(spaces, wanted) if len(problems) < _MOST_HINTS else ""
             problems.append(f"{wanted} is not provided{hint}")
             continue
-        served, reason = _match(wanted, value, check_extern)
+        served, reason = _match(wanted, value, provider, check_extern)
         if reason is None:
             found.append(served)
         else:
@@ -133,14 +205,15 @@ def _exports(fields: Any) -> Exports | None:
     return exports
 
 
-def _find(spaces: Sequence[_Namespace], module: str, name: str) -> Any:
+def _find(spaces: Sequence[_Namespace], module: str, name: str) -> tuple[Any, Any]:
+    """What serves an import, and what it was found in."""
     for space in spaces:
         fields = space.get(module, _MISSING)
         if fields is not _MISSING:
             value = _field(fields, name)
             if value is not _MISSING:
-                return value
-    return _MISSING
+                return value, fields
+    return _MISSING, None
 
 
 def _suggestion(spaces: Sequence[_Namespace], wanted: ImportType) -> str:
@@ -169,10 +242,10 @@ def extern_kind(value: object) -> ExternKind | None:
 
 
 def _match(
-    wanted: ImportType, value: Any, check_extern: Callable[[ImportType, object], str | None]
+    wanted: ImportType, value: Any, provider: Any, check_extern: Callable[[ImportType, object], str | None]
 ) -> tuple[Any, str | None]:
     if isinstance(value, HostFunction):
-        return _match_host(wanted, value)
+        return _match_host(wanted, value, provider)
     kind = extern_kind(value)
     if kind is None:
         if wanted.kind is ExternKind.FUNCTION and callable(value):
@@ -180,21 +253,26 @@ def _match(
                 function = host_function_from_callable(wanted.name, value)
             except (TypeError, ValueError) as error:
                 return None, f"cannot be served by {shown(value)}: {error}"
-            return _match_host(wanted, function)
+            return _match_host(wanted, function, None)
         return None, f"was given {shown(value)}{_how_to_make(wanted)}"
     if kind is not wanted.kind:
         return None, f"was given a {kind}"
     return value, _mismatch(wanted.type, value) or check_extern(wanted, value)
 
 
-def _match_host(wanted: ImportType, function: HostFunction) -> tuple[Any, str | None]:
+def _match_host(wanted: ImportType, function: HostFunction, provider: Any) -> tuple[Any, str | None]:
     if not isinstance(wanted.type, FunctionType) or wanted.kind is not ExternKind.FUNCTION:
         return None, f"was given a host function{_how_to_make(wanted)}"
     try:
         type_ = resolve(function, wanted.type)
     except (TypeError, ValueError) as error:
         return None, f"does not fit its host function: {error}"
-    return HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller), None
+    owner = None
+    if function.takes_state:
+        if not callable(getattr(provider, "new_state", None)):
+            return None, "is a method of a host module that is not bound: pass HostModule.bind(factory)"
+        owner = provider
+    return HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller, owner), None
 
 
 def _how_to_make(wanted: ImportType) -> str:

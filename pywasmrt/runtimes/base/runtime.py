@@ -14,12 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import InvalidConfigurationError, ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
-from ...types import Limits, RuntimeInfo
+from ...types import ImportType, Limits, RuntimeInfo
 from ...values import nanoseconds, shown
 from ...wasm.reading import check_limits
 from .contracts import OwningRuntime
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
+from .linked import BaseLinkedModule
+from .linking import Linking
 from .module import BaseModule
 from .serialized import unpack_blob
 from .source import check_magic, load, path_hint
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BaseCaller",
     "BaseInstance",
+    "BaseLinkedModule",
     "BaseModule",
     "BaseRuntime",
     "BaseStore",
@@ -97,6 +100,20 @@ class BaseRuntime(OwningRuntime):
         self._check_store_limits(limits)
         return self._new_store(limits)
 
+    def link(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        wasi: WasiProvider | None = None,
+        limits: Limits | None = None,
+    ) -> BaseLinkedModule:
+        """Find and check once what serves the module's imports, to make instances of it as often as wanted."""
+        of = self._checked_module(module, wasi, "link")
+        self._check_store_limits(limits)
+        linking = Linking(of, imports, wasi, self._check_extern)
+        self._prepare(linking, True)
+        return BaseLinkedModule(of, linking, limits)
+
     def instantiate(
         self,
         module: CompiledModule,
@@ -105,22 +122,13 @@ class BaseRuntime(OwningRuntime):
         wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> BaseInstance:
-        """Link the module to what it imports and run its start function."""
-        self._check_open()
-        if wasi is not None and not hasattr(wasi, "new_context"):
-            raise TypeError(f"wasi is a pywasmrt.wasi.WasiConfig, not {shown(wasi)}")
-        if not isinstance(module, BaseModule):
-            raise TypeError(f"instantiate takes a compiled module, not {shown(module)}; compile it first")
-        module._check_open()
-        if module.runtime is not self:
-            raise ModuleInstantiateError("the module was compiled by another runtime; compile it with this one")
+        """Link the module to what it imports, make an instance and run its start function."""
+        of = self._checked_module(module, wasi, "instantiate")
         if store is None:
-            own = self.new_store(limits)
-            try:
-                return own._link(module, imports, True, wasi)
-            except BaseException:
-                own.close()
-                raise
+            self._check_store_limits(limits)
+            linking = Linking(of, imports, wasi, self._check_extern)
+            self._prepare(linking, False)
+            return self._new_instance(linking, limits)
         if limits is not None:
             raise InvalidConfigurationError(
                 "limits belong to the store: pass them to new_store, not together with store="
@@ -130,7 +138,30 @@ class BaseRuntime(OwningRuntime):
         store._check_open()
         if store.runtime is not self:
             raise ModuleInstantiateError("the store belongs to another runtime")
-        return store._link(module, imports, False, wasi)
+        linking = Linking(of, imports, wasi, store._check_extern)
+        self._prepare(linking, False)
+        return store._new_instance(linking, False)
+
+    def _checked_module(self, module: object, wasi: object, verb: str) -> BaseModule:
+        """The module. Raises what is wrong with the runtime, with `wasi` or with it."""
+        self._check_open()
+        if wasi is not None and not hasattr(wasi, "new_context"):
+            raise TypeError(f"wasi is a pywasmrt.wasi.WasiConfig, not {shown(wasi)}")
+        if not isinstance(module, BaseModule):
+            raise TypeError(f"{verb} takes a compiled module, not {shown(module)}; compile it first")
+        module._check_open()
+        if module.runtime is not self:
+            raise ModuleInstantiateError("the module was compiled by another runtime; compile it with this one")
+        return module
+
+    def _new_instance(self, linking: Linking, limits: Limits | None) -> BaseInstance:
+        """An instance in a store of its own, with limits that were checked."""
+        store = self._new_store(limits)
+        try:
+            return store._new_instance(linking, True)
+        except BaseException:
+            store.close()
+            raise
 
     def instantiate_with_host(
         self,
@@ -200,6 +231,15 @@ class BaseRuntime(OwningRuntime):
         """Hook: make a store."""
         raise NotImplementedError
 
+    def _prepare(self, linking: Linking, often: bool) -> None:
+        """Hook: do what instances of `linking` have in common and put it into `linking.prepared`; `often` where many
+        are expected, and doing more now pays.
+        """
+
+    def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
+        """Hook: why `extern`, of the right type, cannot be used by an instance in a store of its own, or None."""
+        return "was given one that belongs to another store; instantiate with store=... of what it imports"
+
     # Checks
 
     def _need(self, feature: str) -> None:
@@ -236,9 +276,9 @@ class BaseRuntime(OwningRuntime):
 
 if TYPE_CHECKING:
     # The type checker compares the classes with the protocols here.
-    from ...protocols import Runtime
+    from ...protocols import LinkedModule, Runtime
 
     def _conforms(
-        runtime: BaseRuntime, module: BaseModule, instance: BaseInstance, store: BaseStore
-    ) -> tuple[Runtime, CompiledModule, ModuleInstance, Store]:
-        return cast("Runtime", runtime), module, instance, store
+        runtime: BaseRuntime, module: BaseModule, linked: BaseLinkedModule, instance: BaseInstance, store: BaseStore
+    ) -> tuple[Runtime, CompiledModule, LinkedModule, ModuleInstance, Store]:
+        return cast("Runtime", runtime), module, linked, instance, store

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import BusyError, UnsupportedFeatureError
 from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
@@ -14,11 +14,11 @@ from ...values import nanoseconds, shown, shown_int, to_wasm
 from .contracts import OwningRuntime, OwningStore
 from .instance import BaseInstance, InstanceState
 from .lifetime import Life
-from .linking import HostImport, resolve_imports
+from .linking import HostImport, Linking
 from .module import BaseModule
 
 if TYPE_CHECKING:
-    from ...protocols import WasiContext, WasiProvider
+    from ...protocols import WasiContext
 
 __all__ = ["BaseStore", "GuardedStore"]
 
@@ -132,18 +132,17 @@ class BaseStore(OwningStore):
 
     # Instances
 
-    def _link(
-        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiProvider | None = None
-    ) -> BaseInstance:
-        """Link `module` to `imports` and run its start function. `owned`: the store was made for this instance."""
-        if wasi is None:
-            return self._link_to(module, imports, owned, None)
-        context = wasi.new_context(module.imports)
+    def _new_instance(self, linking: Linking, owned: bool) -> BaseInstance:
+        """Make an instance and run its start function. `owned`: the store was made for it."""
+        states = linking.new_states()
+        if linking.wasi is None:
+            return self._instance_of(linking, states, owned, None)
+        context = linking.wasi.new_context()
         self._wasi_contexts.append(context)
         try:
-            instance = self._link_to(module, [*imports, *context.modules], owned, context)
+            instance = self._instance_of(linking, [*states, context], owned, context)
             context.attach(instance)
-            exports = module.exports_by_name()
+            exports = instance.module.exports_by_name()
             if "_initialize" in exports and "_start" not in exports:
                 initialize = instance.function("_initialize")
                 if initialize is not None:
@@ -158,22 +157,16 @@ class BaseStore(OwningStore):
             self._wasi_contexts.remove(context)
         context.close()
 
-    def _link_to(
-        self, module: BaseModule, imports: Sequence[object], owned: bool, wasi: WasiContext | None
-    ) -> BaseInstance:
-        served = resolve_imports(module.imports, imports, self._check_extern)
-        life = self._life if owned else Life()
+    def _instance_of(self, linking: Linking, states: list[Any], owned: bool, wasi: WasiContext | None) -> BaseInstance:
+        life = self._life
         if not owned:
+            life = Life()
             self._instance_lives.append(life)
-        state = InstanceState(module, life)
-        handles = [
-            self._host_function(each, state) if type(each) is HostImport else self._extern_handle(each)
-            for each in served
-        ]
-        state.handle = self._instantiate(module, handles, state)
+        state = InstanceState(cast("BaseModule", linking.module), life)
+        state.handle = self._instantiate(linking, states, state)
         if life.ended_by is not None:  # by its own start function, or meanwhile
             raise life.error("instance")
-        return BaseInstance(self, state, owned, wasi)
+        return BaseInstance(self, state, owned, wasi, (linking, states) if states else None)
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
@@ -237,8 +230,21 @@ class BaseStore(OwningStore):
         """Hook: the handle of an extern that `_owns` accepted. Raises `ClosedError` if it is closed."""
         raise NotImplementedError
 
-    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
-        """Hook: instantiate, run the start function, and return the instance's handle.
+    def _instantiate(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
+        """Hook: instantiate with what serves the imports, run the start function, and return the instance's handle. An
+        adapter that has prepared more than this takes it from `linking.prepared`.
+
+        Raises `ModuleInstantiateError`, `Trap`, or what a host function raised.
+        """
+        handles = [
+            self._host_function(each, instance) if type(each) is HostImport else self._extern_handle(each)
+            for each in linking.serve(states)
+        ]
+        return self._link(cast("BaseModule", linking.module), handles, instance)
+
+    def _link(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
+        """Hook: instantiate with the handles that serve the imports, in the module's order, run the start function, and
+        return the instance's handle.
 
         Raises `ModuleInstantiateError`, `Trap`, or what a host function raised.
         """

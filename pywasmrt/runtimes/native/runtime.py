@@ -31,6 +31,7 @@ from ...types import (
     Frame,
     FunctionType,
     GlobalType,
+    ImportType,
     Limits,
     MemoryType,
     RuntimeInfo,
@@ -39,7 +40,7 @@ from ...types import (
 )
 from ...values import checked_delta, checked_index, nanoseconds, to_wasm
 from ..base.forking import forks, inside
-from ..base.linking import HostImport
+from ..base.linking import HostImport, Linking
 from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
 
 __all__ = ["Engine", "NativeRuntime"]
@@ -217,6 +218,23 @@ class NativeRuntime(BaseRuntime):
     def _new_store(self, limits: Limits | None) -> NativeStore:
         return NativeStore(self, limits)
 
+    def _prepare(self, linking: Linking, often: bool) -> None:
+        served = linking.served
+        imports = tuple([_host(each) if type(each) is HostImport else _extern_handle(each) for each in served])
+        names = {(each.module, each.name) for each in served if type(each) is HostImport}
+        handle = cast("BaseModule", linking.module).handle
+        linking.prepared = _fastcall.Linked(
+            self.engine.owner,
+            self.engine.fail,
+            handle,  # held, so that closing the module does not free it
+            int(ffi.cast("uintptr_t", handle)),
+            imports,
+            often and len(names) == len(served),
+        )
+
+    def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
+        return None if _is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
+
 
 class NativeModule(BaseModule):
     runtime: NativeRuntime
@@ -292,20 +310,10 @@ class NativeStore(BaseStore):
 
     def _owns(self, extern: object) -> bool:
         if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
-            # Between stores of one engine, a shared memory is the one thing that may pass.
-            return extern._store.engine is self.runtime.engine.owner and extern.type.shared
+            return _is_shared(extern, self.runtime.engine)
         if isinstance(extern, Tag):
             return extern.store is self
         return isinstance(extern, _EXTERNS) and extern._store is self.fast
-
-    def _extern_handle(self, extern: Any) -> bytes:
-        if isinstance(extern, (NativeGlobal, NativeTable)):
-            extern._check()
-        elif isinstance(extern, _fastcall.Memory):
-            return _HeldHandle(extern)
-        elif isinstance(extern, Tag):
-            return extern.handle  # type: ignore[no-any-return]
-        return extern._handle  # type: ignore[no-any-return]
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         handle = self.fast.export(instance.handle, export.name)
@@ -320,24 +328,10 @@ class NativeStore(BaseStore):
 
     # Instances and host functions
 
-    def _host_function(self, function: HostImport, instance: InstanceState) -> bytes:
-        type = function.type
-        handle: bytes = self.fast.host_function(
-            function.callable,
-            f"{function.module}.{function.name}",
-            type,
-            type_codes(type.params),
-            type_codes(type.results),
-            NativeCaller if function.pass_caller else None,
-            instance,
-        )
-        return handle
-
-    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> bytes:
-        native = module.handle  # held here, so that closing the module meanwhile does not free it
-        if module.interface().shares:  # a guest that waits for another thread does not poll
+    def _instantiate(self, linking: Linking, states: list[Any], instance: InstanceState) -> bytes:
+        if instance.module.interface().shares:  # a guest that waits for another thread does not poll
             self.fast.release_at_once()
-        handle: bytes = self.fast.instantiate(int(ffi.cast("uintptr_t", native)), handles)
+        handle: bytes = self.fast.instantiate(linking.prepared, linking.bind(states), instance)
         return handle
 
 
@@ -347,6 +341,30 @@ def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:
         return make(*args)
     except ModuleInstantiateError as error:
         raise ModuleInstantiateError(f"cannot make a {type}: {str(error).removeprefix(_CANNOT_INSTANTIATE)}") from None
+
+
+def _is_shared(extern: object, engine: Engine) -> bool:
+    """Whether it is a shared memory, the one thing that may pass between stores of one engine."""
+    return isinstance(extern, _fastcall.Memory) and extern._store.engine is engine.owner and extern.type.shared
+
+
+def _host(each: HostImport) -> tuple[Any, ...]:
+    """What `_fastcall.Linked` wants to know of a host function."""
+    params, results = each.type.params, each.type.results
+    codes = type_codes(params) + type_codes(results)
+    label = f"{each.module}.{each.name}"
+    return each.module, each.name, label, each.type, codes, len(params), NativeCaller if each.pass_caller else None
+
+
+def _extern_handle(extern: Any) -> bytes:
+    """The handle of what was found to serve an import. Raises `ClosedError` if it is closed."""
+    if isinstance(extern, (NativeGlobal, NativeTable)):
+        extern._check()
+    elif isinstance(extern, _fastcall.Memory):
+        return _HeldHandle(extern)
+    elif isinstance(extern, Tag):
+        return extern.handle  # type: ignore[no-any-return]
+    return extern._handle  # type: ignore[no-any-return]
 
 
 class _HeldHandle(bytes):

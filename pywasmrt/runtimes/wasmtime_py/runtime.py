@@ -398,7 +398,7 @@ class WasmtimeStore(OwningStore):
 
     # Instances and host functions
 
-    def _instantiate(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
+    def _link(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
         import wasmtime
 
         assert isinstance(module, WasmtimeModule)

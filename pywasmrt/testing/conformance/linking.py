@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ModuleInstantiateError, Trap
+from ...errors import ClosedError, ModuleInstantiateError, Trap
 from ...host import HostModule
-from ...types import FunctionType, GlobalType, MemoryType, TrapCode, ValueType
+from ...types import FunctionType, GlobalType, Limits, MemoryType, TrapCode, ValueType
 from ...wasm.module import Module
 from .. import guests
 from .checking import Part, Subject, equal, expect, require
@@ -122,6 +122,55 @@ def one_module_makes_many_instances(subject: Subject) -> None:
     first, second = (subject.runtime.instantiate(module) for _ in range(2))
     first.exports.set0(5)
     equal((first.exports.get0(), second.exports.get0()), (5, 0), "the globals of two instances")
+
+
+@PART
+def a_module_linked_once_makes_many_instances(subject: Subject) -> None:
+    module = subject.runtime.compile(_importer(("env", "f")).encode())
+    with subject.runtime.link(module, {"env": {"f": lambda x: x + 1}}) as linked:
+        require(linked.module is module, "the module of a linked module is another")
+        first, second = linked.instantiate(), linked.instantiate(limits=Limits(instances=1))
+        require(first.store is not second.store, "two instances of a linked module share a store")
+        equal((first.exports.run(1), second.exports.run(2)), (2, 3), "what two instances of a linked module compute")
+        first.close()
+        equal(second.exports.run(3), 4, "a call after another instance was closed")
+    equal(second.exports.run(4), 5, "a call after the linked module was closed")
+    expect(ClosedError, "instantiating what was closed", linked.instantiate)
+    linked = subject.runtime.link(module, {"env": {"f": lambda x: x}})
+    module.close()
+    expect(ClosedError, "instantiating when the module was closed", linked.instantiate)
+
+
+@PART
+def linking_tells_what_does_not_fit(subject: Subject) -> None:
+    module = subject.runtime.compile(_importer(("env", "f"), ("env", "g")).encode())
+    error = expect(ModuleInstantiateError, "imports that do not fit", lambda: subject.runtime.link(module, {"env": {}}))
+    equal(len(error.problems), 2, "the number of problems")
+    direct = subject.instance(guests.passthrough(_UNARY), {"env": {"f": lambda x: x}}).exports.direct
+    imports = {"env": {"f": direct, "g": direct}}
+    expect(ModuleInstantiateError, "a function of an instance", lambda: subject.runtime.link(module, imports))
+
+
+@PART
+def objects_of_instances_are_made_anew(subject: Subject) -> None:
+    env = HostModule("env")
+
+    class Counter:
+        def __init__(self) -> None:
+            self.count = 0
+
+        @env.method
+        def f(self, step: int) -> int:
+            self.count += step
+            return self.count
+
+    module = subject.runtime.compile(_importer(("env", "f")).encode())
+    linked = subject.runtime.link(module, env.bind(Counter))
+    first, second = linked.instantiate(), linked.instantiate()
+    equal([first.exports.run(2), first.exports.run(2), second.exports.run(3)], [2, 4, 3], "what two instances count")
+    equal((first.state().count, second.state("env").count), (4, 3), "the objects of two instances")
+    require(first.state("other") is None, "there is an object of a host module that was not given")
+    expect(ModuleInstantiateError, "methods that are not bound", lambda: subject.runtime.link(module, env))
 
 
 @PART

@@ -1,0 +1,47 @@
+"""What `Runtime.link` gives: a module linked once, and instances of it at the engine's own price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .lifetime import Closable
+
+if TYPE_CHECKING:
+    from ...types import Limits
+    from .instance import BaseInstance
+    from .linking import Linking
+    from .module import BaseModule
+
+__all__ = ["BaseLinkedModule"]
+
+
+class BaseLinkedModule(Closable):
+    """A module with what serves its imports; from any thread, several at a time."""
+
+    _kind = "linked module"
+
+    def __init__(self, module: BaseModule, linking: Linking, limits: Limits | None) -> None:
+        self.module = module
+        self.limits = limits
+        self._linking: Linking | None = linking
+        super().__init__(module)
+
+    def instantiate(self, *, limits: Limits | None = None) -> BaseInstance:
+        """Make an instance in a store of its own and run its start function. The caller closes it."""
+        linking = self._linking
+        if linking is None or self._life.ended_by is not None:
+            raise self._life.error(self._kind)
+        runtime = self.module.runtime
+        if limits is None:
+            limits = self.limits
+        else:
+            runtime._check_store_limits(limits)
+        instance: BaseInstance = runtime._new_instance(linking, limits)
+        return instance
+
+    def _free(self) -> None:
+        self._linking = None
+
+    def __repr__(self) -> str:
+        state = " closed" if self.closed else ""
+        return f"<LinkedModule imports={len(self.module.imports)} ({self.module.runtime.info.name}){state}>"
