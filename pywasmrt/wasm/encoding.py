@@ -6,43 +6,50 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..types import PAGE_SIZE, ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
+from .codes import (
+    CODE,
+    CUSTOM,
+    DATA,
+    ELEMENT,
+    EXPORT,
+    FUNCTION,
+    GLOBAL,
+    IMPORT,
+    KINDS,
+    MEMORY,
+    START,
+    TABLE,
+    TYPE,
+    TYPE_CODES,
+)
 from .opcodes import INSTRUCTIONS
 from .primitives import name, section, sleb, uleb, vector
 from .syntax import Export, Function, Import, Instruction, Parts, Segment
 
 __all__ = ["encode"]
 
-_TYPE_CODES = {
-    ValueType.I32: 0x7F,
-    ValueType.I64: 0x7E,
-    ValueType.F32: 0x7D,
-    ValueType.F64: 0x7C,
-    ValueType.V128: 0x7B,
-    ValueType.FUNCREF: 0x70,
-    ValueType.EXTERNREF: 0x6F,
-}
-_KIND_CODES = {ExternKind.FUNCTION: 0, ExternKind.TABLE: 1, ExternKind.MEMORY: 2, ExternKind.GLOBAL: 3}
+_KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 
 
 def encode(module: Parts) -> bytes:
     """The module in the binary format, in the canonical order of sections."""
     # First the code, since block types and indirect calls may add function types.
     code = [_function(module, function) for function in module.functions]
-    start = b"" if module.start_function is None else section(8, uleb(module.start_function))
+    start = b"" if module.start_function is None else section(START, uleb(module.start_function))
     return b"".join(
         [
             b"\0asm\1\0\0\0",
-            _section(1, [b"\x60" + _types(type.params) + _types(type.results) for type in module.types]),
-            _section(2, [_import(module, item) for item in module.imports]),
-            _section(3, [uleb(module.type(function.type)) for function in module.functions]),
-            _section(4, [_table_type(type) for type in module.tables]),
-            _section(5, [_memory_type(type) for type in module.memories]),
-            _section(6, [_global_type(type) + _constant(module, initial) for type, initial in module.globals]),
-            _section(7, [_export(item) for item in module.exports]),
+            _section(TYPE, [b"\x60" + _types(type.params) + _types(type.results) for type in module.types]),
+            _section(IMPORT, [_import(module, item) for item in module.imports]),
+            _section(FUNCTION, [uleb(module.type(function.type)) for function in module.functions]),
+            _section(TABLE, [_table_type(type) for type in module.tables]),
+            _section(MEMORY, [_memory_type(type) for type in module.memories]),
+            _section(GLOBAL, [_global_type(type) + _constant(module, initial) for type, initial in module.globals]),
+            _section(EXPORT, [_export(item) for item in module.exports]),
             start,
-            _section(9, _elements(module)),
-            _section(10, code),
-            _section(11, [_data(module, segment) for segment in module.data_segments]),
+            _section(ELEMENT, _elements(module)),
+            _section(CODE, code),
+            _section(DATA, [_data(module, segment) for segment in module.data_segments]),
             _names(module),
         ]
     )
@@ -53,7 +60,7 @@ def _section(number: int, items: Sequence[bytes]) -> bytes:
 
 
 def _types(types: Iterable[ValueType]) -> bytes:
-    return vector([bytes([_TYPE_CODES[type]]) for type in types])
+    return vector([bytes([TYPE_CODES[type]]) for type in types])
 
 
 def _limits(minimum: int, maximum: int | None, flags: int) -> bytes:
@@ -70,11 +77,11 @@ def _memory_type(type: MemoryType) -> bytes:
 
 
 def _table_type(type: TableType) -> bytes:
-    return bytes([_TYPE_CODES[type.element]]) + _limits(type.minimum, type.maximum, 4 if type.is_64 else 0)
+    return bytes([TYPE_CODES[type.element]]) + _limits(type.minimum, type.maximum, 4 if type.is_64 else 0)
 
 
 def _global_type(type: GlobalType) -> bytes:
-    return bytes([_TYPE_CODES[type.content], int(type.mutable)])
+    return bytes([TYPE_CODES[type.content], int(type.mutable)])
 
 
 def _extern_type(module: Parts, type: ExternType) -> bytes:
@@ -117,7 +124,7 @@ def _data(module: Parts, segment: Segment) -> bytes:
 def _names(module: Parts) -> bytes:
     first = module.imported(ExternKind.FUNCTION)
     names = [uleb(n) + name(function.name) for n, function in enumerate(module.functions, first) if function.name]
-    return section(0, name("name") + section(1, vector(names))) if names else b""
+    return section(CUSTOM, name("name") + section(1, vector(names))) if names else b""
 
 
 def _function(module: Parts, function: Function) -> bytes:
@@ -127,7 +134,7 @@ def _function(module: Parts, function: Function) -> bytes:
             runs[-1][0] += 1
         else:
             runs.append([1, type])
-    code = vector([uleb(count) + bytes([_TYPE_CODES[type]]) for count, type in runs])
+    code = vector([uleb(count) + bytes([TYPE_CODES[type]]) for count, type in runs])
     code += b"".join(_instruction(module, instruction) for instruction in function.body) + b"\x0b"
     return uleb(len(code)) + code
 
@@ -151,7 +158,7 @@ def _memarg(align: int = 0, offset: int = 0, memory: int = 0) -> bytes:
 
 
 def _immediate(module: Parts, kind: str, value: Any) -> bytes:
-    if kind == "index":
+    if kind in ("index", "lane"):
         return uleb(value)
     if kind == "type":
         return uleb(module.type(value))
@@ -162,7 +169,7 @@ def _immediate(module: Parts, kind: str, value: Any) -> bytes:
     if kind == "types":
         return _types(value)
     if kind == "heap":
-        return bytes([_TYPE_CODES[value]])
+        return bytes([TYPE_CODES[value]])
     if kind in ("i32", "i64"):
         return sleb(_signed(value, int(kind[1:])))
     if kind in ("f32", "f64"):
@@ -174,7 +181,7 @@ def _block_type(module: Parts, type: FunctionType) -> bytes:
     if type == FunctionType():
         return b"\x40"
     if not type.params and len(type.results) == 1:
-        return bytes([_TYPE_CODES[type.results[0]]])
+        return bytes([TYPE_CODES[type.results[0]]])
     return sleb(module.type(type))
 
 

@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable
 
 from ..errors import ModuleCompileError
+from .codes import CODE, CUSTOM, FUNCTION, TYPE
 from .instructions import skip_instruction, skip_value_type
 from .primitives import name, read_uleb, section, skip_leb, uleb, vector
 from .reading import HEADER, Spaces, malformed, read_spaces, sections
 
 __all__ = ["trap_on_grow_failure"]
 
-_CUSTOM, _TYPE, _FUNCTION, _CODE = 0, 1, 3, 10
-_APPENDED_TO = frozenset((_TYPE, _FUNCTION, _CODE))
+_APPENDED_TO = frozenset((TYPE, FUNCTION, CODE))
 _I32, _I64 = b"\x7f", b"\x7e"
 
 _MEMORY_GROW, _MISCELLANEOUS, _TABLE_GROW = 0x40, 0xFC, 15
@@ -43,7 +43,7 @@ def trap_on_grow_failure(data: bytes) -> bytes:
 
 def _rewritten(data: bytes) -> bytes:
     found = sections(data)
-    code = next(((begin, end) for _, id, begin, end in found if id == _CODE), None)
+    code = next(((begin, end) for _, id, begin, end in found if id == CODE), None)
     if code is None:
         return data
     spaces = read_spaces(data)
@@ -56,26 +56,26 @@ def _rewritten(data: bytes) -> bytes:
     if not helpers:
         return data
     appended = {
-        _TYPE: [_type(spaces, growing) for growing in helpers],
-        _FUNCTION: [uleb(spaces.types + n) for n in range(len(helpers))],
-        _CODE: [_sized(_body(spaces, growing)) for growing in helpers],
+        TYPE: [_type(spaces, growing) for growing in helpers],
+        FUNCTION: [uleb(spaces.types + n) for n in range(len(helpers))],
+        CODE: [_sized(_body(spaces, growing)) for growing in helpers],
     }
     parts = [HEADER]
     for start, id, begin, end in found:
         if id in _APPENDED_TO:
             count, items = read_uleb(data, begin)
-            content = bodies if id == _CODE else data[items:end]
+            content = bodies if id == CODE else data[items:end]
             more = appended.pop(id, None)
             if more is None:
                 raise ModuleCompileError(f"malformed module: section {id} occurs twice")
             parts.append(section(id, uleb(count + len(more)) + content + b"".join(more)))
-        elif id != _CUSTOM or data[begin:end].startswith(name("name")):
+        elif id != CUSTOM or data[begin:end].startswith(name("name")):
             parts.append(data[start:end])
     if appended:
         raise ModuleCompileError(f"malformed module: section {min(appended)} is missing")
     # Another section of names, as the first need not be well-formed: engines take it for more of the same.
     names = vector([uleb(index) + name(_name(growing)) for growing, index in helpers.items()])
-    parts.append(section(_CUSTOM, name("name") + section(1, names)))
+    parts.append(section(CUSTOM, name("name") + section(1, names)))
     return b"".join(parts)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..errors import ModuleCompileError
 from ..types import ExportType, ExternKind, FunctionType, GlobalType, ImportType, MemoryType, TableType, ValueType
+from .codes import EXPORT, FUNCTION, GLOBAL, IMPORT, KINDS, MEMORY, TABLE, TAG, TYPE, TYPE_CODES
 from .instructions import skip_instruction
 from .primitives import read_uleb, skip_leb
 
@@ -27,19 +28,11 @@ __all__ = [
 ]
 
 HEADER = b"\0asm\1\0\0\0"
-_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG = 1, 2, 3, 4, 5, 6, 7, 13
-_INTERFACE = frozenset((_TYPE, _IMPORT, _FUNCTION, _TABLE, _MEMORY, _GLOBAL, _EXPORT, _TAG))
-_KINDS = (ExternKind.FUNCTION, ExternKind.TABLE, ExternKind.MEMORY, ExternKind.GLOBAL, ExternKind.TAG)
+_INTERFACE = frozenset((TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, TAG))
 
 _REF = ValueType.REF
 _VALUE_TYPES = {
-    0x7F: ValueType.I32,
-    0x7E: ValueType.I64,
-    0x7D: ValueType.F32,
-    0x7C: ValueType.F64,
-    0x7B: ValueType.V128,
-    0x70: ValueType.FUNCREF,
-    0x6F: ValueType.EXTERNREF,
+    **{code: type for type, code in TYPE_CODES.items()},
     # nullexnref, nullref, nullexternref, nullfuncref, anyref, eqref, i31ref, structref, arrayref, exnref
     **dict.fromkeys((0x74, 0x71, 0x72, 0x73, 0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x69), _REF),
 }
@@ -162,7 +155,7 @@ class _Reader:
     def interface(self) -> Interface:
         where = self.where
         imports = self._begin()
-        exports = self._read_exports(imports) if _EXPORT in where else ()
+        exports = self._read_exports(imports) if EXPORT in where else ()
         function_types = tuple([type for type in self.types if type is not None])
         return Interface(imports, exports, function_types, self._shares(imports))
 
@@ -170,7 +163,7 @@ class _Reader:
         imports = self._begin()
         spaces = []
         for kind in range(3):
-            space = [item.type for item in imports if item.kind is _KINDS[kind]]
+            space = [item.type for item in imports if item.kind is KINDS[kind]]
             self._define(kind, space, 1 << 32)
             spaces.append(space)
         functions, tables, memories = spaces
@@ -192,9 +185,9 @@ class _Reader:
                 if id in where:
                     raise ModuleCompileError(f"malformed module: section {id} occurs twice")
                 where[id] = (begin, end)
-        if _TYPE in where:
+        if TYPE in where:
             self._read_types()
-        return self._read_imports() if _IMPORT in where else ()
+        return self._read_imports() if IMPORT in where else ()
 
     def _shares(self, imports: tuple[ImportType, ...]) -> bool:
         memories = [item.type for item in imports if item.kind is ExternKind.MEMORY]
@@ -216,7 +209,7 @@ class _Reader:
     # Types
 
     def _read_types(self) -> None:
-        self.at = self.where[_TYPE][0]
+        self.at = self.where[TYPE][0]
         data = self.data
         for _ in range(self._number()):
             if data[self.at] == 0x60:
@@ -227,7 +220,7 @@ class _Reader:
                     self._sub_type()
             else:
                 self._sub_type()
-        self._finished(_TYPE)
+        self._finished(TYPE)
 
     def _sub_type(self) -> None:
         data = self.data
@@ -310,8 +303,8 @@ class _Reader:
     def check_limits(self) -> None:
         self.narrow = True
         self.interface()
-        if _MEMORY in self.where:
-            self.at = self.where[_MEMORY][0]
+        if MEMORY in self.where:
+            self.at = self.where[MEMORY][0]
             for _ in range(self._number()):
                 self._memory_type()
 
@@ -365,7 +358,7 @@ class _Reader:
         return str(self.data[at:end], "utf-8")
 
     def _read_imports(self) -> tuple[ImportType, ...]:
-        self.at = self.where[_IMPORT][0]
+        self.at = self.where[IMPORT][0]
         imports = []
         for _ in range(self._number()):
             module = self._name()
@@ -385,12 +378,12 @@ class _Reader:
                 type = self._tag_type()
             else:
                 raise ModuleCompileError(f"malformed module: unknown import kind {kind} at byte {self.at - 1}")
-            imports.append(ImportType(module, name, _KINDS[kind], type))
-        self._finished(_IMPORT)
+            imports.append(ImportType(module, name, KINDS[kind], type))
+        self._finished(IMPORT)
         return tuple(imports)
 
     def _read_exports(self, imports: tuple[ImportType, ...]) -> tuple[ExportType, ...]:
-        self.at = self.where[_EXPORT][0]
+        self.at = self.where[EXPORT][0]
         wanted = []
         for _ in range(self._number()):
             name = self._name()
@@ -399,25 +392,25 @@ class _Reader:
             if kind > 4:
                 raise ModuleCompileError(f"malformed module: unknown export kind {kind} at byte {self.at - 1}")
             wanted.append((name, kind, self._number()))
-        self._finished(_EXPORT)
+        self._finished(EXPORT)
         spaces: list[list[FunctionType | MemoryType | TableType | GlobalType] | None] = [None] * 5
         exports = []
         for name, kind, index in wanted:
             space = spaces[kind]
             if space is None:
-                space = [item.type for item in imports if item.kind is _KINDS[kind]]
+                space = [item.type for item in imports if item.kind is KINDS[kind]]
                 self._define(kind, space, max([item[2] for item in wanted if item[1] == kind]))
                 spaces[kind] = space
             if index >= len(space):
                 raise ModuleCompileError(
-                    f"malformed module: export {name!r} names {_KINDS[kind]} {index}, which is not there"
+                    f"malformed module: export {name!r} names {KINDS[kind]} {index}, which is not there"
                 )
-            exports.append(ExportType(name, _KINDS[kind], space[index]))
+            exports.append(ExportType(name, KINDS[kind], space[index]))
         return tuple(exports)
 
     def _define(self, kind: int, space: list[FunctionType | MemoryType | TableType | GlobalType], last: int) -> None:
         """Append to the imports in `space` what the module defines of `kind`, up to the index `last`."""
-        id = (_FUNCTION, _TABLE, _MEMORY, _GLOBAL, _TAG)[kind]
+        id = (FUNCTION, TABLE, MEMORY, GLOBAL, TAG)[kind]
         if id not in self.where:
             return
         self.at, end = self.where[id]

@@ -46,6 +46,7 @@ def every_instruction() -> Module:
     guest.global_(GlobalType(I32, True), ("i32.const", -1))
     immediates: dict[str, Any] = {
         "index": 0,
+        "lane": 0,
         "type": FunctionType((I32, F64), (I64, I64)),
         "labels": (0, 0, 0),
         "types": (EXTERNREF,),
