@@ -12,7 +12,7 @@ BIN = $(VENV)/bin
 PY = $(BIN)/python
 BUILD = build
 # What a copy of the project needs to build and to run its tests.
-SOURCES = CHANGELOG.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
+SOURCES = CHANGELOG.md CONTRIBUTING.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
 	setup.py tests third_party
 HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
 NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.h csrc/*/*.[ch] csrc/engines/*/*.[ch])
