@@ -28,6 +28,7 @@ typedef struct wrt_module wrt_module;
 typedef struct wrt_store wrt_store;
 typedef struct wrt_caller wrt_caller;
 typedef struct wrt_linked wrt_linked;
+typedef struct wrt_task_ops wrt_task_ops; /* wrt_task.h */
 
 /* How an operation ended. */
 typedef enum wrt_result {
@@ -38,7 +39,8 @@ typedef enum wrt_result {
   WRT_LIMIT,       /* a memory or table cannot grow that far */
   WRT_TRAP,        /* the guest trapped: failure->trap says why */
   WRT_HOST,        /* a host function failed and the guest was unwound; the host knows the reason */
-  WRT_ERROR        /* anything else: failure->message says what */
+  WRT_ERROR,       /* anything else: failure->message says what */
+  WRT_PENDING      /* it is not over yet, and there is no failure: wrt_task.h */
 } wrt_result;
 
 /* The order of pywasmrt.types.ValueType. */
@@ -266,7 +268,8 @@ typedef struct wrt_engine_ops {
   void (*type_clear)(wrt_extern_type *type);
 
   /* Has guest code of this store call `poll(env)` now and then: soon after each engine_tick, on the thread that runs it.
-   * `poll` returns WRT_OK to go on, or WRT_HOST to unwind the guest. `env` is borrowed for the store's life. */
+   * `poll` returns WRT_OK to go on, WRT_HOST to unwind the guest, or WRT_PENDING to suspend it, where a task runs it
+   * (wrt_task.h). `env` is borrowed for the store's life. */
   void (*store_poll)(wrt_store *store, int (*poll)(void *env), void *env);
   /* Makes every running guest of the engine poll. From any thread; hands out nothing. */
   void (*engine_tick)(wrt_engine *engine);
@@ -287,6 +290,8 @@ typedef struct wrt_engine_ops {
                             wrt_failure *failure);
   /* Releases the caller's hold; instances keep what they need of it. */
   void (*linked_delete)(wrt_linked *linked);
+  /* How guests of this engine are suspended, static; NULL where they cannot be. */
+  const wrt_task_ops *tasks;
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
@@ -15,9 +16,10 @@ from .values import did_you_mean, shown
 if TYPE_CHECKING:
     from inspect import Parameter, Signature
 
-__all__ = ["BoundHostModule", "HostModule", "host_function_from_callable", "resolve"]
+__all__ = ["BoundHostModule", "HostModule", "host_function_from_callable", "is_async", "resolve"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: that module takes long to import
 _Type = Union[ValueType, LooseType]
 
 _LOOSE: dict[Any, LooseType] = {
@@ -234,6 +236,18 @@ def host_function_from_callable(name: str, fn: Callable[..., Any]) -> HostFuncti
     return _described(name, fn, {})
 
 
+def is_async(fn: Any) -> bool:
+    """Whether what `fn` returns is to be awaited: it is a coroutine function, or calls one."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    if getattr(fn, "_is_coroutine_mark", None) is not None:  # inspect.markcoroutinefunction, since Python 3.12
+        return True
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    if code is None:  # an object that is called
+        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004
+    return code is not None and bool(code.co_flags & _CO_COROUTINE)
+
+
 def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
     """Return the signature by which a guest that imports `function` as `wanted` calls it.
 
@@ -309,7 +323,6 @@ class _Scope:
     """
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, Any]) -> None:
-        from functools import partial
         from inspect import unwrap
 
         inner: Any = unwrap(fn)

@@ -16,6 +16,7 @@
 #include <structmember.h>
 
 #include "wrt.h"
+#include "wrt_task.h"
 
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -41,6 +42,7 @@ typedef struct State {
   PyTypeObject *memory_type;
   PyTypeObject *caller_type;
   PyTypeObject *linked_type;
+  PyTypeObject *task_type;
   PyObject *closed_error;
   PyObject *busy_error;
   PyObject *memory_access_error;
@@ -52,6 +54,8 @@ typedef struct State {
   PyObject *raise_result_error;   /* (name, FunctionType, value) never returns */
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
+  PyObject *raise_asynchronous;   /* (name) never returns */
+  PyObject *first_wait;           /* (task, seconds or None) -> Wait */
   PyObject *shown_int;            /* (int) -> how an error message shows it */
 } State;
 
@@ -65,6 +69,7 @@ typedef struct Engine {
 } Engine;
 
 typedef struct Store Store;
+typedef struct Task Task; /* fast/task.c */
 
 /* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
  * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
@@ -88,6 +93,7 @@ typedef struct HostImport {
   size_t param_count;
   size_t result_count;
   bool has_refs;
+  bool awaits; /* what it returns is awaited: it is a coroutine function */
 } HostImport;
 
 /* A module and what serves its imports, decided once; immutable. Which callables its host functions are is each instance's. */
@@ -149,6 +155,13 @@ struct Store {
   int64_t block_deadline;  /* for every call until it is reset */
   int64_t call_deadline;   /* of the call that runs, by `timeout` */
   int64_t deadline;        /* of the call that runs, the earlier of both */
+  /* Of an asynchronous store, see fast/task.c. Each borrowed: a task that is among them owns the store. */
+  bool asynchronous; /* from its first instantiation on it is entered by tasks alone */
+  Task *first;       /* the call that runs or waits in it */
+  Task *top;         /* the innermost of those that host functions of that call have made in turn */
+  Task *polled;      /* the one whose guest is running, while the engine polls */
+  bool rested;       /* the event loop had its turn since the last poll */
+  Task *serving;     /* the one whose host function runs, on the thread `owner` */
   Engine *engine;      /* owned */
   Store *next;         /* among all stores of the process, for the child of a fork */
   Store **link;        /* what points at this one; NULL before it is among them */
@@ -169,12 +182,13 @@ typedef struct Function {
   int (*engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *); /* the engine's `call` */
   bool has_refs;  /* funcref or externref in the signature */
   bool closed;    /* the instance was closed, in a store that goes on */
+  bool barred;    /* there is a reason not to make a raw call: that, or an asynchronous store */
   PyObject *name;  /* owned: a str for messages */
   PyObject *type;  /* owned: the FunctionType */
   PyObject *weakrefs;
 } Function;
 
-extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec;
+extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec, task_spec;
 
 /* fast/store.c */
 
@@ -196,8 +210,8 @@ bool read_handle(PyObject *object, void *handle, size_t size);
 
 /* The methods of Store that it defines: X(name, flags). */
 #define EXTERN_METHODS(X) \
-  X(memory, METH_VARARGS) X(table, METH_VARARGS) \
-  X(global_, METH_VARARGS) X(instantiate, METH_VARARGS) X(export, METH_VARARGS) \
+  X(memory, METH_VARARGS) X(table, METH_VARARGS) X(global_, METH_VARARGS) \
+  X(instantiate, METH_VARARGS) X(instantiate_async, METH_VARARGS) X(export, METH_VARARGS) \
   X(describe, METH_O) X(function, METH_VARARGS) X(global_get, METH_O) \
   X(global_set, METH_VARARGS) X(table_size, METH_O) X(table_get, METH_VARARGS) \
   X(table_set, METH_VARARGS) X(table_grow, METH_VARARGS)
@@ -211,6 +225,12 @@ int function_refuse_closed(Function *function);
 
 /* Makes a Function of a handle; its signature is asked of the engine. */
 PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);
+/* The arguments of a typed call into their slots, in a store that may be entered; -1 with an exception set. */
+int function_encode(Function *function, PyObject *const *args, wrt_slot *slots);
+/* Says why function_encode, or the number of arguments, is no good. Always NULL. */
+PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t count);
+/* The results in their slots as one value, a tuple of them, or None. */
+PyObject *function_decode(Function *function, wrt_slot *slots);
 
 /* fast/host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
@@ -218,6 +238,19 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 /* fast/linked.c */
 int block_traverse(HostBlock *block, visitproc visit, void *arg);
 void block_free(HostBlock *block);
+
+/* fast/task.c */
+
+/* The host function of an asynchronous store: has the task that runs the guest call it. */
+int call_waiting(void *env, wrt_caller *caller, wrt_slot *slots);
+
+/* fast/awaitable.c */
+
+/* The call of a function, or an instantiation, to be awaited. `imports` is taken over. NULL with an exception set. */
+PyObject *task_of_call(Function *function, PyObject *const *args, Py_ssize_t count);
+PyObject *task_of_instantiation(Store *store, Linked *linked, wrt_extern *imports);
+/* Ends the wait of the task that waits in the store, if one does, as the store was closed or its call interrupted. */
+void tasks_stopped(Store *store);
 
 /* fast/ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
@@ -254,7 +287,8 @@ static inline void exit_guard_leave(ExitGuard *guard) {
   if (UNLIKELY(guard->armed)) exit_guard_sleep();
 }
 
-/* The engine's poll: WRT_OK to go on, or WRT_HOST with an exception parked on the store `env`, holding the GIL. */
+/* The engine's poll: WRT_OK to go on, WRT_PENDING where a task runs the guest, or WRT_HOST with an exception parked on the
+ * store `env`, holding the GIL. */
 int poll_python(void *env);
 /* Gives the GIL away for the rest of the call, and takes it back. */
 void gil_release(Store *store);
@@ -263,6 +297,8 @@ void gil_retake(Store *store);
 int park(Store *store);
 /* Whether the call is to end: 0, or -1 with an exception set. With the GIL. */
 int check_stopped(Store *store);
+/* Whether check_stopped would say so; without the GIL. */
+bool is_stopped(Store *store);
 /* When the call that runs on this thread has to end, host functions further out included; 0 for never. */
 int64_t running_until(Store *store);
 /* Sets the deadline of a call that begins: 0, or -1 with an exception set as it has passed. */

@@ -102,6 +102,29 @@ static PyObject *Function_vectorcall(PyObject *object, PyObject *const *args, si
   return call_typed(self, args, slots);
 }
 
+int function_encode(Function *function, PyObject *const *args, wrt_slot *slots) {
+  if (function->has_refs) return encode_refs(function->store, function->types, args, function->param_count, slots);
+  for (size_t i = 0; i < function->param_count; i++) {
+    if (encode(function->store, function->types[i], args[i], slots + i * function->step) < 0) return -1;
+  }
+  return 0;
+}
+
+PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t count) {
+  return refuse_arguments(function, args, count, false);
+}
+
+PyObject *function_decode(Function *function, wrt_slot *slots) { return decode_results(function, slots); }
+
+/* In place of the call in an asynchronous store. */
+static PyObject *Function_asynchronous(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
+  (void)args, (void)flags, (void)keywords;
+  Function *self = (Function *)object;
+  PyObject *never = PyObject_CallOneArg(self->store->state->raise_asynchronous, self->name);
+  Py_XDECREF(never);
+  return NULL;
+}
+
 /* In place of the call where the signature has a type that cannot cross. */
 static PyObject *Function_refuse(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
   (void)keywords;
@@ -188,7 +211,8 @@ static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t coun
 
 static PyObject *Function_call(PyObject *object, PyObject *const *args, Py_ssize_t count) {
   Function *self = (Function *)object;
-  if (UNLIKELY(self->closed)) return Function_closed(object, args, 0, NULL);
+  if (UNLIKELY(self->barred))
+    return self->closed ? Function_closed(object, args, 0, NULL) : Function_asynchronous(object, args, 0, NULL);
   if (UNLIKELY(self->has_refs || (size_t)count != raw_count(self->types, self->param_count)))
     return refuse_arguments(self, args, count, true);
   wrt_slot few[STACK_WORDS], *slots = few;
@@ -213,7 +237,7 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
     store->ops->type_clear(&type);
     return NULL;
   }
-  self->vectorcall = Function_vectorcall;
+  self->vectorcall = store->asynchronous ? Function_asynchronous : Function_vectorcall;
   self->store = (Store *)Py_NewRef(store);
   self->handle = *handle;
   self->param_count = type.param_count;
@@ -223,6 +247,7 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   self->words = longer * self->step;
   self->engine_call = store->ops->call;
   self->has_refs = self->closed = false;
+  self->barred = store->asynchronous;
   self->name = self->type = self->weakrefs = NULL;
   self->types = PyMem_Malloc(count + 1);
   if (self->types == NULL) {
@@ -246,8 +271,9 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   return (PyObject *)self;
 }
 
-/* call_async(*args): the coroutine of pywasmrt/_shim/asynchronous.py */
+/* call_async(*args): a Task in an asynchronous store, else the coroutine of pywasmrt/_shim/asynchronous.py */
 static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  if (((Function *)object)->store->asynchronous) return task_of_call((Function *)object, args, count);
   PyObject *module = PyImport_ImportModule("pywasmrt._shim.asynchronous");
   PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "call_async");
   Py_XDECREF(module);
@@ -268,7 +294,7 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
 static PyObject *Function_close(PyObject *object, PyObject *unused) {
   (void)unused;
   Function *self = (Function *)object;
-  self->closed = true;
+  self->closed = self->barred = true;
   self->vectorcall = Function_closed;
   Py_RETURN_NONE;
 }
@@ -335,7 +361,7 @@ static PyMethodDef function_methods[] = {
     {"call", (PyCFunction)(void (*)(void))Function_call, METH_FASTCALL,
      "call($self, /, *slots)\n--\n\nCall with raw slots: unsigned 64-bit integers in, a list of them out."},
     {"call_async", (PyCFunction)(void (*)(void))Function_call_async, METH_FASTCALL,
-     "call_async($self, /, *args)\n--\n\nAwait the call, made on a worker thread; cancelling stops the guest."},
+     "call_async($self, /, *args)\n--\n\nAwait the call; cancelling stops the guest."},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -34,7 +34,7 @@ int park(Store *store) {
 
 /* ---- the end of a call before its own ---- */
 
-static bool is_stopped(Store *store) {
+bool is_stopped(Store *store) {
   return __atomic_load_n(&store->closed, __ATOMIC_RELAXED) || __atomic_load_n(&store->stopped, __ATOMIC_RELAXED) ||
          (store->deadline != 0 && monotonic_ns() >= store->deadline);
 }
@@ -76,7 +76,9 @@ static bool on_main_thread(void) {
 }
 
 int poll_python(void *env) {
-  Store *store = env, *stopped = find_stopped(store);
+  Store *store = env;
+  if (store->polled != NULL) return WRT_PENDING; /* the task looks after the rest, off the guest's stack */
+  Store *stopped = find_stopped(store);
   unsigned polls = ++store->polls;
   int result = WRT_OK;
   EXIT_GUARD(guard);

@@ -9,16 +9,9 @@
  *      store and raises it, unchanged (raise_failure).
  * One parking place a store is enough: between 4 and 5 no Python code runs.
  */
-#include "values.h"
+#include "host.h"
 
 /* ---- Caller ---- */
-
-typedef struct Caller {
-  PyObject_HEAD
-  Store *store;       /* owned */
-  wrt_caller *native; /* borrowed; NULL once the host function has returned */
-  PyObject *context;  /* owned: the adapter's */
-} Caller;
 
 /* Whether the caller may be asked: 0, or -1 with an exception set. */
 static int caller_check(Caller *self) {
@@ -102,7 +95,7 @@ PyType_Spec caller_spec = {
     .slots = caller_slots,
 };
 
-static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
+PyObject *caller_new(HostCallable *self, wrt_caller *native) {
   Caller *caller = (Caller *)self->import->caller_class->tp_alloc(self->import->caller_class, 0);
   if (caller == NULL) return NULL;
   caller->store = (Store *)Py_NewRef(self->store);
@@ -113,8 +106,7 @@ static PyObject *caller_new(HostCallable *self, wrt_caller *native) {
 
 /* ---- the call ---- */
 
-/* The callable returned something that does not fit its signature. */
-static int refuse_result(HostCallable *self, PyObject *value) {
+int refuse_result(HostCallable *self, PyObject *value) {
   if (!PyErr_Occurred()) {
     PyObject *never = PyObject_CallFunctionObjArgs(self->store->state->raise_result_error, self->import->label,
                                                    self->import->type, value, NULL);
@@ -123,48 +115,13 @@ static int refuse_result(HostCallable *self, PyObject *value) {
   return -1;
 }
 
-/* Puts what the callable returned into the slots; -1 with an exception set. */
-static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *slots) {
-  const uint8_t *types = self->import->types + self->import->param_count;
-  if (LIKELY(self->import->result_count == 1)) {
-    int result = UNLIKELY(types[0] == WRT_EXTERNREF) ? encode_refs(self->store, types, &value, 1, slots)
-                                                     : encode(self->store, types[0], value, slots);
-    return LIKELY(result == 0) ? 0 : refuse_result(self, value);
-  }
-  if (self->import->result_count == 0) return LIKELY(value == Py_None) ? 0 : refuse_result(self, value);
-  if (!(PyTuple_CheckExact(value) || PyList_CheckExact(value)) ||
-      (size_t)PySequence_Fast_GET_SIZE(value) != self->import->result_count)
-    return refuse_result(self, value);
-  PyObject *fixed = PySequence_Tuple(value); /* a list could change under our hands */
-  if (fixed == NULL) return -1;
-  int result = (size_t)PyTuple_GET_SIZE(fixed) == self->import->result_count
-                   ? encode_refs(self->store, types, &PyTuple_GET_ITEM(fixed, 0), self->import->result_count, slots)
-                   : -1;
-  Py_DECREF(fixed);
-  return result == 0 ? 0 : refuse_result(self, value);
-}
-
-/* Fills args[0..count) with new references from the slots; false, nothing owned, with an exception set. */
-static inline bool decode_arguments(HostCallable *self, PyObject **args, wrt_slot *slots) {
-  size_t step = self->store->ops->slot_words;
-  if (UNLIKELY(self->import->has_refs)) take_refs(self->store, self->import->types, self->import->param_count, slots);
-  for (size_t i = 0; i < self->import->param_count; i++) {
-    args[i] = decode(self->store, self->import->types[i], slots + i * step);
-    if (UNLIKELY(args[i] == NULL)) {
-      while (i-- > 0) Py_DECREF(args[i]);
-      drop_refs(self->store, self->import->types, self->import->param_count, slots);
-      return false;
-    }
-  }
-  return true;
-}
-
 /* `args` has room for one more in front, as vectorcall likes it, and for the Caller. Python code runs up to the point where
  * the results go into their slots and not after: a raw reference in a slot is safe only until something else is made. */
 static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **args, wrt_slot *slots) {
   Store *store = self->store;
   Caller *caller = NULL;
   size_t first = self->import->caller_class != NULL ? 1 : 0, count = first + self->import->param_count;
+  if (UNLIKELY(self->import->has_refs)) take_refs(store, self->import->types, self->import->param_count, slots);
   if (!decode_arguments(self, args + first, slots)) return -1;
   if (UNLIKELY(store->garbage != NULL)) release_garbage(store);
   if (first != 0) {
@@ -182,7 +139,7 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     return -1;
   }
   if (LIKELY(!self->import->has_refs)) {
-    int result = encode_results(self, value, slots);
+    int result = LIKELY(encode_results(self, value, slots) == 0) ? 0 : refuse_result(self, value);
     Py_DECREF(value);
     return result;
   }
@@ -191,7 +148,7 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
   HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
   Py_XDECREF(value);                                                 /* could run Python code */
   if (kept == NULL) return -1;
-  int result = encode_results(self, value, slots);
+  int result = encode_results(self, value, slots) == 0 ? 0 : refuse_result(self, kept->object);
   host_ref_finalize(kept);
   return result;
 }

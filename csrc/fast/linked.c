@@ -55,8 +55,13 @@ static int make_imports(Store *store, Linked *linked, HostBlock *block, wrt_exte
       out[i] = import->handle;
       continue;
     }
-    int result = store->ops->function_new(store->native, import->host.types, import->host.param_count,
-                                          import->host.result_count, call_python, block->envs[at++], &out[i], failure);
+    HostImport *host = &import->host;
+    void *env = block->envs[at++];
+    int result = store->asynchronous
+                     ? store->ops->tasks->function_new(store->native, host->types, host->param_count, host->result_count,
+                                                       call_waiting, env, &out[i], failure)
+                     : store->ops->function_new(store->native, host->types, host->param_count, host->result_count,
+                                                call_python, env, &out[i], failure);
     if (result != WRT_OK) return result;
   }
   return WRT_OK;
@@ -83,21 +88,34 @@ static int instantiate(Store *store, Linked *linked, HostBlock *block, wrt_insta
   return result;
 }
 
+/* The arguments (Linked, callables of its host functions, context) of both instantiations; false with an exception set. */
+static bool read_arguments(Store *store, PyObject *args, Linked **linked, PyObject **callables, PyObject **context) {
+  PyObject *given;
+  if (!PyArg_ParseTuple(args, "O!O!O", store->state->linked_type, &given, &PyTuple_Type, callables, context)) return false;
+  *linked = (Linked *)given;
+  if ((size_t)PyTuple_GET_SIZE(*callables) == (*linked)->host_count && (*linked)->engine == store->engine) return true;
+  PyErr_SetString(PyExc_TypeError, "this was linked for other callables or another engine");
+  return false;
+}
+
+/* The callables of a new instance, which the store releases: borrowed, or NULL with an exception set. */
+static HostBlock *add_block(Store *store, Linked *linked, PyObject *callables, PyObject *context) {
+  HostBlock *block = block_new(store, linked, callables, context);
+  if (block != NULL) {
+    block->next = store->blocks;
+    store->blocks = block;
+  }
+  return block;
+}
+
 /* instantiate(Linked, callables of its host functions, context) -> instance handle */
 PyObject *store_instantiate(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
-  PyObject *handle = NULL, *given, *callables, *context;
-  if (!PyArg_ParseTuple(args, "O!O!O", self->state->linked_type, &given, &PyTuple_Type, &callables, &context)) return NULL;
-  Linked *linked = (Linked *)given;
-  if ((size_t)PyTuple_GET_SIZE(callables) != linked->host_count || linked->engine != self->engine) {
-    PyErr_SetString(PyExc_TypeError, "this was linked for other callables or another engine");
-    return NULL;
-  }
-  if (store_enter(self) < 0) return NULL;
-  HostBlock *block = block_new(self, linked, callables, context);
+  Linked *linked;
+  PyObject *handle = NULL, *callables, *context;
+  if (!read_arguments(self, args, &linked, &callables, &context) || store_enter(self) < 0) return NULL;
+  HostBlock *block = add_block(self, linked, callables, context);
   if (block != NULL) {
-    block->next = self->blocks;
-    self->blocks = block; /* from here the store releases it */
     wrt_instance out;
     wrt_failure failure;
     int result = instantiate(self, linked, block, &out, &failure);
@@ -112,13 +130,38 @@ PyObject *store_instantiate(PyObject *object, PyObject *args) {
   return handle;
 }
 
+/* instantiate_async(Linked, callables of its host functions, context) -> Task, of the instance's handle */
+PyObject *store_instantiate_async(PyObject *object, PyObject *args) {
+  Store *self = (Store *)object;
+  Linked *linked;
+  PyObject *callables, *context;
+  if (!read_arguments(self, args, &linked, &callables, &context) || store_enter(self) < 0) return NULL;
+  wrt_extern *imports = NULL;
+  HostBlock *block = add_block(self, linked, callables, context);
+  if (block != NULL && (imports = PyMem_Calloc(linked->count + 1, sizeof *imports)) == NULL) PyErr_NoMemory();
+  if (imports != NULL) {
+    wrt_failure failure;
+    int result = make_imports(self, linked, block, imports, &failure);
+    if (result != WRT_OK) {
+      PyMem_Free(imports);
+      imports = NULL;
+      raise_failure(self, result, &failure);
+    }
+  }
+  store_leave(self);
+  return imports == NULL ? NULL : task_of_instantiation(self, linked, imports);
+}
+
 /* ---- Linked ---- */
 
-/* Reads (module, name, label, FunctionType, params and results, how many are params, caller class or None) into both. */
+/* Reads (module, name, label, FunctionType, params and results, how many are params, caller class or None, whether it is
+ * awaited) into both. */
 static int read_host(PyObject *item, HostImport *host, wrt_import *import) {
   PyObject *module, *name, *label, *type, *codes, *caller_class;
   Py_ssize_t param_count, module_size, name_size;
-  if (!PyArg_ParseTuple(item, "UUUOSnO", &module, &name, &label, &type, &codes, &param_count, &caller_class)) return -1;
+  int awaits;
+  if (!PyArg_ParseTuple(item, "UUUOSnOp", &module, &name, &label, &type, &codes, &param_count, &caller_class, &awaits))
+    return -1;
   import->module = PyUnicode_AsUTF8AndSize(module, &module_size);
   import->name = import->module == NULL ? NULL : PyUnicode_AsUTF8AndSize(name, &name_size);
   if (import->name == NULL) return -1;
@@ -130,6 +173,7 @@ static int read_host(PyObject *item, HostImport *host, wrt_import *import) {
   host->type = Py_NewRef(type);
   host->codes = Py_NewRef(codes);
   host->caller_class = caller_class == Py_None ? NULL : (PyTypeObject *)Py_NewRef(caller_class);
+  host->awaits = awaits != 0;
   host->types = (const uint8_t *)PyBytes_AS_STRING(codes);
   host->param_count = (size_t)param_count;
   host->result_count = (size_t)(PyBytes_GET_SIZE(codes) - param_count);

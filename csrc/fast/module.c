@@ -17,6 +17,8 @@ static const struct {
     {"pywasmrt._shim.bridge", "raise_result_error", offsetof(State, raise_result_error)},
     {"pywasmrt._shim.bridge", "raise_slots_error", offsetof(State, raise_slots_error)},
     {"pywasmrt._shim.bridge", "raise_no_stack", offsetof(State, raise_no_stack)},
+    {"pywasmrt._shim.bridge", "raise_asynchronous", offsetof(State, raise_asynchronous)},
+    {"pywasmrt._shim.waiting", "first_wait", offsetof(State, first_wait)},
     {"pywasmrt._shim.bridge", "shown_int", offsetof(State, shown_int)},
 };
 enum { WANTED = sizeof wanted / sizeof *wanted };
@@ -42,7 +44,7 @@ static int module_exec(PyObject *module) {
   if (add_type(module, &engine_spec, &state->engine_type) < 0 || add_type(module, &store_spec, &state->store_type) < 0 ||
       add_type(module, &function_spec, &state->function_type) < 0 ||
       add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0 ||
-      add_type(module, &linked_spec, &state->linked_type) < 0)
+      add_type(module, &linked_spec, &state->linked_type) < 0 || add_type(module, &task_spec, &state->task_type) < 0)
     return -1;
   return 0;
 }
@@ -56,6 +58,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   Py_VISIT(state->memory_type);
   Py_VISIT(state->caller_type);
   Py_VISIT(state->linked_type);
+  Py_VISIT(state->task_type);
   return 0;
 }
 
@@ -69,6 +72,7 @@ static void module_free(void *module) {
   Py_CLEAR(state->memory_type);
   Py_CLEAR(state->caller_type);
   Py_CLEAR(state->linked_type);
+  Py_CLEAR(state->task_type);
 }
 
 static PyObject *module_this_thread(PyObject *module, PyObject *unused) {

@@ -103,7 +103,7 @@ void store_settle(Store *store) {
   Py_INCREF(store); /* releasing may drop the last reference to it */
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
-  if (store->closed && store->views == 0) free_native(store);
+  if (store->closed && store->views == 0 && store->first == NULL) free_native(store);
   release_garbage(store);
   PyErr_Restore(type, value, traceback);
   Py_DECREF(store);
@@ -118,6 +118,7 @@ static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   Store *self = (Store *)object;
   set_closed(self);
   if (self->depth != 0) self->ops->engine_tick(self->engine->native);
+  if (self->top != NULL) tasks_stopped(self);
   Py_RETURN_NONE;
 }
 
@@ -173,10 +174,23 @@ static PyObject *Store_interrupt(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
   unsigned long long thread = 0;
   if (!PyArg_ParseTuple(args, "|K", &thread)) return NULL;
+  if (self->top != NULL && !self->closed && thread == 0) {
+    self->stopped = true;
+    tasks_stopped(self);
+    Py_RETURN_TRUE;
+  }
   if (self->depth == 0 || self->native == NULL || (thread != 0 && thread != self->owner)) Py_RETURN_FALSE;
   __atomic_store_n(&self->stopped, true, __ATOMIC_RELAXED);
   self->ops->engine_tick(self->engine->native);
   Py_RETURN_TRUE;
+}
+
+/* begin_asynchronous(): from now on it is entered by tasks alone; before anything was instantiated */
+static PyObject *Store_begin_asynchronous(PyObject *object, PyObject *unused) {
+  (void)unused;
+  ((Store *)object)->asynchronous = true;
+  ((Store *)object)->eager = false; /* a task never gives the GIL away: its guest yields to the loop instead */
+  Py_RETURN_NONE;
 }
 
 /* release_at_once(): from now on every call gives the GIL away from its beginning */
@@ -285,6 +299,7 @@ static PyMethodDef store_methods[] = {
     {"close", Store_close, METH_NOARGS, NULL},
     {"interrupt", Store_interrupt, METH_VARARGS, NULL},
     {"release_at_once", Store_release_at_once, METH_NOARGS, NULL},
+    {"begin_asynchronous", Store_begin_asynchronous, METH_NOARGS, NULL},
     {"swap_deadline", Store_swap_deadline, METH_O, NULL},
     {"until", Store_until, METH_NOARGS, NULL},
     {"fuel", Store_fuel, METH_NOARGS, NULL},
@@ -303,6 +318,7 @@ static PyGetSetDef store_getset[] = {
 static PyMemberDef store_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Store, weakrefs), READONLY, NULL},
     {"engine", T_OBJECT, offsetof(Store, engine), READONLY, NULL},
+    {"asynchronous", T_BOOL, offsetof(Store, asynchronous), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

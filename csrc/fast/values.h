@@ -35,6 +35,11 @@ static void host_ref_finalize(void *data) {
 
 /* Roots `object` (not None) for the guests of `store`; -1 with an exception set. */
 static inline int root_object(Store *store, PyObject *object, wrt_ref *out) {
+  if (UNLIKELY(store->first != NULL && store->polled == NULL)) { /* the engine would not see what its stack holds */
+    PyErr_SetString(store->state->busy_error, "a guest of this store is waiting; until it goes on, no object can be handed "
+                                              "to the store but as the result that it waits for");
+    return -1;
+  }
   if (++store->ref_count >= REFS_PER_COLLECTION) {
     store->ref_count = 0;
     store->ops->collect(store->native);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NoReturn
 
-from ..errors import Trap, UnsupportedFeatureError
+from ..errors import Trap, UnsupportedFeatureError, WasmError
 from ..types import FunctionType, MemoryType, TrapCode, ValueType
 from ..values import from_slots, raise_result_error, shown_int
 from ..values import raise_argument_error as _raise_argument_error
@@ -15,6 +15,7 @@ __all__ = [
     "make_function_type",
     "make_memory_type",
     "raise_argument_error",
+    "raise_asynchronous",
     "raise_no_stack",
     "raise_result_error",
     "raise_slots_error",
@@ -58,6 +59,14 @@ def raise_slots_error(name: str, type: FunctionType, slots: tuple[int, ...]) -> 
     """Raise what is wrong with a raw call's slots."""
     from_slots(name, type, slots)
     raise RuntimeError(f"conversion disagreed: the slots of {name}() were refused, yet they fit {type}")
+
+
+def raise_asynchronous(name: str) -> NoReturn:
+    """Raise the error of a synchronous call in an asynchronous store."""
+    raise WasmError(
+        f"{name}() is a function of an asynchronous store, which is entered by call_async alone: "
+        f"await {name}.call_async(...)"
+    )
 
 
 def raise_no_stack(left: int, needed: int) -> NoReturn:

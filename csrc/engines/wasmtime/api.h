@@ -30,6 +30,8 @@ typedef struct wasmtime_caller_t wasmtime_caller_t;
 typedef struct wasmtime_sharedmemory_t wasmtime_sharedmemory_t;
 typedef struct wasmtime_linker_t wasmtime_linker_t;
 typedef struct wasmtime_instance_pre_t wasmtime_instance_pre_t;
+typedef struct wasmtime_call_future_t wasmtime_call_future_t;
+typedef struct wasm_importtype_t wasm_importtype_t;
 
 typedef struct wasm_byte_vec {
   size_t size;
@@ -45,6 +47,11 @@ typedef struct wasm_valtype_vec {
   size_t size;
   wasm_valtype_t **data;
 } wasm_valtype_vec;
+
+typedef struct wasm_importtype_vec {
+  size_t size;
+  wasm_importtype_t **data;
+} wasm_importtype_vec;
 
 typedef struct wasm_limits {
   uint32_t min;
@@ -165,6 +172,19 @@ typedef wasm_trap_t *(*wasmtime_func_unchecked_callback)(void *env, wasmtime_cal
 typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context, void *env, uint64_t *delta,
                                                      uint8_t *kind);
 
+/* Asked by an asynchronous host function until it says true: the results are in their places, or the trap. */
+typedef struct wasmtime_async_continuation {
+  bool (*callback)(void *env);
+  void *env;
+  void (*finalizer)(void *env);
+} wasmtime_async_continuation;
+
+typedef void (*wasmtime_func_async_callback)(void *env, wasmtime_caller_t *caller, const wasmtime_val *args, size_t nargs,
+                                             wasmtime_val *results, size_t nresults, wasm_trap_t **trap,
+                                             wasmtime_async_continuation *continuation);
+
+enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
+
 /* X(result, name, (parameters)) */
 #define WASMTIME_API(X)                                                                                                 \
   X(wasm_config_t *, wasm_config_new, (void))                                                                           \
@@ -256,6 +276,29 @@ typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context
   X(void, wasmtime_instance_pre_delete, (wasmtime_instance_pre_t *))                                                    \
   X(bool, wasmtime_instance_export_get,                                                                                 \
     (wasmtime_context_t *, const wasmtime_instance *, const char *, size_t, wasmtime_extern *))                         \
+  X(wasmtime_module_t *, wasmtime_module_clone, (wasmtime_module_t *))                                                  \
+  X(void, wasmtime_module_imports, (const wasmtime_module_t *, wasm_importtype_vec *))                                  \
+  X(void, wasm_importtype_vec_delete, (wasm_importtype_vec *))                                                          \
+  X(const wasm_byte_vec *, wasm_importtype_module, (const wasm_importtype_t *))                                         \
+  X(const wasm_byte_vec *, wasm_importtype_name, (const wasm_importtype_t *))                                           \
+  X(void, wasmtime_linker_allow_shadowing, (wasmtime_linker_t *, bool))                                                 \
+  X(wasmtime_error_t *, wasmtime_linker_define,                                                                         \
+    (wasmtime_linker_t *, wasmtime_context_t *, const char *, size_t, const char *, size_t,                             \
+     const wasmtime_extern *))                                                                                          \
+  X(bool, wasmtime_linker_get,                                                                                          \
+    (const wasmtime_linker_t *, wasmtime_context_t *, const char *, size_t, const char *, size_t,                       \
+     wasmtime_extern *))                                                                                                \
+  X(wasmtime_error_t *, wasmtime_linker_define_async_func,                                                              \
+    (wasmtime_linker_t *, const char *, size_t, const char *, size_t, const wasm_functype_t *,                          \
+     wasmtime_func_async_callback, void *, void (*)(void *)))                                                           \
+  X(wasmtime_call_future_t *, wasmtime_linker_instantiate_async,                                                        \
+    (const wasmtime_linker_t *, wasmtime_context_t *, const wasmtime_module_t *, wasmtime_instance *,                   \
+     wasm_trap_t **, wasmtime_error_t **))                                                                              \
+  X(wasmtime_call_future_t *, wasmtime_func_call_async,                                                                 \
+    (wasmtime_context_t *, const wasmtime_func *, const wasmtime_val *, size_t, wasmtime_val *, size_t,                 \
+     wasm_trap_t **, wasmtime_error_t **))                                                                              \
+  X(bool, wasmtime_call_future_poll, (wasmtime_call_future_t *))                                                        \
+  X(void, wasmtime_call_future_delete, (wasmtime_call_future_t *))                                                      \
   X(wasmtime_error_t *, wasmtime_memory_new, (wasmtime_context_t *, const wasm_memorytype_t *, wasmtime_memory *))      \
   X(wasm_memorytype_t *, wasmtime_memory_type, (const wasmtime_context_t *, const wasmtime_memory *))                   \
   X(uint8_t *, wasmtime_memory_data, (const wasmtime_context_t *, const wasmtime_memory *))                             \
@@ -295,6 +338,7 @@ typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context
   X(bool, consume_fuel)                                                                                                 \
   X(bool, epoch_interruption)                                                                                           \
   X(size_t, max_wasm_stack)                                                                                             \
+  X(size_t, async_stack_size)                                                                                           \
   X(bool, wasm_threads)                                                                                                 \
   X(bool, shared_memory)                                                                                                \
   X(bool, wasm_tail_call)                                                                                               \

@@ -14,6 +14,7 @@
 #include "externs.h"
 #include "failures.h"
 #include "linked.h"
+#include "tasks.h"
 
 struct wt_functions wt;
 
@@ -150,8 +151,10 @@ static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint6
   /* Until this returns, a guest that the host calls from here finds no callback, and would trap at its own check. */
   wt.wasmtime_context_set_epoch_deadline(context, UINT64_C(1) << 40);
   *delta = 1; /* until the next tick */
-  *kind = 0;  /* and go straight on */
-  if (store->poll == NULL || store->poll(store->poll_env) == WRT_OK) return NULL;
+  *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
+  int answer = store->poll == NULL ? WRT_OK : store->poll(store->poll_env);
+  if (answer == WRT_PENDING) *kind = WASMTIME_UPDATE_DEADLINE_YIELD;
+  if (answer != WRT_HOST) return NULL;
   store->host_failed = true;
   wt.wasmtime_context_set_epoch_deadline(context, 1); /* for the next call */
   return wt.wasmtime_error_new("host");               /* only unwinds: the host knows the reason */
@@ -178,6 +181,7 @@ static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
 
 static void store_delete(wrt_store *store) {
   for (size_t i = 0; i < store->shared_count; i++) wt.wasmtime_sharedmemory_delete(store->shared[i]);
+  if (store->linker != NULL) wt.wasmtime_linker_delete(store->linker);
   wt.wasmtime_store_delete(store->store);
   free(store->shared);
   free(store);
@@ -277,6 +281,7 @@ static const wrt_engine_ops ops = {
     .link = wt_link,
     .linked_instantiate = wt_linked_instantiate,
     .linked_delete = wt_linked_delete,
+    .tasks = &wt_tasks,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }
@@ -306,6 +311,9 @@ size_t wrt_wasmtime_layout(const wrt_layout **out) {
       FIELD(wasmtime_heaptype, of), TYPE(wasmtime_reftype),              FIELD(wasmtime_reftype, nullable),
       FIELD(wasmtime_reftype, heaptype), TYPE(wasmtime_valtype),         FIELD(wasmtime_valtype, kind),
       FIELD(wasmtime_valtype, reftype),
+      TYPE(wasm_importtype_vec), FIELD(wasm_importtype_vec, size), FIELD(wasm_importtype_vec, data),
+      TYPE(wasmtime_async_continuation), FIELD(wasmtime_async_continuation, callback),
+      FIELD(wasmtime_async_continuation, env), FIELD(wasmtime_async_continuation, finalizer),
   };
   *out = rows;
   return sizeof rows / sizeof *rows;

@@ -136,8 +136,7 @@ bool wt_give_extern(wrt_store *store, wasmtime_extern *ext, wrt_extern *out) {
 
 /* ---- values ---- */
 
-/* The value that a slot holds, rooted: unroot_val afterwards. */
-static void val_from_slot(wrt_store *store, wrt_type type, const wrt_slot *slot, wasmtime_val *out) {
+void wt_val_from_slot(wrt_store *store, wrt_type type, const wrt_slot *slot, wasmtime_val *out) {
   memset(out, 0, sizeof *out);
   switch (type) {
     case WRT_FUNCREF:
@@ -155,8 +154,7 @@ static void val_from_slot(wrt_store *store, wrt_type type, const wrt_slot *slot,
   }
 }
 
-/* Puts an owned value into a slot and releases it; a reference stays alive through whatever holds it in the guest. */
-static void val_to_slot(wrt_store *store, wasmtime_val *val, wrt_slot *out) {
+void wt_val_to_slot(wrt_store *store, const wasmtime_val *val, wrt_slot *out) {
   out[0].u64 = out[1].u64 = 0;
   switch (val->kind) {
     case WASMTIME_I32: out->i32 = val->of.i32; break;
@@ -174,6 +172,11 @@ static void val_to_slot(wrt_store *store, wasmtime_val *val, wrt_slot *out) {
       break;
     default: break; /* a reference that does not cross: read as null */
   }
+}
+
+/* Puts an owned value into a slot and releases it; a reference stays alive through whatever holds it in the guest. */
+static void val_to_slot(wrt_store *store, wasmtime_val *val, wrt_slot *out) {
+  wt_val_to_slot(store, val, out);
   wt.wasmtime_val_unroot(val);
 }
 
@@ -263,7 +266,7 @@ int wt_table_new(wrt_store *store, const wrt_extern_type *type, const wrt_slot *
   if (table_type == NULL) return wt_fail(failure, WRT_INVALID, "a table holds references");
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_TABLE};
   wasmtime_val value;
-  val_from_slot(store, type->content, init, &value);
+  wt_val_from_slot(store, type->content, init, &value);
   wasmtime_error_t *error = wt.wasmtime_table_new(store->context, table_type, &value, &ext.of.table);
   wt.wasmtime_val_unroot(&value);
   wt.wasm_tabletype_delete(table_type);
@@ -278,7 +281,7 @@ int wt_global_new(wrt_store *store, const wrt_extern_type *type, const wrt_slot 
       wt.wasm_globaltype_new(new_valtype((uint8_t)type->content), (uint8_t)type->mutable_);
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_GLOBAL};
   wasmtime_val value;
-  val_from_slot(store, type->content, slot, &value);
+  wt_val_from_slot(store, type->content, slot, &value);
   wasmtime_error_t *error = wt.wasmtime_global_new(store->context, global_type, &value, &ext.of.global);
   wt.wasmtime_val_unroot(&value);
   wt.wasm_globaltype_delete(global_type);
@@ -324,7 +327,7 @@ static wrt_type content_type(wrt_store *store, const wrt_extern *item) {
 
 int wt_global_set(wrt_store *store, const wrt_extern *global, const wrt_slot *slot, wrt_failure *failure) {
   wasmtime_val value;
-  val_from_slot(store, content_type(store, global), slot, &value);
+  wt_val_from_slot(store, content_type(store, global), slot, &value);
   wasmtime_error_t *error = wt.wasmtime_global_set(store->context, &unwrap(global)->of.global, &value);
   wt.wasmtime_val_unroot(&value);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_ERROR, error);
@@ -344,7 +347,7 @@ bool wt_table_get(wrt_store *store, const wrt_extern *table, uint64_t index, wrt
 int wt_table_set(wrt_store *store, const wrt_extern *table, uint64_t index, const wrt_slot *slot,
                  wrt_failure *failure) {
   wasmtime_val value;
-  val_from_slot(store, content_type(store, table), slot, &value);
+  wt_val_from_slot(store, content_type(store, table), slot, &value);
   wasmtime_error_t *error = wt.wasmtime_table_set(store->context, &unwrap(table)->of.table, index, &value);
   wt.wasmtime_val_unroot(&value);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LIMIT, error);
@@ -353,7 +356,7 @@ int wt_table_set(wrt_store *store, const wrt_extern *table, uint64_t index, cons
 int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, const wrt_slot *init,
                   uint64_t *previous, wrt_failure *failure) {
   wasmtime_val value;
-  val_from_slot(store, content_type(store, table), init, &value);
+  wt_val_from_slot(store, content_type(store, table), init, &value);
   wasmtime_error_t *error =
       wt.wasmtime_table_grow(store->context, &unwrap(table)->of.table, delta, &value, previous);
   wt.wasmtime_val_unroot(&value);

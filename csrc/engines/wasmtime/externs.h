@@ -39,6 +39,11 @@ int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, con
 wasm_functype_t *wt_new_functype(const uint8_t *types, size_t param_count, size_t result_count);
 bool wt_give_extern(wrt_store *store, wasmtime_extern *ext, wrt_extern *out);
 
+/* The value in a slot. A reference is rooted, for whoever owns `out` (wasmtime_val_unroot). */
+void wt_val_from_slot(wrt_store *store, wrt_type type, const wrt_slot *slot, wasmtime_val *out);
+/* Copies a value, which stays its owner's, into a slot. */
+void wt_val_to_slot(wrt_store *store, const wasmtime_val *val, wrt_slot *out);
+
 #pragma GCC visibility pop
 
 #endif

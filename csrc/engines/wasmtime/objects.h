@@ -41,6 +41,7 @@ struct wrt_store {
   bool host_failed;      /* the host has just unwound the guest */
   int (*poll)(void *env);
   void *poll_env;
+  wasmtime_linker_t *linker; /* owned: what asynchronous host functions are made with; NULL before the first */
   size_t shared_count;
   wasmtime_sharedmemory_t **shared; /* owned */
   void *const *envs;                /* borrowed: of the linked instance's host functions */

@@ -34,6 +34,9 @@ class OwningRuntime(Closable):
     def _check_store_limits(self, limits: Limits | None) -> None:
         raise NotImplementedError
 
+    async def _new_instance_async(self, linking: Any, limits: Limits | None) -> Any:
+        raise NotImplementedError
+
     def _new_instance(self, linking: Any, limits: Limits | None) -> Any:
         raise NotImplementedError
 

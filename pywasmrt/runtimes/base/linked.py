@@ -28,16 +28,24 @@ class BaseLinkedModule(Closable):
 
     def instantiate(self, *, limits: Limits | None = None) -> BaseInstance:
         """Make an instance in a store of its own and run its start function. The caller closes it."""
+        linking, bounds = self._checked(limits)
+        instance: BaseInstance = self.module.runtime._new_instance(linking, bounds)
+        return instance
+
+    async def instantiate_async(self, *, limits: Limits | None = None) -> BaseInstance:
+        """As `instantiate`, in an asynchronous store, whose guests may wait for coroutines."""
+        linking, bounds = self._checked(limits)
+        instance: BaseInstance = await self.module.runtime._new_instance_async(linking, bounds)
+        return instance
+
+    def _checked(self, limits: Limits | None) -> tuple[Linking, Limits | None]:
         linking = self._linking
         if linking is None or self._life.ended_by is not None:
             raise self._life.error(self._kind)
-        runtime = self.module.runtime
         if limits is None:
-            limits = self.limits
-        else:
-            runtime._check_store_limits(limits)
-        instance: BaseInstance = runtime._new_instance(linking, limits)
-        return instance
+            return linking, self.limits
+        self.module.runtime._check_store_limits(limits)
+        return linking, limits
 
     def _free(self) -> None:
         self._linking = None

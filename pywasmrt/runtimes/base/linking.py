@@ -11,7 +11,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import ModuleInstantiateError
-from ...host import HostModule, host_function_from_callable, resolve
+from ...host import HostModule, host_function_from_callable, is_async, resolve
 from ...protocols import Exports
 from ...types import ExternKind, FunctionType, GlobalType, HostFunction, ImportType, MemoryType, TableType, ValueType
 from ...values import did_you_mean, shown
@@ -40,6 +40,7 @@ class HostImport(NamedTuple):
     type: FunctionType
     pass_caller: bool
     owner: Any = None
+    awaits: bool = False  # what it returns is to be awaited, which takes an asynchronous store
 
 
 class Linking:
@@ -50,7 +51,7 @@ class Linking:
     is the adapter's.
     """
 
-    __slots__ = ("_bound", "callables", "module", "owners", "prepared", "served", "wasi")
+    __slots__ = ("_bound", "awaits", "callables", "module", "owners", "prepared", "served", "wasi")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Linking:
         self.served = resolve_imports(imports, [*providers, *own] if own else providers, check_extern)
         self.prepared: Any = None
         hosts = [each for each in self.served if type(each) is HostImport]
+        self.awaits = any(each.awaits for each in hosts)
         self.callables: tuple[Callable[..., Any], ...] = tuple([each.callable for each in hosts])
         self.owners: list[Any] = []
         self._bound: list[tuple[int, int]] = []  # which callables take which of the states
@@ -104,6 +106,15 @@ class Linking:
             if owner.name == name:
                 return state
         return None
+
+    def check_awaits_nothing(self) -> None:
+        """Raise `ModuleInstantiateError` if an import is served by a coroutine function."""
+        for each in self.served:
+            if type(each) is HostImport and each.awaits:
+                raise ModuleInstantiateError(
+                    f"cannot instantiate the module: {each.module}.{each.name} is served by an async function, which "
+                    "takes an asynchronous store: await instantiate_async(...) instead"
+                )
 
 
 def resolve_imports(
@@ -272,7 +283,8 @@ def _match_host(wanted: ImportType, function: HostFunction, provider: Any) -> tu
         if not callable(getattr(provider, "new_state", None)):
             return None, "is a method of a host module that is not bound: pass HostModule.bind(factory)"
         owner = provider
-    return HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller, owner), None
+    awaits = is_async(function.callable)
+    return HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller, owner, awaits), None
 
 
 def _how_to_make(wanted: ImportType) -> str:

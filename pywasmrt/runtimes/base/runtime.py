@@ -123,24 +123,53 @@ class BaseRuntime(OwningRuntime):
         limits: Limits | None = None,
     ) -> BaseInstance:
         """Link the module to what it imports, make an instance and run its start function."""
-        of = self._checked_module(module, wasi, "instantiate")
+        linking = self._linking(module, imports, store, wasi, limits, "instantiate")
+        if store is None:
+            return self._new_instance(linking, limits)
+        return cast("BaseStore", store)._new_instance(linking, False)
+
+    async def instantiate_async(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        store: Store | None = None,
+        wasi: WasiProvider | None = None,
+        limits: Limits | None = None,
+    ) -> BaseInstance:
+        """As `instantiate`, in an asynchronous store, whose guests may wait for coroutines."""
+        linking = self._linking(module, imports, store, wasi, limits, "instantiate_async")
+        if store is None:
+            return await self._new_instance_async(linking, limits)
+        return await cast("BaseStore", store)._new_instance_async(linking, False)
+
+    def _linking(
+        self,
+        module: CompiledModule,
+        imports: tuple[Any, ...],
+        store: Store | None,
+        wasi: WasiProvider | None,
+        limits: Limits | None,
+        verb: str,
+    ) -> Linking:
+        """What serves the imports of one instance. Raises what is wrong with the arguments of `verb`."""
+        of = self._checked_module(module, wasi, verb)
+        check_extern = self._check_extern
         if store is None:
             self._check_store_limits(limits)
-            linking = Linking(of, imports, wasi, self._check_extern)
-            self._prepare(linking, False)
-            return self._new_instance(linking, limits)
-        if limits is not None:
-            raise InvalidConfigurationError(
-                "limits belong to the store: pass them to new_store, not together with store="
-            )
-        if not isinstance(store, BaseStore):
-            raise TypeError(f"store is what new_store gave, not {shown(store)}")
-        store._check_open()
-        if store.runtime is not self:
-            raise ModuleInstantiateError("the store belongs to another runtime")
-        linking = Linking(of, imports, wasi, store._check_extern)
+        else:
+            if limits is not None:
+                raise InvalidConfigurationError(
+                    "limits belong to the store: pass them to new_store, not together with store="
+                )
+            if not isinstance(store, BaseStore):
+                raise TypeError(f"store is what new_store gave, not {shown(store)}")
+            store._check_open()
+            if store.runtime is not self:
+                raise ModuleInstantiateError("the store belongs to another runtime")
+            check_extern = store._check_extern
+        linking = Linking(of, imports, wasi, check_extern)
         self._prepare(linking, False)
-        return store._new_instance(linking, False)
+        return linking
 
     def _checked_module(self, module: object, wasi: object, verb: str) -> BaseModule:
         """The module. Raises what is wrong with the runtime, with `wasi` or with it."""
@@ -159,6 +188,15 @@ class BaseRuntime(OwningRuntime):
         store = self._new_store(limits)
         try:
             return store._new_instance(linking, True)
+        except BaseException:
+            store.close()
+            raise
+
+    async def _new_instance_async(self, linking: Linking, limits: Limits | None) -> BaseInstance:
+        """As `_new_instance`, in an asynchronous store."""
+        store = self._new_store(limits)
+        try:
+            return await store._new_instance_async(linking, True)
         except BaseException:
             store.close()
             raise

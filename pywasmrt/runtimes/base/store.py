@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from ...errors import BusyError, UnsupportedFeatureError
+from ...errors import BusyError, ModuleInstantiateError, UnsupportedFeatureError
 from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
 from ...values import nanoseconds, shown, shown_int, to_wasm
 from .contracts import OwningRuntime, OwningStore
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseStore", "GuardedStore"]
 
+_SYNCHRONOUS, _ASYNCHRONOUS = "synchronous", "asynchronous"
+
 
 class BaseStore(OwningStore):
     """What instances live in. `limits` are what it was made with."""
@@ -34,6 +36,7 @@ class BaseStore(OwningStore):
         self._instance_lives: list[Life] = []
         self._wasi_contexts: list[WasiContext] = []
         self._wakes: list[Callable[[], object]] = []
+        self._mode: str | None = None  # how it is entered, from its first instance on
         super().__init__(runtime)
 
     # Externs made by the host
@@ -141,12 +144,26 @@ class BaseStore(OwningStore):
         self._wasi_contexts.append(context)
         try:
             instance = self._instance_of(linking, [*states, context], owned, context)
-            context.attach(instance)
-            exports = instance.module.exports_by_name()
-            if "_initialize" in exports and "_start" not in exports:
-                initialize = instance.function("_initialize")
-                if initialize is not None:
-                    initialize()
+            initialize = _attached(context, instance)
+            if initialize is not None:
+                initialize()
+        except BaseException:
+            self._close_wasi(context)
+            raise
+        return instance
+
+    async def _new_instance_async(self, linking: Linking, owned: bool) -> BaseInstance:
+        """As `_new_instance`, in an asynchronous store."""
+        states = linking.new_states()
+        if linking.wasi is None:
+            return await self._instance_of_async(linking, states, owned, None)
+        context = linking.wasi.new_context()
+        self._wasi_contexts.append(context)
+        try:
+            instance = await self._instance_of_async(linking, [*states, context], owned, context)
+            initialize = _attached(context, instance)
+            if initialize is not None:
+                await initialize.call_async()
         except BaseException:
             self._close_wasi(context)
             raise
@@ -158,14 +175,47 @@ class BaseStore(OwningStore):
         context.close()
 
     def _instance_of(self, linking: Linking, states: list[Any], owned: bool, wasi: WasiContext | None) -> BaseInstance:
+        self._enter_mode(_SYNCHRONOUS)
+        if linking.awaits:
+            linking.check_awaits_nothing()
+        state = self._new_state(linking, owned)
+        state.handle = self._instantiate(linking, states, state)
+        return self._finished(linking, states, state, owned, wasi)
+
+    async def _instance_of_async(
+        self, linking: Linking, states: list[Any], owned: bool, wasi: WasiContext | None
+    ) -> BaseInstance:
+        self._enter_mode(_ASYNCHRONOUS)
+        state = self._new_state(linking, owned)
+        state.handle = await self._instantiate_async(linking, states, state)
+        return self._finished(linking, states, state, owned, wasi)
+
+    def _enter_mode(self, mode: str) -> None:
+        """Have the store entered in this way from now on."""
+        if self._mode is mode:
+            return
+        if self._mode is not None:
+            other = "instantiate" if mode is _ASYNCHRONOUS else "instantiate_async"
+            raise ModuleInstantiateError(
+                f"cannot instantiate the module: the store holds {self._mode} instances, and {mode} ones need a store "
+                f"of their own: make another by new_store, or use {other}"
+            )
+        if mode is _ASYNCHRONOUS:
+            self._begin_asynchronous()
+        self._mode = mode
+
+    def _new_state(self, linking: Linking, owned: bool) -> InstanceState:
         life = self._life
         if not owned:
             life = Life()
             self._instance_lives.append(life)
-        state = InstanceState(cast("BaseModule", linking.module), life)
-        state.handle = self._instantiate(linking, states, state)
-        if life.ended_by is not None:  # by its own start function, or meanwhile
-            raise life.error("instance")
+        return InstanceState(cast("BaseModule", linking.module), life)
+
+    def _finished(
+        self, linking: Linking, states: list[Any], state: InstanceState, owned: bool, wasi: WasiContext | None
+    ) -> BaseInstance:
+        if state.life.ended_by is not None:  # by its own start function, or meanwhile
+            raise state.life.error("instance")
         return BaseInstance(self, state, owned, wasi, (linking, states) if states else None)
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
@@ -250,6 +300,14 @@ class BaseStore(OwningStore):
         """
         raise NotImplementedError
 
+    def _begin_asynchronous(self) -> None:
+        """Hook: the store, which holds no instance yet, is to hold asynchronous ones."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} has no asynchronous stores", "suspension")
+
+    async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
+        """Hook: as `_instantiate`, of an asynchronous store."""
+        raise NotImplementedError
+
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         """Hook: the instance's export, wrapped. Called once per export, unless threads race."""
         raise NotImplementedError
@@ -260,6 +318,13 @@ class BaseStore(OwningStore):
 
     def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
         """Hook: an instance was closed, and the store was not; `externs` are those of its exports that are in use."""
+
+
+def _attached(context: WasiContext, instance: BaseInstance) -> Any:
+    """Give the context its instance, and return the function that initialises that, if it is a reactor with one."""
+    context.attach(instance)
+    exports = instance.module.exports_by_name()
+    return instance.function("_initialize") if "_initialize" in exports and "_start" not in exports else None
 
 
 def _check_limits(what: str, unit: str, minimum: int, maximum: int | None, most: int) -> None:

@@ -334,6 +334,15 @@ class NativeStore(BaseStore):
         handle: bytes = self.fast.instantiate(linking.prepared, linking.bind(states), instance)
         return handle
 
+    def _begin_asynchronous(self) -> None:
+        if "suspension" not in self.runtime.info.features:
+            super()._begin_asynchronous()
+        self.fast.begin_asynchronous()
+
+    async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> bytes:
+        handle: bytes = await self.fast.instantiate_async(linking.prepared, linking.bind(states), instance)
+        return handle
+
 
 def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:
     """The handle of an extern that the host makes, with a failure told as that."""
@@ -353,7 +362,8 @@ def _host(each: HostImport) -> tuple[Any, ...]:
     params, results = each.type.params, each.type.results
     codes = type_codes(params) + type_codes(results)
     label = f"{each.module}.{each.name}"
-    return each.module, each.name, label, each.type, codes, len(params), NativeCaller if each.pass_caller else None
+    caller = NativeCaller if each.pass_caller else None
+    return each.module, each.name, label, each.type, codes, len(params), caller, each.awaits
 
 
 def _extern_handle(extern: Any) -> bytes:

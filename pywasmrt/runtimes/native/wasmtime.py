@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _shim
 from ..._shim import wasmtime_library as library
-from ...errors import RuntimeNotFoundError
+from ...errors import InvalidConfigurationError, RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
 from ..base.features import (
     API_FEATURES,
@@ -34,6 +34,7 @@ NAME = "wasmtime"
 
 _DEFAULT_STACK = 512 << 10
 _STACK_MARGIN = 128 << 10  # for the host's own frames around the guest's
+_OWN_STACK_MARGIN = 1 << 20  # for the engine's own, on the stack of a guest that can be suspended
 
 
 def describe() -> RuntimeInfo:
@@ -58,6 +59,12 @@ def create(config: RuntimeConfig) -> Any:
     settings = {**_switches(proposals), "epoch_interruption": int(config.interruptible)}
     settings.update(_settings_of(config))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
+    own_stack = settings.setdefault("async_stack_size", stack + _OWN_STACK_MARGIN)
+    if own_stack < stack + _STACK_MARGIN:
+        raise InvalidConfigurationError(
+            f"the option 'async_stack_size' of {NAME} is at least {stack + _STACK_MARGIN} where 'max_wasm_stack' is "
+            f"{stack}: the engine needs {_STACK_MARGIN} bytes beyond the guest's; not {own_stack}"
+        )
 
     from .runtime import NativeRuntime
 
@@ -130,6 +137,8 @@ _OPTIONS = {
     "parallel_compilation": flag(),
     # Too little and the engine cannot start; too much and no thread has it.
     "max_wasm_stack": number_of_bytes(1 << 14, 1 << 22),
+    # The whole stack of a guest in an asynchronous store, address space until it is used.
+    "async_stack_size": number_of_bytes(1 << 16, 1 << 26),
     # The address space kept for each memory, which bounds its growth.
     "memory_reservation": number_of_bytes(1 << 16, 1 << 40, "2**40"),
 }

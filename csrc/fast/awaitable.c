@@ -1,0 +1,287 @@
+/* awaitable.c: a task (task.c) as Python meets it: an object with the methods of a coroutine, to be awaited once. */
+#include "task.h"
+
+/* Whether the task can be resumed: 0, or -1 with an exception set. */
+static int check_resumable(Task *self) {
+  switch (self->phase) {
+    case RUNNING: PyErr_SetString(PyExc_ValueError, "this call is running already"); return -1;
+    case ENDED: PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited call"); return -1;
+    case CUT_OFF:
+      PyErr_SetString(self->store->state->interrupted, "the host function that made this call has ended before it");
+      return -1;
+    default: return 0;
+  }
+}
+
+static PySendResult Task_send(PyObject *object, PyObject *sent, PyObject **out) {
+  Task *self = (Task *)object;
+  *out = NULL;
+  if (check_resumable(self) < 0) return PYGEN_ERROR;
+  if (self->phase == BEGUN_NEVER) {
+    if (task_enter(self) == 0) return task_go_on(self, out);
+    self->phase = ENDED;
+    return PYGEN_ERROR;
+  }
+  if (self->phase == TICKED) return task_go_on(self, out);
+  self->phase = RUNNING;
+  PyObject *value = NULL;
+  Task *before = task_serve(self);
+  PySendResult result = PyIter_Send(self->awaited, sent, &value);
+  self->store->serving = before;
+  return task_driven(self, result, value, out);
+}
+
+/* What a generator's method gives for the outcome: the value yielded, or StopIteration with the one returned. */
+static PyObject *as_method(PySendResult result, PyObject *value) {
+  if (result != PYGEN_RETURN) return value;
+  PyObject *stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, value, NULL);
+  Py_DECREF(value);
+  if (stop != NULL) {
+    PyErr_SetObject(PyExc_StopIteration, stop);
+    Py_DECREF(stop);
+  }
+  return NULL;
+}
+
+static PyObject *Task_method_send(PyObject *object, PyObject *sent) {
+  PyObject *out;
+  PySendResult result = Task_send(object, sent, &out);
+  return as_method(result, out);
+}
+
+static PyObject *Task_next(PyObject *object) { return Task_method_send(object, Py_None); }
+
+/* The outcome of the driven coroutine's method `throw`, as PyIter_Send tells it. */
+static PySendResult throw_into(Task *self, PyObject *args, PyObject **value) {
+  PyObject *method = PyObject_GetAttrString(self->awaited, "throw");
+  if (method == NULL) { /* an iterator without: it is over */
+    PyErr_Clear();
+    PyObject *type, *error = NULL, *traceback = NULL;
+    if (PyArg_ParseTuple(args, "O|OO", &type, &error, &traceback))
+      PyExceptionInstance_Check(type) ? PyErr_SetObject(PyExceptionInstance_Class(type), type) : PyErr_SetObject(type, error);
+    return PYGEN_ERROR;
+  }
+  Task *before = task_serve(self);
+  *value = PyObject_CallObject(method, args);
+  self->store->serving = before;
+  Py_DECREF(method);
+  if (*value != NULL) return PYGEN_NEXT;
+  if (!PyErr_ExceptionMatches(PyExc_StopIteration)) return PYGEN_ERROR;
+  PyObject *type, *stop, *traceback;
+  PyErr_Fetch(&type, &stop, &traceback);
+  PyErr_NormalizeException(&type, &stop, &traceback);
+  *value = PyObject_GetAttrString(stop, "value");
+  Py_XDECREF(type);
+  Py_XDECREF(stop);
+  Py_XDECREF(traceback);
+  return *value == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+/* Sets the exception that throw(type, value=None, traceback=None) is given: always -1. */
+static int set_thrown(PyObject *args) {
+  PyObject *type, *value = NULL, *traceback = NULL;
+  if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback)) return -1;
+  if (PyExceptionInstance_Check(type)) {
+    PyErr_SetObject(PyExceptionInstance_Class(type), type);
+  } else if (PyExceptionClass_Check(type)) {
+    PyErr_SetObject(type, value == NULL ? Py_None : value);
+  } else {
+    PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.200s",
+                 Py_TYPE(type)->tp_name);
+  }
+  return -1;
+}
+
+static PyObject *Task_throw(PyObject *object, PyObject *args) {
+  Task *self = (Task *)object;
+  PyObject *value = NULL, *out = NULL;
+  if (check_resumable(self) < 0) return NULL;
+  if (self->phase == BEGUN_NEVER) {
+    self->phase = ENDED;
+    set_thrown(args);
+    return NULL;
+  }
+  if (self->phase == TICKED) {
+    set_thrown(args);
+    task_fail(self);
+    return NULL;
+  }
+  self->phase = RUNNING;
+  PySendResult result = throw_into(self, args, &value);
+  result = task_driven(self, result, value, &out);
+  return as_method(result, out);
+}
+
+/* Closes the coroutine that the guest waits for, and unwinds the guest: 0, or -1 with an exception set. */
+static int close_task(Task *self) {
+  if (self->phase == RUNNING) return check_resumable(self);
+  int result = 0;
+  if (self->phase == WAITING) {
+    self->phase = RUNNING;
+    Task *before = task_serve(self);
+    PyObject *closed = PyObject_CallMethod(self->awaited, "close", NULL);
+    self->store->serving = before;
+    if (closed == NULL) {
+      if (PyErr_ExceptionMatches(PyExc_AttributeError) && !PyObject_HasAttrString(self->awaited, "close"))
+        PyErr_Clear();
+      else
+        result = -1;
+    }
+    Py_XDECREF(closed);
+    self->phase = WAITING;
+  }
+  if (self->phase == WAITING || self->phase == TICKED) task_finish(self);
+  self->phase = ENDED;
+  return result;
+}
+
+static PyObject *Task_close(PyObject *object, PyObject *unused) {
+  (void)unused;
+  return close_task((Task *)object) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* _expire(): ends the wait, if there is one that has to end; on the thread of the loop */
+static PyObject *Task_expire(PyObject *object, PyObject *unused) {
+  (void)unused;
+  Task *self = (Task *)object;
+  if (self->phase == WAITING && self->store->top == self && is_stopped(self->store)) task_end_wait(self);
+  Py_RETURN_NONE;
+}
+
+void tasks_stopped(Store *store) {
+  Task *top = store->top;
+  if (top->phase != WAITING || top->wait == NULL) return; /* it will see to it itself */
+  PyObject *told = PyObject_CallMethod(top->wait, "soon", NULL);
+  if (told == NULL) PyErr_WriteUnraisable((PyObject *)top);
+  Py_XDECREF(told);
+}
+
+/* ---- the object ---- */
+
+static Task *task_new(Store *store) {
+  Task *self = (Task *)store->state->task_type->tp_alloc(store->state->task_type, 0);
+  if (self == NULL) return NULL;
+  self->store = (Store *)Py_NewRef(store);
+  self->slots = self->few;
+  return self;
+}
+
+PyObject *task_of_call(Function *function, PyObject *const *args, Py_ssize_t count) {
+  Task *self = task_new(function->store);
+  if (self == NULL) return NULL;
+  self->function = (Function *)Py_NewRef(function);
+  if (function->words > sizeof self->few / sizeof *self->few &&
+      (self->slots = PyMem_Calloc(function->words, sizeof *self->slots)) == NULL)
+    PyErr_NoMemory();
+  else
+    self->args = PyTuple_New(count);
+  if (self->args == NULL) {
+    Py_DECREF(self);
+    return NULL;
+  }
+  for (Py_ssize_t i = 0; i < count; i++) PyTuple_SET_ITEM(self->args, i, Py_NewRef(args[i]));
+  return (PyObject *)self;
+}
+
+PyObject *task_of_instantiation(Store *store, Linked *linked, wrt_extern *imports) {
+  Task *self = task_new(store);
+  if (self == NULL) {
+    PyMem_Free(imports);
+    return NULL;
+  }
+  self->linked = (Linked *)Py_NewRef((PyObject *)linked);
+  self->imports = imports;
+  return (PyObject *)self;
+}
+
+static PyObject *Task_repr(PyObject *object) {
+  static const char *const phases[] = {"not begun", "running", "suspended at a tick", "waiting", "ended", "cut off"};
+  Task *self = (Task *)object;
+  PyObject *what = self->function == NULL ? NULL : self->function->name;
+  return what == NULL ? PyUnicode_FromFormat("<Task instantiation (%s)>", phases[self->phase])
+                      : PyUnicode_FromFormat("<Task %U (%s)>", what, phases[self->phase]);
+}
+
+static int Task_traverse(PyObject *object, visitproc visit, void *arg) {
+  Task *self = (Task *)object;
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(self->store);
+  Py_VISIT(self->function);
+  Py_VISIT(self->args);
+  Py_VISIT(self->linked);
+  Py_VISIT(self->wait);
+  Py_VISIT(self->caller);
+  Py_VISIT(self->awaited);
+  Py_VISIT(self->answer);
+  return 0;
+}
+
+/* Nobody will go on with it: the coroutine's finally blocks run, and the guest is unwound. */
+static void Task_finalize(PyObject *object) {
+  Task *self = (Task *)object;
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  if (close_task(self) < 0) PyErr_WriteUnraisable(object);
+  PyErr_Restore(type, value, traceback);
+}
+
+static int Task_clear(PyObject *object) {
+  Task *self = (Task *)object;
+  if (self->phase == WAITING || self->phase == TICKED) task_finish(self); /* finalized before, so this is for what came after */
+  Py_CLEAR(self->function);
+  Py_CLEAR(self->args);
+  Py_CLEAR(self->linked);
+  Py_CLEAR(self->wait);
+  task_forget_host(self);
+  return 0;
+}
+
+static void Task_dealloc(PyObject *object) {
+  PyTypeObject *type = Py_TYPE(object);
+  Task *self = (Task *)object;
+  if (PyObject_CallFinalizerFromDealloc(object) < 0) return;
+  PyObject_GC_UnTrack(object);
+  if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
+  Task_clear(object);
+  Py_DECREF(self->store);
+  PyMem_Free(self->imports);
+  if (self->slots != self->few) PyMem_Free(self->slots);
+  type->tp_free(object);
+  Py_DECREF(type);
+}
+
+static PyMethodDef task_methods[] = {
+    {"send", Task_method_send, METH_O, "send($self, value, /)\n--\n\nGo on with the call, as a coroutine's send does."},
+    {"throw", Task_throw, METH_VARARGS, "throw($self, /, *exception)\n--\n\nRaise an exception where the guest waits."},
+    {"close", Task_close, METH_NOARGS, "close($self, /)\n--\n\nEnd the call: unwind the guest."},
+    {"_expire", Task_expire, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef task_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Task, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot task_slots[] = {
+    {Py_tp_doc, "A call that can be suspended: await it, once. Made by call_async, in an asynchronous store."},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, Task_send},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, Task_next},
+    {Py_tp_methods, task_methods},
+    {Py_tp_members, task_members},
+    {Py_tp_repr, Task_repr},
+    {Py_tp_traverse, Task_traverse},
+    {Py_tp_clear, Task_clear},
+    {Py_tp_finalize, Task_finalize},
+    {Py_tp_dealloc, Task_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec task_spec = {
+    .name = "pywasmrt._shim._fastcall.Task",
+    .basicsize = sizeof(Task),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = task_slots,
+};

@@ -1,0 +1,55 @@
+/* host.h: the Caller, and how a host function's arguments and results pass, inlined into the calls: host.c, task.c. */
+#ifndef WRT_FAST_HOST_H
+#define WRT_FAST_HOST_H
+
+#include "values.h" /* first: Python.h sets what the system headers offer */
+
+typedef struct Caller {
+  PyObject_HEAD
+  Store *store;       /* owned */
+  wrt_caller *native; /* borrowed; NULL once the host function has returned */
+  PyObject *context;  /* owned: the adapter's */
+} Caller;
+
+/* host.c */
+
+/* A new Caller, alive until its `native` is cleared; NULL with an exception set. */
+PyObject *caller_new(HostCallable *self, wrt_caller *native);
+/* The callable returned something that does not fit its signature: -1 with an exception set. */
+int refuse_result(HostCallable *self, PyObject *value);
+
+/* Puts what the callable returned into the slots; -1, with or without an exception set, where it does not fit. */
+static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *slots) {
+  const uint8_t *types = self->import->types + self->import->param_count;
+  if (LIKELY(self->import->result_count == 1)) {
+    return UNLIKELY(types[0] == WRT_EXTERNREF) ? encode_refs(self->store, types, &value, 1, slots)
+                                               : encode(self->store, types[0], value, slots);
+  }
+  if (self->import->result_count == 0) return LIKELY(value == Py_None) ? 0 : -1;
+  if (!(PyTuple_CheckExact(value) || PyList_CheckExact(value)) ||
+      (size_t)PySequence_Fast_GET_SIZE(value) != self->import->result_count)
+    return -1;
+  PyObject *fixed = PySequence_Tuple(value); /* a list could change under our hands */
+  if (fixed == NULL) return -1;
+  int result = (size_t)PyTuple_GET_SIZE(fixed) == self->import->result_count
+                   ? encode_refs(self->store, types, &PyTuple_GET_ITEM(fixed, 0), self->import->result_count, slots)
+                   : -1;
+  Py_DECREF(fixed);
+  return result;
+}
+
+/* Fills args[0..count) with new references from the slots, after take_refs; false, nothing owned, with an exception set. */
+static inline bool decode_arguments(HostCallable *self, PyObject **args, wrt_slot *slots) {
+  size_t step = self->store->ops->slot_words;
+  for (size_t i = 0; i < self->import->param_count; i++) {
+    args[i] = decode(self->store, self->import->types[i], slots + i * step);
+    if (UNLIKELY(args[i] == NULL)) {
+      while (i-- > 0) Py_DECREF(args[i]);
+      drop_refs(self->store, self->import->types, self->import->param_count, slots);
+      return false;
+    }
+  }
+  return true;
+}
+
+#endif

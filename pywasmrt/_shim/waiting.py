@@ -1,0 +1,72 @@
+"""What a call that waits on an event loop asks of it: an end of the wait, when the call is out of time or stopped.
+
+A call of an asynchronous store (csrc/fast/task.c) knows no loop: it only passes on what it is sent. That changes where
+the wait has to end before its own. Then the asyncio task that awaits the call is cancelled, as `asyncio.timeout` does
+it, and the `CancelledError` that comes back is turned into the error that tells the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+if TYPE_CHECKING:
+    from ._fastcall import Task
+
+__all__ = ["Wait", "first_wait"]
+
+
+class Wait:
+    """The asyncio task in which a call waits, if it is one, and the timer of the call's deadline."""
+
+    __slots__ = ("_call", "_cancelling", "_task", "_timer")
+
+    def __init__(self, call: Task, seconds: float | None) -> None:
+        try:
+            self._task = asyncio.current_task()
+        except RuntimeError:  # another loop, or none
+            self._task = None
+        self._call = ref(call)  # which owns this
+        self._cancelling = 0
+        self._timer: asyncio.TimerHandle | None = None
+        if seconds is not None and self._task is not None:
+            self._timer = self._task.get_loop().call_later(seconds, _expire, self._call)
+
+    def end(self) -> bool:
+        """Cancel the task; on the loop's thread. Whether there is one."""
+        task: Any = self._task
+        if task is None:
+            return False
+        if hasattr(task, "cancelling"):  # since Python 3.11
+            self._cancelling = task.cancelling()
+        task.cancel()
+        return True
+
+    def soon(self) -> None:
+        """Have the loop look whether the wait has to end; from any thread."""
+        if self._task is not None:
+            loop = self._task.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_expire, self._call)
+
+    def ended(self, error: BaseException) -> bool:
+        """Take back what `end` has done, and tell whether `error` is all that came of it."""
+        task: Any = self._task
+        others = task.uncancel() > self._cancelling if hasattr(task, "uncancel") else False
+        return isinstance(error, asyncio.CancelledError) and not others
+
+    def over(self) -> None:
+        """The call has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._task = None
+
+
+def _expire(reference: ref[Task]) -> None:
+    call = reference()
+    if call is not None:
+        call._expire()
+
+
+first_wait = Wait
