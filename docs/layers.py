@@ -1,4 +1,4 @@
-"""Draws the picture of the layers, `docs/figures/layers.svg`: run `python docs/layers.py` after a change here.
+"""Draws the picture of the layers, `docs/layers.svg`: run `python docs/layers.py` after a change here.
 
 Whoever stands higher may use what stands below, never the other way round. `tests/project/test_layers.py` holds the
 order of the Python packages and the folders of the C code to that.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-TARGET = Path(__file__).parent / "figures" / "layers.svg"
+TARGET = Path(__file__).with_suffix(".svg")
 
 # From the top down: the language of a row, and its boxes with what each holds.
 ROWS: list[tuple[str, list[tuple[str, str]]]] = [
