@@ -1,8 +1,8 @@
 """Builds the native parts; everything else about the package stands in pyproject.toml.
 
-Three extension modules: `_wrt`, the engine tables, by cffi; `_fastcall`, the calls, and `_wire`, the tools for
-telemetry payloads, plain CPython extensions. Where they cannot be built the install goes on, and the reason is written
-to `pywasmrt/_shim/_build_info.py`, from where `list_runtimes()` tells it.
+Four extension modules: `_wrt`, the engine tables, by cffi; `_fastcall`, the calls, `_wire`, the tools for telemetry
+payloads, and `_files`, the descriptors of WASI, plain CPython extensions. Where they cannot be built the install goes
+on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from where `list_runtimes()` tells it.
 
 Environment variables, each off unless set to something other than "" and "0":
 
@@ -215,9 +215,10 @@ def native() -> dict[str, object]:
         include_dirs=["csrc"],
     )
     wire = Extension("pywasmrt._shim._wire", sources=["csrc/otlp/wire.c"])
+    files = Extension("pywasmrt._shim._files", sources=["csrc/files/files.c"])
     return {
         "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
-        "ext_modules": [fastcall, wire],
+        "ext_modules": [fastcall, wire, files],
         "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython, "sdist": SourceDistribution},
     }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from .clocks import Clock, FixedClock, SteppingClock, SystemClock
 from .config import Preopen, WasiConfig
-from .memory_files import MemoryTree
+from .memory_tree import MemoryTree
 from .network import Network
 from .stdio import INHERIT
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 from ..errors import InvalidConfigurationError
 from ..values import shown
 from .clocks import Clock, SystemClock
-from .memory_files import MemoryTree
+from .memory_tree import MemoryTree
 from .network import Network
 
 if TYPE_CHECKING:

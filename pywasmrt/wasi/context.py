@@ -16,14 +16,15 @@ from weakref import ref
 from ..errors import MemoryAccessError, MemoryExportNotFoundError
 from ..types import HostFunction, ImportType
 from . import files, paths, polling, process, sockets, wasmedge
-from .abi import FdFlags
 from .binding import Function, bind
 from .config import Preopen, WasiConfig
 from .descriptors import Descriptor, Table
+from .handles import HERE, open_at
 from .host_files import HostDirectory
-from .memory_files import MemoryDirectory, MemoryTree
-from .socket_files import HostSocket, Socket
-from .stdio import open_input, open_output
+from .memory_files import MemoryDirectory
+from .memory_tree import MemoryTree
+from .socket_files import lent_socket
+from .stdio import bytes_from, open_input, open_output
 from .waiting import Waiter
 
 if TYPE_CHECKING:
@@ -95,19 +96,14 @@ class WasiContext:
             directory.preopen = _encoded(guest)
             add(directory)
         for each in config.sockets:
-            # The duplicate shares its mode with the host's socket, and a default timeout of Python's would change it.
-            fd = os.dup(each.fileno())
-            blocking = os.get_blocking(fd)
-            sock = HostSocket(fileno=fd)
-            os.set_blocking(fd, blocking)
-            add(Socket(sock, self.waiter, 0 if each.gettimeout() is None else FdFlags.NONBLOCK, bound=True))
+            add(lent_socket(each, self.waiter))
 
     def _directory(self, host: Any) -> Descriptor:
         given = host if isinstance(host, Preopen) else Preopen(host)
         if isinstance(given.host, MemoryTree):
             return MemoryDirectory(given.host, given.host.root, self.clock, given.readonly)
-        fd = os.open(given.host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return HostDirectory(fd, self.waiter, given.readonly)
+        handle = open_at(HERE, os.fsencode(given.host), os.O_RDONLY | os.O_DIRECTORY, 0)
+        return HostDirectory(handle, self.waiter, given.readonly)
 
     def attach(self, instance: ModuleInstance) -> None:
         """Learn of the instance once it exists, and let its store end the waits."""
@@ -171,7 +167,7 @@ def _random_source(source: int | Callable[[int], bytes] | None) -> Callable[[int
 
 def _of_that_size(source: Callable[[int], bytes]) -> Callable[[int], bytes]:
     def random_bytes(size: int) -> bytes:
-        data = source(size)
+        data = bytes_from("WasiConfig.random", source(size))
         if len(data) != size:  # too few would leave a guest with zeros where it counts on chance
             raise ValueError(f"WasiConfig.random gave {len(data)} bytes where {size} were asked for")
         return data

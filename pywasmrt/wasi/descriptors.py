@@ -7,7 +7,7 @@ keeps it until it is done, and no number of the host's is ever used after it was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from .abi import FdFlags, FileType, Stat
@@ -85,7 +85,8 @@ class Descriptor:
     def advise(self, offset: int, size: int, advice: int) -> None:
         _refuse(Errno.SPIPE)
 
-    def allocate(self, offset: int, size: int) -> None:
+    def allocate(self, offset: int, size: int, check: Callable[[], None]) -> None:
+        """Make room; `check` raises when the running call is to end."""
         _refuse(Errno.SPIPE)
 
     def sync(self, data_only: bool) -> None:
@@ -147,8 +148,8 @@ class Directory(Descriptor):
     def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
         raise NotImplementedError
 
-    def entries(self) -> list[Entry]:
-        """What is in the directory, without `.` and `..`."""
+    def entries(self, check: Callable[[], None]) -> list[Entry]:
+        """What is in the directory, without `.` and `..`; `check` raises when the running call is to end."""
         raise NotImplementedError
 
 

@@ -82,9 +82,9 @@ def _read_directly(memory: Any, file: HostFile, iovs: int) -> int:
     the memory is not freed under it, and does not grow, since no guest runs.
     """
     pointer, size = CIOVEC.unpack(memory.read(iovs & U32, 8))
+    check(memory, pointer, size)
+    size = min(size, MAX_TRANSFER)
     with memoryview(memory) as view, view[pointer : pointer + size] as place:
-        if len(place) != size:
-            raise WasiError(Errno.FAULT)
         return os.readv(file.fd, (place,))
 
 
@@ -162,7 +162,7 @@ def fd_advise(context: WasiContext, memory: Memory, fd: int, offset: int, size: 
 @function(FUNCTIONS, "iII")
 def fd_allocate(context: WasiContext, memory: Memory, fd: int, offset: int, size: int) -> None:
     file = context.table.get(fd, Rights.FD_ALLOCATE)
-    file.allocate(_offset(offset), _offset(size))
+    file.allocate(_offset(offset), _offset(size), context.waiter.check)
 
 
 @function(FUNCTIONS, "ii")
@@ -249,7 +249,7 @@ def fd_readdir(context: WasiContext, memory: Memory, fd: int, buffer: int, size:
         # `..` gets the number of `.`: which one it has outside is not the guest's business.
         own = file.stat().ino
         dots = (b".", own, FileType.DIRECTORY), (b"..", own, FileType.DIRECTORY)
-        context.table.keep_listing(file, (*dots, *file.entries()))
+        context.table.keep_listing(file, (*dots, *file.entries(context.waiter.check)))
     pieces = []
     used = 0
     for at in range(cookie & _U64, len(file.listing)):

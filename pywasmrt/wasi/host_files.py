@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat as modes
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from . import resolve
@@ -24,9 +25,10 @@ from .errno import Errno, WasiError
 from .waiting import POLL_IN, POLL_OUT
 
 if TYPE_CHECKING:
+    from .handles import Handle
     from .waiting import Waiter
 
-__all__ = ["HostDirectory", "HostFile", "HostStream", "file_type", "open_host_stream", "stat_of"]
+__all__ = ["HostDirectory", "HostFile", "HostStream", "StandardStream", "file_type", "stat_of"]
 
 _I64 = 1 << 63
 _U64 = (1 << 64) - 1
@@ -44,6 +46,8 @@ _SYNC_FLAGS = (
     (FdFlags.RSYNC, getattr(os, "O_RSYNC", os.O_SYNC)),
     (FdFlags.SYNC, os.O_SYNC),
 )
+_ALLOCATED_PIECE = 1 << 26
+_LISTED_PIECE = 1 << 10
 _PIPE_PIECE = 4096
 """What a pipe that is ready for writing takes without blocking (PIPE_BUF)."""
 
@@ -65,19 +69,16 @@ def times_for(found: os.stat_result, atim: int | None, mtim: int | None) -> tupl
 
 
 class _Held(Descriptor):
-    """A descriptor of the host, closed when this is dropped, unless it is only borrowed."""
+    """A descriptor of the host. Given as a `Handle` it is closed when this is dropped; given as a number, it is only
+    borrowed.
+    """
 
-    __slots__ = ("_owned", "fd")
+    __slots__ = ("_handle", "fd")
 
-    def __init__(self, fd: int, flags: int = 0, owned: bool = True) -> None:
-        self.fd = fd
-        self._owned = owned
+    def __init__(self, fd: Handle | int, flags: int = 0) -> None:
+        self._handle = fd
+        self.fd: int = fd if isinstance(fd, int) else fd.fd
         super().__init__(flags)
-
-    def __del__(self) -> None:
-        if self._owned:
-            with contextlib.suppress(OSError):
-                os.close(self.fd)
 
     def stat(self) -> Stat:
         return stat_of(os.fstat(self.fd))
@@ -130,10 +131,22 @@ class HostFile(_Held):
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self.fd, offset, size, advice)
 
-    def allocate(self, offset: int, size: int) -> None:
+    def allocate(self, offset: int, size: int, check: Callable[[], None]) -> None:
         if not hasattr(os, "posix_fallocate"):
             raise WasiError(Errno.NOTSUP)
-        os.posix_fallocate(self.fd, offset, size)
+        if not size:
+            raise WasiError(Errno.INVAL)
+        before = os.fstat(self.fd).st_size
+        try:
+            # In pieces, since a guest may ask for terabytes, and where the file system cannot do it the libc writes
+            # into each block.
+            for at in range(offset, offset + size, _ALLOCATED_PIECE):
+                check()
+                os.posix_fallocate(self.fd, at, min(_ALLOCATED_PIECE, offset + size - at))
+        except BaseException:
+            if os.fstat(self.fd).st_size > before:
+                os.ftruncate(self.fd, before)
+            raise
 
     def readable_bytes(self) -> int:
         return max(0, os.fstat(self.fd).st_size - os.lseek(self.fd, 0, os.SEEK_CUR))
@@ -148,10 +161,10 @@ class HostStream(_Held):
 
     most_rights = STREAM_RIGHTS
 
-    def __init__(self, fd: int, filetype: int, waiter: Waiter, flags: int = 0, owned: bool = True) -> None:
+    def __init__(self, fd: Handle | int, filetype: int, waiter: Waiter, flags: int = 0) -> None:
         self._waiter = waiter
         self.filetype = filetype
-        super().__init__(fd, flags, owned)
+        super().__init__(fd, flags)
 
     def read(self, size: int) -> bytes:
         self._waiter.ready(self.fd, POLL_IN, self.flags)
@@ -169,13 +182,25 @@ class HostStream(_Held):
         return self.fd
 
 
-def open_host_stream(fd: int, waiter: Waiter, owned: bool, flags: int = 0) -> Descriptor:
-    """The descriptor for what `fd` is: a regular file, or a stream. A pipe has no type in WASI."""
-    mode = os.fstat(fd).st_mode
-    if modes.S_ISREG(mode):
-        return HostFile(fd, flags, owned)
-    kind = FileType.CHARACTER_DEVICE if os.isatty(fd) else FileType.UNKNOWN
-    return HostStream(fd, kind, waiter, flags, owned)
+class StandardStream(HostStream):
+    """A standard stream of the host, or one that goes to a file. Whatever it is on the host's side, a regular file
+    included, the guest reads or writes it and no more: the position, the flags, the size and the times of the file may
+    be shared with the host and with others.
+    """
+
+    __slots__ = ("_regular",)
+
+    def __init__(self, fd: Handle | int, waiter: Waiter) -> None:
+        number = fd if isinstance(fd, int) else fd.fd
+        kind = FileType.CHARACTER_DEVICE if os.isatty(number) else FileType.UNKNOWN  # a pipe has no type in WASI
+        self._regular = modes.S_ISREG(os.fstat(number).st_mode)
+        super().__init__(fd, kind, waiter)
+
+    def write(self, data: bytes) -> int:
+        return os.write(self.fd, data) if self._regular else super().write(data)
+
+    def stat(self) -> Stat:
+        return Stat(0, 0, self.filetype, 1, 0, 0, 0, 0)
 
 
 class HostDirectory(_Held, Directory):
@@ -186,7 +211,7 @@ class HostDirectory(_Held, Directory):
     most_rights = DIRECTORY_RIGHTS
     most_inheriting = DIRECTORY_INHERITING
 
-    def __init__(self, fd: int, waiter: Waiter, read_only: bool = False) -> None:
+    def __init__(self, fd: Handle | int, waiter: Waiter, read_only: bool = False) -> None:
         super().__init__(fd)
         self._waiter = waiter
         self._read_only = read_only
@@ -213,19 +238,24 @@ class HostDirectory(_Held, Directory):
         for flag, of_host in _SYNC_FLAGS:
             if fdflags & flag:
                 flags |= of_host
-        fd = resolve.open_beneath(self.fd, path, follow, flags)
-        try:
-            mode = os.fstat(fd).st_mode
-        except BaseException:
-            os.close(fd)
-            raise
-        file: Descriptor
+        handle = resolve.open_beneath(self.fd, path, follow, flags)
+        mode = os.fstat(handle.fd).st_mode
         if modes.S_ISDIR(mode):
-            return HostDirectory(fd, self._waiter, self._read_only)
-        file = HostFile(fd, fdflags) if modes.S_ISREG(mode) else HostStream(fd, file_type(mode), self._waiter, fdflags)
+            return self._directory(handle)
+        file: Descriptor
+        if modes.S_ISREG(mode):
+            file = self._file(handle, fdflags)
+        else:
+            file = HostStream(handle, file_type(mode), self._waiter, fdflags)
         if self._read_only:
             file.rights &= ~WRITING_RIGHTS
         return file
+
+    def _directory(self, handle: Handle) -> HostDirectory:
+        return HostDirectory(handle, self._waiter, self._read_only)
+
+    def _file(self, handle: Handle, fdflags: int) -> HostFile:
+        return HostFile(handle, fdflags)
 
     def set_times(self, atim: int | None, mtim: int | None) -> None:
         self._check_writable()
@@ -236,80 +266,71 @@ class HostDirectory(_Held, Directory):
             raise WasiError(Errno.ROFS)
 
     def _place(self, path: bytes, follow: bool) -> resolve.Place:
+        """Where to look at what a path names, or leads to. A slash at the end follows a link in any case."""
         if follow or path[-1:] == b"/":
             return resolve.followed(self.fd, path)
         return resolve.parent(self.fd, path)
 
     def stat_at(self, path: bytes, follow: bool) -> Stat:
-        with self._place(path, follow) as place:
-            found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
-        if place.must_be_directory and not modes.S_ISDIR(found.st_mode):
-            raise WasiError(Errno.NOTDIR)
-        return stat_of(found)
+        return stat_of(_found(self._place(path, follow)))
 
     def set_times_at(self, path: bytes, follow: bool, atim: int | None, mtim: int | None) -> None:
         self._check_writable()
-        with self._place(path, follow) as place:
-            found = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
-            if place.must_be_directory and not modes.S_ISDIR(found.st_mode):
-                raise WasiError(Errno.NOTDIR)
-            os.utime(place.name, ns=times_for(found, atim, mtim), dir_fd=place.directory, follow_symlinks=False)
+        place = self._place(path, follow)
+        found = _found(place)
+        os.utime(place.name, ns=times_for(found, atim, mtim), dir_fd=_number(place), follow_symlinks=False)
 
     def create_directory(self, path: bytes) -> None:
         self._check_writable()
-        with resolve.parent(self.fd, path) as place:
-            os.mkdir(place.name, dir_fd=place.directory)
+        place = resolve.parent(self.fd, path)
+        os.mkdir(place.name, dir_fd=_number(place))
 
     def remove_directory(self, path: bytes) -> None:
         self._check_writable()
-        with resolve.parent(self.fd, path) as place:
-            os.rmdir(place.name, dir_fd=place.directory)
+        place = resolve.parent(self.fd, path)
+        os.rmdir(place.name, dir_fd=_number(place))
 
     def unlink(self, path: bytes) -> None:
         self._check_writable()
-        with resolve.parent(self.fd, path) as place:
-            if place.must_be_directory:  # never a file's name, whatever is there
-                raise WasiError(Errno.ISDIR if modes.S_ISDIR(_mode(place)) else Errno.NOTDIR)
-            os.unlink(place.name, dir_fd=place.directory)
+        place = resolve.parent(self.fd, path)
+        if place.slash and not modes.S_ISDIR(_mode(place)):  # never a file's name, whatever is there
+            raise WasiError(Errno.NOTDIR)
+        os.unlink(place.name, dir_fd=_number(place))
 
     def readlink(self, path: bytes) -> bytes:
-        with self._place(path, False) as place:
-            if place.must_be_directory and not modes.S_ISDIR(_mode(place)):
-                raise WasiError(Errno.NOTDIR)
-            return os.readlink(place.name, dir_fd=place.directory)
+        place = self._place(path, False)
+        if place.slash:
+            _found(place)
+        return os.readlink(place.name, dir_fd=_number(place))
 
     def symlink(self, target: bytes, path: bytes) -> None:
         self._check_writable()
-        with resolve.parent(self.fd, path) as place:
-            if place.must_be_directory:
-                _refuse_new(place)
-            os.symlink(target, place.name, dir_fd=place.directory)
+        place = resolve.parent(self.fd, path)
+        if place.slash:
+            _refuse_new(place)
+        os.symlink(target, place.name, dir_fd=_number(place))
 
     def link(self, path: bytes, to: Directory, to_path: bytes) -> None:
         other = self._same_kind(to)
-        with resolve.parent(self.fd, path) as source:
-            if source.must_be_directory and not modes.S_ISDIR(_mode(source)):
-                raise WasiError(Errno.NOTDIR)
-            with resolve.parent(other.fd, to_path) as place:
-                _mode(source)
-                if place.must_be_directory:
-                    _refuse_new(place)
-                os.link(
-                    source.name,
-                    place.name,
-                    src_dir_fd=source.directory,
-                    dst_dir_fd=place.directory,
-                    follow_symlinks=False,
-                )
+        # Both parents first, as Wasmtime does it.
+        source, place = self._place(path, False), resolve.parent(other.fd, to_path)
+        _found(source)
+        if place.slash:
+            _refuse_new(place)
+        os.link(source.name, place.name, src_dir_fd=_number(source), dst_dir_fd=_number(place), follow_symlinks=False)
 
     def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
         other = self._same_kind(to)
-        with resolve.parent(self.fd, path) as source, resolve.parent(other.fd, to_path) as place:
-            if b"." in (source.name, place.name):
-                raise WasiError(Errno.BUSY)
-            if (source.must_be_directory or place.must_be_directory) and not modes.S_ISDIR(_mode(source)):
-                raise WasiError(Errno.NOTDIR)
-            os.rename(source.name, place.name, src_dir_fd=source.directory, dst_dir_fd=place.directory)
+        source, place = resolve.parent(self.fd, path), resolve.parent(other.fd, to_path)
+        if (
+            (source.slash or place.slash)
+            and not {source.name, place.name} & resolve.DOTS
+            and not modes.S_ISDIR(_mode(source))
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                _mode(place)  # whose own errors come first
+            raise WasiError(Errno.NOTDIR)
+        os.rename(source.name, place.name, src_dir_fd=_number(source), dst_dir_fd=_number(place))
 
     def _same_kind(self, to: Directory) -> HostDirectory:
         self._check_writable()
@@ -318,18 +339,39 @@ class HostDirectory(_Held, Directory):
         to._check_writable()
         return to
 
-    def entries(self) -> list[Entry]:
+    def entries(self, check: Callable[[], None]) -> list[Entry]:
+        listed: list[Entry] = []
         with os.scandir(self.fd) as found:
-            return [(os.fsencode(each.name), each.inode(), _entry_type(each)) for each in found]
+            for each in found:
+                listed.append((os.fsencode(each.name), each.inode(), _entry_type(each)))
+                if not len(listed) % _LISTED_PIECE:
+                    check()
+        return listed
+
+
+def _number(place: resolve.Place) -> int:
+    """The descriptor of a place's directory, for a call that is over before the place is dropped."""
+    directory = place.directory
+    return directory if isinstance(directory, int) else directory.fd
+
+
+def _found(place: resolve.Place) -> os.stat_result:
+    """What is there, a link not followed. `ENOTDIR` where a slash asks for a directory and it is none."""
+    found = os.stat(place.name, dir_fd=_number(place), follow_symlinks=False)
+    if place.slash and not modes.S_ISDIR(found.st_mode):
+        raise WasiError(Errno.NOTDIR)
+    return found
 
 
 def _mode(place: resolve.Place) -> int:
     """The mode of what is there, a link not followed."""
-    return os.stat(place.name, dir_fd=place.directory, follow_symlinks=False).st_mode
+    return os.stat(place.name, dir_fd=_number(place), follow_symlinks=False).st_mode
 
 
 def _refuse_new(place: resolve.Place) -> NoReturn:
-    """Refuse a new name that ends in a slash, for what is no directory."""
+    """Refuse a new name that ends in a slash, for what is no directory. Linux says `EEXIST` of a file that is there,
+    other systems and the official tests `ENOTDIR`.
+    """
     raise WasiError(Errno.EXIST if modes.S_ISDIR(_mode(place)) else Errno.NOTDIR)  # ENOENT where there is nothing
 
 

@@ -6,232 +6,223 @@ O_NOFOLLOW from the one before, `..` goes back to a directory that is open alrea
 walked likewise. Neither ever hands the host a path of more than one component that it could resolve elsewhere, so links
 that are swapped meanwhile lead nowhere else.
 
-`EPERM` is the answer to a path that would leave: an absolute one, too many `..`, or a link of either kind.
+`EPERM` is the answer to a path that would leave: an absolute one, too many `..`, or a link of either kind. Everything
+else answers as Linux does, and a property test compares the two.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno as host
 import os
-import sys
 from collections import deque
-from types import TracebackType
+from typing import NamedTuple, Union
 
+from . import handles
 from .errno import Errno, WasiError
+from .handles import Handle
 
-__all__ = ["Place", "exists", "followed", "open_beneath", "parent", "split", "walk"]
+__all__ = ["DOTS", "MAX_LINKS", "Path", "Place", "followed", "open_beneath", "parent", "split"]
 
 MAX_LINKS = 40
 MAX_DEPTH = 256
 
 _PATH_ONLY = getattr(os, "O_PATH", os.O_RDONLY)
-_STEP = _PATH_ONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_RESOLVE_NO_MAGICLINKS = 0x02
-_RESOLVE_BENEATH = 0x08
-_OPENAT2 = 437  # the same on every architecture
+_DIRECTORY = _PATH_ONLY | os.O_DIRECTORY
+_STEP = _DIRECTORY | os.O_NOFOLLOW
 _RACES = 64
+DOTS = frozenset((b".", b".."))
+"""The names that every directory has."""
 
 
-class Place:
-    """A directory of the host and a name in it, which is not to be followed any more; `.` is the directory itself.
-
-    `must_be_directory`: the path ended in a slash. To be used in a `with` block, which closes what was opened on the
-    way.
+class Path(NamedTuple):
+    """A path taken apart as the kernel does it: the directories on the way, the last component as it is written, `.`
+    and `..` included, and whether slashes follow it.
     """
 
-    __slots__ = ("_opened", "directory", "must_be_directory", "name")
-
-    def __init__(self, directory: int, name: bytes, opened: list[int], must_be_directory: bool) -> None:
-        self.directory = directory
-        self.name = name
-        self.must_be_directory = must_be_directory
-        self._opened = opened
-
-    def __enter__(self) -> Place:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for fd in self._opened:
-            os.close(fd)
+    folders: list[bytes]
+    name: bytes
+    slash: bool
 
 
-def split(path: bytes) -> tuple[list[bytes], bool]:
-    """The components of a path, `.` left out, and whether it can only be a directory's (`a/`, `a/.`, `a/..`, `.`).
+class Place(NamedTuple):
+    """A directory of the host and a name in it, which is not to be followed any more. What was opened on the way is
+    held by `directory`, and closed when the last place in it is dropped.
 
-    `ENOENT` for the empty path, `EPERM` for an absolute one.
+    `slash`: slashes followed the name, so it can only be a directory's. Functions that make, remove or rename a name
+    get it as the path says, `.` and `..` included, and the host refuses those; `followed` gives `.` for a directory
+    that a path leads to in such a way.
     """
+
+    directory: Union[Handle, int]
+    name: bytes
+    slash: bool
+
+
+def split(path: bytes) -> Path:
+    """Take a path apart. `ENOENT` for the empty path, `EPERM` for an absolute one."""
     if not path:
         raise WasiError(Errno.NOENT)
     if path[:1] == b"/":
         raise WasiError(Errno.PERM)
-    pieces = path.split(b"/")
-    return [piece for piece in pieces if piece not in (b"", b".")], pieces[-1] in (b"", b".", b"..")
+    bare = path.rstrip(b"/")
+    way, _, name = bare.rpartition(b"/")
+    return Path([each for each in way.split(b"/") if each not in (b"", b".")], name, len(bare) < len(path))
 
 
-def walk(root: int, path: bytes, follow: bool) -> Place:
-    """Find where a path leads, component by component. With `follow`, a link at its end is followed too."""
-    components, must_be_directory = split(path)
-    pending = deque(components)
-    opened: list[int] = []
-    links = 0
-    try:
+class _Walk:
+    """A path on its way down from `root`, one component at a time."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._opened: list[Handle] = []
+        self._links = 0
+
+    @property
+    def top(self) -> Handle | int:
+        return self._opened[-1] if self._opened else self._root
+
+    def up(self) -> None:
+        if not self._opened:
+            raise WasiError(Errno.PERM)
+        self._opened.pop()
+
+    def down(self, folders: list[bytes]) -> None:
+        """Go through directories, links followed."""
+        pending = deque(folders)
         while pending:
             name = pending.popleft()
-            top = opened[-1] if opened else root
             if name == b"..":
-                if not opened:
-                    raise WasiError(Errno.PERM)
-                os.close(opened.pop())
+                self.up()
                 continue
-            target = None
-            if pending:
-                try:
-                    opened.append(os.open(name, _STEP, dir_fd=top))
-                except OSError as error:
-                    if error.errno not in (host.ELOOP, host.ENOTDIR, host.EMLINK):
-                        raise
-                    target = _link_target(name, top)
-                    if target is None:
-                        raise WasiError(Errno.NOTDIR) from None
-                else:
-                    if len(opened) > MAX_DEPTH:
-                        raise WasiError(Errno.NAMETOOLONG)
-                    continue
-            elif follow:
-                target = _link_target(name, top)
+            try:
+                self._opened.append(handles.open_at(self.top, name, _STEP, 0))
+            except OSError as error:
+                if error.errno not in (host.ELOOP, host.ENOTDIR, host.EMLINK):
+                    raise
+            else:
+                if len(self._opened) > MAX_DEPTH:
+                    raise WasiError(Errno.NAMETOOLONG)
+                continue
+            target = self.link(name)
             if target is None:
-                return Place(top, name, opened, must_be_directory)
-            links += 1
-            if links > MAX_LINKS:
-                raise WasiError(Errno.LOOP)
-            more, of_directory = split(target)
-            if not pending:
-                must_be_directory |= of_directory
-            pending.extendleft(reversed(more))
-        return Place(opened[-1] if opened else root, b".", opened, True)
-    except BaseException:
-        for fd in opened:
-            os.close(fd)
-        raise
+                raise WasiError(Errno.NOTDIR)
+            if target.name != b".":
+                pending.appendleft(target.name)
+            pending.extendleft(reversed(target.folders))
+
+    def link(self, name: bytes) -> Path | None:
+        """What the link of that name says, counted against `ELOOP`; None where there is no link."""
+        target = _link_target(name, self.top)
+        if target is None:
+            return None
+        self._links += 1
+        if self._links > MAX_LINKS:
+            raise WasiError(Errno.LOOP)
+        return split(target)
+
+    def end(self, path: Path) -> Place:
+        """Where `path` leads, once `down` went through its folders, a link at its end followed."""
+        name, slash = path.name, path.slash
+        while name not in DOTS:
+            target = self.link(name)
+            if target is None:
+                return Place(self.top, name, slash)
+            self.down(target.folders)
+            name, slash = target.name, slash or target.slash
+        if name == b"..":
+            self.up()
+        return Place(self.top, b".", slash)
 
 
-def _link_target(name: bytes, directory: int) -> bytes | None:
+def _link_target(name: bytes, directory: Handle | int) -> bytes | None:
     """What the link of that name says, or None where there is no link."""
     try:
-        return os.readlink(name, dir_fd=directory)
+        return os.readlink(name, dir_fd=directory)  # type: ignore[arg-type]  # whatever has __index__ serves
     except OSError as error:
         if error.errno in (host.EINVAL, host.ENOENT):
             return None
         raise
 
 
-class _How(ctypes.Structure):
-    """`struct open_how` of openat2."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
-
-
-def _openat2(directory: int, path: bytes, flags: int, mode: int) -> int:
-    assert _libc is not None
-    how = _How(flags | os.O_CLOEXEC, mode if flags & os.O_CREAT else 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    for _ in range(_RACES):  # EAGAIN says that a rename happened meanwhile and the kernel could not tell what it meant
-        fd: int = _libc.syscall(_OPENAT2, directory, path, ctypes.byref(how), ctypes.sizeof(how))
-        if fd >= 0:
-            return fd
-        code = ctypes.get_errno()
-        if code not in (host.EAGAIN, host.EINTR):
-            break
-    if code == host.EXDEV:  # so the kernel calls what leads out
-        raise WasiError(Errno.PERM)
-    raise OSError(code, os.strerror(code))
-
-
-def _find_openat2() -> ctypes.CDLL | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
-    libc.syscall.restype = ctypes.c_long
-    how = _How(_PATH_ONLY | os.O_CLOEXEC, 0, _RESOLVE_BENEATH)
-    fd = libc.syscall(_OPENAT2, -100, b".", ctypes.byref(how), ctypes.sizeof(how))  # -100: the working directory
-    if fd < 0:  # an old kernel, or a filter that forbids it
-        return None
-    os.close(fd)
-    return libc
-
-
-_libc = _find_openat2()
-kernel_resolves = _libc is not None
-"""Whether the kernel is asked to resolve paths; tests turn it off."""
-
-
-def exists(place: Place) -> bool:
-    """Whether there is anything of that name."""
+def _find_openat2() -> bool:
     try:
-        os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
-    except FileNotFoundError:
+        handles.open_beneath(handles.HERE, b".", _PATH_ONLY, 0)
+    except OSError:  # an old kernel, or a filter that forbids it
         return False
     return True
 
 
+kernel_resolves = _find_openat2()
+"""Whether the kernel is asked to resolve paths; tests turn it off."""
+
+
+def _openat2(directory: int, path: bytes, flags: int, mode: int) -> Handle:
+    try:
+        return handles.open_beneath(directory, path, flags, mode)
+    except OSError as error:
+        if error.errno == host.EXDEV:  # so the kernel calls what leads out
+            raise WasiError(Errno.PERM) from None
+        raise
+
+
 def parent(root: int, path: bytes) -> Place:
-    """The place that a path names, its last component not followed."""
-    components, must_be_directory = split(path)
-    if not kernel_resolves:
-        return walk(root, path, False)
-    if len(components) == 1 and components[0] != b"..":
-        return Place(root, components[0], [], must_be_directory)
-    name = components.pop() if components and components[-1] != b".." else b"."
-    if not components:
-        return Place(root, name, [], must_be_directory)
-    fd = _openat2(root, b"/".join(components), _PATH_ONLY | os.O_DIRECTORY, 0)
-    return Place(fd, name, [fd], must_be_directory)
+    """The place that a path names, its last component as it is written and not followed."""
+    parts = split(path)
+    if kernel_resolves:
+        place = Place(_folder(root, parts.folders), parts.name, parts.slash)
+        if parts.name == b"..":  # beyond the top, it would be answered from outside
+            _openat2(root, path, _DIRECTORY, 0)
+        return place
+    walk = _Walk(root)
+    walk.down(parts.folders)
+    place = Place(walk.top, parts.name, parts.slash)
+    if parts.name == b"..":
+        walk.up()
+    return place
+
+
+def _folder(root: int, folders: list[bytes]) -> Handle | int:
+    return _openat2(root, b"/".join(folders), _DIRECTORY, 0) if folders else root
 
 
 def followed(root: int, path: bytes) -> Place:
-    """The place that a path names, with a link at its end followed."""
-    place = parent(root, path)
-    try:
-        if _link_target(place.name, place.directory) is None:
-            return place
-    except BaseException:
-        place.__exit__(None, None, None)
-        raise
-    place.__exit__(None, None, None)
-    return walk(root, path, True)
+    """The place that a path leads to, with a link at its end followed."""
+    parts = split(path)
+    if kernel_resolves and parts.name not in DOTS:
+        folder = _folder(root, parts.folders)
+        if _link_target(parts.name, folder) is None:
+            return Place(folder, parts.name, parts.slash)
+    walk = _Walk(root)
+    walk.down(parts.folders)
+    return walk.end(parts)
 
 
-def open_beneath(root: int, path: bytes, follow: bool, flags: int, mode: int = 0o666) -> int:
-    """Open the file that a path names, and return the host's descriptor.
+def open_beneath(root: int, path: bytes, follow: bool, flags: int, mode: int = 0o666) -> Handle:
+    """Open the file that a path names.
 
     A trailing slash asks for a directory. With `follow` a link at the end is followed; without, it is `ELOOP`.
     """
-    components, must_be_directory = split(path)
-    if must_be_directory:
-        if flags & os.O_CREAT:
-            with walk(root, path, True) as place:  # whose own errors come first
-                if flags & os.O_EXCL and path[-1:] != b"/" and exists(place):
-                    raise WasiError(Errno.EXIST)
-        flags = _as_directory(flags)
-        follow = True
+    if path[:1] == b"/":
+        raise WasiError(Errno.PERM)
     if kernel_resolves:
-        return _openat2(root, b"/".join(components) or b".", flags if follow else flags | os.O_NOFOLLOW, mode)
+        return _openat2(root, path, flags if follow else flags | os.O_NOFOLLOW, mode)
+    parts = split(path)
     for _ in range(_RACES):
-        with walk(root, path, follow) as place:
-            these = _as_directory(flags) if place.must_be_directory else flags
-            try:
-                return os.open(place.name, these | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=place.directory)
-            except OSError as error:
-                # A link where there was none when it was looked at: look again.
-                if not follow or error.errno not in (host.ELOOP, host.EMLINK):
-                    raise
+        walk = _Walk(root)
+        walk.down(parts.folders)
+        creates = flags & os.O_CREAT
+        dots = parts.name in DOTS
+        ends = follow or parts.slash or dots
+        if parts.slash and creates and not dots:  # directories are not created by opening
+            raise WasiError(Errno.ISDIR)
+        place = walk.end(parts) if ends else Place(walk.top, parts.name, False)
+        if place.slash and creates and place.name != b".":
+            raise WasiError(Errno.ISDIR)
+        these = flags | os.O_DIRECTORY if place.slash and not creates else flags
+        try:
+            return handles.open_at(place.directory, place.name, these | os.O_NOFOLLOW, mode)
+        except OSError as error:
+            # A link where there was none when it was looked at: look again.
+            if not ends or error.errno not in (host.ELOOP, host.EMLINK):
+                raise
     raise WasiError(Errno.LOOP)
-
-
-def _as_directory(flags: int) -> int:
-    if flags & os.O_CREAT:  # directories are not created by opening
-        raise WasiError(Errno.ISDIR)
-    return flags | os.O_DIRECTORY

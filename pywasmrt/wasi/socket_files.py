@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import errno as host
 import os
 import socket
@@ -9,15 +10,17 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .abi import SOCKET_RIGHTS, FdFlags, FileType, Stat
+from . import handles
+from .abi import SOCKET_RIGHTS, FdFlags, FileType, Rights, Stat
 from .descriptors import Descriptor
 from .errno import Errno, WasiError
+from .handles import Handle
 from .waiting import POLL_IN, POLL_OUT
 
 if TYPE_CHECKING:
     from .waiting import Waiter
 
-__all__ = ["HostSocket", "Socket"]
+__all__ = ["HostSocket", "Socket", "lent_socket"]
 
 _T = TypeVar("_T")
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
@@ -27,10 +30,35 @@ _PAUSE = 5_000_000
 
 
 class HostSocket(socket.socket):
-    """A socket of the host that closes in silence when it is dropped, which is how a guest's descriptors close."""
+    """A socket of the host that closes in silence when it is dropped, which is how a guest's descriptors close. In C,
+    so that no signal handler's exception comes in between.
+    """
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = _socket.socket.close
+
+
+class _View(socket.socket):
+    """A socket whose descriptor a `Handle` owns."""
+
+    __del__ = _socket.socket.detach
+
+
+def view_of(handle: Handle) -> socket.socket:
+    """The socket of a descriptor that `handle` goes on owning. Its mode stays what it is, where a default timeout of
+    Python's would change it.
+    """
+    blocking = os.get_blocking(handle.fd)
+    sock = _View(fileno=handle.fd)
+    os.set_blocking(handle.fd, blocking)
+    if not blocking:
+        sock.settimeout(0)
+    return sock
+
+
+def lent_socket(sock: socket.socket, waiter: Waiter) -> Socket:
+    """The descriptor for a socket of `WasiConfig.sockets`: a duplicate, which shares all but its number."""
+    flags = 0 if sock.gettimeout() is None else FdFlags.NONBLOCK
+    return Socket(handles.duplicate(sock.fileno()), waiter, flags, lent=True)
 
 
 class Socket(Descriptor):
@@ -38,18 +66,25 @@ class Socket(Descriptor):
     blocked guest can be stopped.
     """
 
-    __slots__ = ("_waiter", "bound", "filetype", "sock")
+    __slots__ = ("_handle", "_waiter", "bound", "filetype", "lent", "name", "sock")
 
     most_rights = SOCKET_RIGHTS
     most_inheriting = SOCKET_RIGHTS
 
-    def __init__(self, sock: HostSocket, waiter: Waiter, flags: int = 0, bound: bool = False) -> None:
-        """Takes over `sock`. `bound`: it has an address that it may listen on."""
-        self.filetype = FileType.SOCKET_DGRAM if sock.type == socket.SOCK_DGRAM else FileType.SOCKET_STREAM
-        self.sock = sock
-        self.bound = bound
+    def __init__(self, sock: HostSocket | Handle, waiter: Waiter, flags: int = 0, lent: bool = False) -> None:
+        """Takes over `sock`. `lent`: the host and other guests use the same socket, so nothing about it may change."""
+        self._handle = sock
+        self.sock: socket.socket = view_of(sock) if isinstance(sock, Handle) else sock
+        self.filetype = FileType.SOCKET_DGRAM if self.sock.type == socket.SOCK_DGRAM else FileType.SOCKET_STREAM
+        self.bound = lent
+        """Whether it has an address that it may listen on."""
+        self.lent = lent
+        self.name: str | None = None
+        """The path of a unix socket that the guest bound: the host only knows by which descriptor it was reached."""
         self._waiter = waiter
         super().__init__(flags)
+        if lent:
+            self.rights &= ~Rights.SOCK_SHUTDOWN
 
     def _do(self, mask: int, operation: Callable[[], _T]) -> _T:
         while True:
@@ -70,30 +105,30 @@ class Socket(Descriptor):
         """What `recvfrom` gives: the data, whether a datagram was cut off, and the sender's address."""
         flags = _DONTWAIT | (socket.MSG_PEEK if peek else 0)
         data, _, state, address = self._do(POLL_IN, lambda: self.sock.recvmsg(size, 0, flags))
-        if wait_for_all and not peek and self.filetype == FileType.SOCKET_STREAM:
-            while data and len(data) < size:
+        if wait_for_all and not peek and data and self.filetype == FileType.SOCKET_STREAM:
+            whole = bytearray(data)  # which a peer may fill one byte at a time
+            while len(whole) < size:
                 try:
-                    more = self.read(size - len(data))
+                    more = self.read(size - len(whole))
                 except (WasiError, OSError):  # what there is so far must not get lost
                     break
                 if not more:
                     break
-                data += more
+                whole += more
+            data = bytes(whole)
         return data, bool(state & socket.MSG_TRUNC), address
 
     def send_to(self, data: bytes, address: Any) -> int:
         return self._do(POLL_OUT, lambda: self.sock.sendto(data, _DONTWAIT | _NOSIGNAL, address))
 
     def accept(self, flags: int) -> Socket:
-        def accept() -> socket.socket:
+        def accept() -> Handle:
             # Asked first, since a socket that was handed in by the host may be one that blocks.
             if self.sock.gettimeout() != 0 and not self._waiter.wait({self.sock.fileno(): POLL_IN}, 0):
                 raise BlockingIOError
-            return self.sock.accept()[0]
+            return handles.accept(self.sock.fileno())
 
-        accepted = HostSocket(fileno=self._do(POLL_IN, accept).detach())
-        accepted.setblocking(False)
-        return Socket(accepted, self._waiter, flags)
+        return Socket(self._do(POLL_IN, accept), self._waiter, flags)
 
     def connect(self, address: Any) -> None:
         code = self.sock.connect_ex(address)

@@ -13,13 +13,14 @@ from ..values import shown
 from .abi import STREAM_RIGHTS, FileType, Rights
 from .descriptors import Descriptor
 from .errno import Errno, WasiError
-from .host_files import open_host_stream
+from .handles import HERE, open_at
+from .host_files import StandardStream
 from .waiting import POLL_IN
 
 if TYPE_CHECKING:
     from .waiting import Waiter
 
-__all__ = ["INHERIT", "Inherit", "Input", "Output", "open_input", "open_output"]
+__all__ = ["INHERIT", "Inherit", "Input", "Output", "bytes_from", "open_input", "open_output"]
 
 
 class Inherit:
@@ -37,7 +38,7 @@ _NOT_WRITABLE = ~Rights.FD_WRITE
 
 
 class Input(Descriptor):
-    """A stream that is read from a callable `(size) -> bytes`, which gives no more than `size`; nothing is the end.
+    """A stream that is read from a callable `(size) -> bytes or str`; nothing is the end.
 
     What the callable raises comes out of the guest's call as it is, but for `OSError`, which the guest sees as an
     errno.
@@ -67,7 +68,7 @@ class Input(Descriptor):
             found = self._source(size)
             if found is None:  # a raw file that has nothing yet
                 raise WasiError(Errno.AGAIN)
-            data = found.encode() if isinstance(found, str) else bytes(found)
+            data = found.encode() if isinstance(found, str) else bytes_from("WasiConfig.stdin", found)
             self._ahead = max(0, self._ahead - len(data))
         self._left = data[size:]
         return data[:size]
@@ -92,17 +93,29 @@ class Output(Descriptor):
         self.write = sink  # type: ignore[method-assign, assignment]  # an attribute: the shortest way to the sink
 
 
+def bytes_from(where: str, data: Any) -> bytes:
+    """What a callable or file of the host's gave. `TypeError` for what is not bytes-like: an int would become so many
+    zeros, and a list its bytes.
+    """
+    if type(data) is bytes:
+        return data
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        raise TypeError(f"{where} gave {shown(data)} where bytes were asked for") from None
+
+
 def open_input(source: Any, waiter: Waiter) -> Descriptor:
     """The descriptor for `WasiConfig.stdin`."""
     if source is None:
         return Input(lambda size: b"", waiter)
     if source is INHERIT:
-        return _limited(open_host_stream(0, waiter, owned=False), _NOT_WRITABLE)
+        return _limited(StandardStream(0, waiter), _NOT_WRITABLE)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Input(io.BytesIO(source).read, waiter)
     if isinstance(source, os.PathLike):
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        return _limited(open_host_stream(fd, waiter, owned=True), _NOT_WRITABLE)
+        handle = open_at(HERE, os.fsencode(source), os.O_RDONLY | os.O_NONBLOCK, 0)
+        return _limited(StandardStream(handle, waiter), _NOT_WRITABLE)
     waits_for = _pollable_fd(source)
     if waits_for is not None:
         source = _bytes_below(source)
@@ -119,12 +132,12 @@ def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
     if sink is None:
         return Output(len)
     if sink is INHERIT:
-        return _limited(open_host_stream(1 if name == "stdout" else 2, waiter, owned=False), _NOT_READABLE)
+        return _limited(StandardStream(1 if name == "stdout" else 2, waiter), _NOT_READABLE)
     if isinstance(sink, bytearray):
         return Output(sink.extend)
     if isinstance(sink, os.PathLike):
-        fd = os.open(sink, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        return _limited(open_host_stream(fd, waiter, owned=True), _NOT_READABLE)
+        handle = open_at(HERE, os.fsencode(sink), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        return _limited(StandardStream(handle, waiter), _NOT_READABLE)
     write = getattr(sink, "write", None)
     if write is not None:
         if isinstance(sink, (io.BytesIO, io.BufferedWriter)):  # known to return what an Output is to return

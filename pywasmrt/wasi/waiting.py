@@ -12,11 +12,13 @@ import os
 import select
 import time
 from collections.abc import Mapping
+from threading import get_ident
 from typing import Any, Protocol, runtime_checkable
 from weakref import ref
 
 from .abi import FdFlags
 from .errno import Errno, WasiError
+from .handles import pipe
 
 __all__ = ["POLL_IN", "POLL_OUT", "Stoppable", "Stopped", "Waiter"]
 
@@ -55,51 +57,70 @@ class Stopped(WasiError):
 class _Bell:
     """A pipe to end a `poll` by; closed when this is dropped, and so never while a thread may still ring it."""
 
+    __slots__ = ("_writing", "reading")
+
     def __init__(self) -> None:
-        self.reading, self._writing = os.pipe()
-        for fd in (self.reading, self._writing):
-            os.set_blocking(fd, False)
+        self.reading, self._writing = pipe()
 
     def ring(self) -> None:
         with contextlib.suppress(OSError):  # it is full: rung already
-            os.write(self._writing, b"\0")
+            os.write(self._writing.fd, b"\0")
 
     def silence(self) -> None:
         with contextlib.suppress(OSError):
-            os.read(self.reading, 64)
+            os.read(self.reading.fd, 64)
 
-    def __del__(self) -> None:
-        os.close(self.reading)
-        os.close(self._writing)
+
+class _Seat:
+    """Where one thread of the guest waits: the store that it runs in, and the bell that ends its waits."""
+
+    __slots__ = ("__weakref__", "bell", "store")
+
+    def __init__(self, store: ref[Stoppable] | None) -> None:
+        self.store = store
+        self.bell: _Bell | None = None
+
+    def wake(self) -> None:
+        """End the wait that is under way. Quick, never raises, from any thread."""
+        bell = self.bell
+        if bell is not None:
+            bell.ring()
 
 
 class Waiter:
-    """Waits for one instance. Used by one thread at a time, as the instance is; `wake` may come from any."""
+    """Waits for one instance, or for one instance and the threads that it started, each in a seat of its own."""
 
     def __init__(self) -> None:
-        self._store: ref[Stoppable] | None = None
-        self._bell: _Bell | None = None
+        self._main = _Seat(None)
+        self._seats: dict[int, _Seat] = {}  # of the threads that the guest started, by their number
         self._stopped = False
 
     def attach(self, store: Any) -> None:
         """Let the store stop the waits, if it can."""
         if isinstance(store, Stoppable):
-            self._store = ref(store)
+            self._main.store = ref(store)
 
-    def wake(self) -> None:
-        """End the wait that is under way. Quick, never raises, from any thread."""
-        bell = self._bell
-        if bell is not None:
-            bell.ring()
+    def enter(self, store: Any) -> None:
+        """From now on the calling thread waits for a store of its own, until `leave`."""
+        self._seats[get_ident()] = _Seat(ref(store) if isinstance(store, Stoppable) else None)
+
+    def leave(self) -> None:
+        """Undo `enter`."""
+        self._seats.pop(get_ident(), None)
+
+    def _seat(self) -> _Seat:
+        return self._seats.get(get_ident(), self._main) if self._seats else self._main
 
     def close(self) -> None:
-        """End the wait that is under way, and every later one at once."""
+        """End the waits that are under way, and every later one at once."""
         self._stopped = True
-        self.wake()
+        for seat in (self._main, *list(self._seats.values())):
+            seat.wake()
 
     def check(self) -> None:
         """Raise `Stopped` when the running call is to end; for work that takes long without waiting."""
-        store = None if self._store is None else self._store()
+        of = self._seat().store
+        store = None if of is None else of()
         deadline = 0 if store is None else store.until()
         if self._stopped or (store is not None and store.closed) or (deadline and time.monotonic_ns() >= deadline):
             raise Stopped
@@ -120,13 +141,14 @@ class Waiter:
             poller.register(fd, mask)
         if timeout == 0:
             return dict(poller.poll(0))
-        bell = self._bell
+        seat = self._seat()
+        bell = seat.bell
         if bell is None:
-            bell = self._bell = _Bell()
+            bell = seat.bell = _Bell()
         poller.register(bell.reading, POLL_IN)
-        store = None if self._store is None else self._store()
+        store = None if seat.store is None else seat.store()
         if store is not None:
-            store.on_stop(self.wake)
+            store.on_stop(seat.wake)
         try:
             # After on_stop: whoever stops the call either finds the bell or is found here.
             deadline = 0 if store is None else store.until()
@@ -144,7 +166,7 @@ class Waiter:
                     if left > 0:
                         time.sleep(left / 1e9)
                     ready = dict(poller.poll(0))
-                if ready.pop(bell.reading, 0):
+                if ready.pop(bell.reading.fd, 0):
                     bell.silence()
                     deadline = 0 if store is None else store.until()  # past, unless the bell rang for an earlier wait
                     continue
@@ -153,4 +175,4 @@ class Waiter:
             raise Stopped
         finally:
             if store is not None:
-                store.off_stop(self.wake)
+                store.off_stop(seat.wake)

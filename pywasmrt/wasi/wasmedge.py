@@ -20,6 +20,7 @@ from . import wasmedge_names, wasmedge_options
 from .abi import CIOVEC, Rights
 from .binding import Functions, function
 from .errno import Errno, WasiError
+from .handles import HERE, Handle, open_at
 from .memory import U32, check, gather, put_size, room, scatter
 from .socket_files import HostSocket, Socket
 from .sockets import PEEK, WAITALL, accept, put_flags, socket_of
@@ -109,6 +110,10 @@ def _packed(sock: Socket, address: Any) -> tuple[int, bytes, int]:
     return family, ipaddress.ip_address(address[0].partition("%")[0]).packed, address[1]
 
 
+def _own_address(sock: Socket) -> Any:
+    return sock.name if sock.name is not None else sock.sock.getsockname()
+
+
 def _storage_buffer(memory: Memory, pointer: int) -> int:
     """Where a result goes: a checked buffer of 128 bytes."""
     buffer, size = CIOVEC.unpack(memory.read(pointer & U32, 8))
@@ -151,9 +156,14 @@ def sock_bind(context: WasiContext, memory: Memory, fd: int, pointer: int, port:
     address = _address_for(memory, sock, pointer, port)
     if not context.network.may_listen(address.policy()):
         raise WasiError(Errno.ACCES)
-    if address.family == _UNIX and os.path.realpath(os.path.dirname(address.host)) != os.path.dirname(address.host):
-        raise WasiError(Errno.ACCES)  # a link on the way: it may lead out of what is listed
-    sock.sock.bind(address.of_host())
+    if sock.lent:
+        raise WasiError(Errno.NOTCAPABLE)
+    if address.family == _UNIX:
+        folder, name = _folder_of(address)
+        sock.sock.bind(f"/proc/self/fd/{folder.fd}/{name}")
+        sock.name = address.host
+    else:
+        sock.sock.bind(address.of_host())
     sock.bound = True
 
 
@@ -164,38 +174,46 @@ def sock_listen(context: WasiContext, memory: Memory, fd: int, backlog: int) -> 
         everywhere = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}.get(sock.sock.family)
         if everywhere is None or not context.network.may_listen((everywhere, 0)):
             raise WasiError(Errno.ACCES)
+    if sock.lent and sock.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return  # the length of its queue is the host's to choose
     sock.sock.listen(max(0, min(backlog, 4096)))
+
+
+def _folder_of(address: _Address) -> tuple[Handle, str]:
+    """The directory of a unix socket's path, open, and the name in it. It is asked of what was opened whether it is the
+    directory that the network policy lists, and used by its descriptor afterwards: links that are swapped meanwhile
+    lead nowhere else. Needs /proc.
+    """
+    folder, name = os.path.split(address.host)
+    handle = open_at(HERE, os.fsencode(folder), getattr(os, "O_PATH", 0) | os.O_DIRECTORY, 0)
+    if os.readlink(f"/proc/self/fd/{handle.fd}") != folder:  # a link on the way: it may lead out of what is listed
+        raise WasiError(Errno.ACCES)
+    return handle, name
 
 
 @contextmanager
 def _reached(context: WasiContext, address: _Address) -> Iterator[Any]:
     """The host's form of an address that may be connected to. A unix socket is opened by its path without following
-    links, and reached through that: links that are swapped meanwhile lead nowhere else.
+    links, and reached through that.
     """
     if not context.network.may_connect(address.policy()):
         raise WasiError(Errno.ACCES)
-    if address.family != _UNIX or not hasattr(os, "O_PATH"):
+    if address.family != _UNIX:
         yield address.of_host()
         return
-    folder, name = os.path.split(address.host)
-    parent = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if os.readlink(f"/proc/self/fd/{parent}") != folder:  # asked of what was opened, not of what it is called now
-            raise WasiError(Errno.ACCES)
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    finally:
-        os.close(parent)
-    try:
-        if not modes.S_ISSOCK(os.fstat(fd).st_mode):
-            raise WasiError(Errno.CONNREFUSED)
-        yield f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
+    folder, name = _folder_of(address)
+    handle = open_at(folder, os.fsencode(name), getattr(os, "O_PATH", 0) | os.O_NOFOLLOW, 0)
+    if not modes.S_ISSOCK(os.fstat(handle.fd).st_mode):
+        raise WasiError(Errno.CONNREFUSED)
+    yield f"/proc/self/fd/{handle.fd}"
+    handle.close()
 
 
 @function(_V2, "iii")
 def sock_connect(context: WasiContext, memory: Memory, fd: int, pointer: int, port: int) -> None:
     sock = socket_of(context, fd)
+    if sock.lent:
+        raise WasiError(Errno.NOTCAPABLE)
     with _reached(context, _address_for(memory, sock, pointer, port)) as address:
         sock.connect(address)
 
@@ -272,7 +290,7 @@ def sock_getlocaladdr(context: WasiContext, memory: Memory, fd: int, pointer: in
     sock = socket_of(context, fd)
     buffer = _storage_buffer(memory, pointer)
     check(memory, port, 4)
-    put_size(memory, port, _put_address(memory, buffer, sock, sock.sock.getsockname()))
+    put_size(memory, port, _put_address(memory, buffer, sock, _own_address(sock)))
 
 
 @function(_V2, "iii")
@@ -317,7 +335,7 @@ def _put_address_v1(memory: Memory, sock: Socket, address: Any, pointer: int, ki
 @function(_V1, "iiii", name="sock_getlocaladdr")
 def sock_getlocaladdr_v1(context: WasiContext, memory: Memory, fd: int, pointer: int, kind: int, port: int) -> None:
     sock = socket_of(context, fd)
-    _put_address_v1(memory, sock, sock.sock.getsockname(), pointer, kind, port)
+    _put_address_v1(memory, sock, _own_address(sock), pointer, kind, port)
 
 
 @function(_V1, "iiii", name="sock_getpeeraddr")

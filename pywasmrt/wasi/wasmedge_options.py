@@ -76,4 +76,6 @@ def sock_setsockopt(
         raise WasiError(Errno.NOTSUP)
     if option not in _OPTIONS:
         raise WasiError(Errno.INVAL)
+    if sock.lent:
+        raise WasiError(Errno.NOTCAPABLE)
     sock.sock.setsockopt(*_OPTIONS[option], value)

@@ -133,7 +133,7 @@ def test_every_operation_says_who_owns_what() -> None:
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
 @pytest.mark.skipif(_shim.unavailable_reason() is not None, reason="needs the native parts")
-@pytest.mark.parametrize("name", ["_wrt", "_fastcall", "_wire"])
+@pytest.mark.parametrize("name", ["_wrt", "_fastcall", "_wire", "_files"])
 def test_an_extension_exports_its_init_function_alone(name: str) -> None:
     """Any other symbol could meet one of the same name in another library of the process."""
     path = importlib.import_module(f"pywasmrt._shim.{name}").__file__

@@ -156,7 +156,7 @@ class TestDistributions:
                 names = archive.namelist()
             assert [name for name in names if "wasmtime" in Path(name).name and not name.endswith(".py")] == []
             native = sorted(Path(name).name.split(".")[0] for name in names if name.endswith((".so", ".pyd", ".dylib")))
-            assert native == ["_fastcall", "_wire", "_wrt"]
+            assert native == ["_fastcall", "_files", "_wire", "_wrt"]
             assert {"pywasmrt/py.typed", "pywasmrt/_shim/_fastcall.pyi", "pywasmrt/_shim/_wire.pyi"} <= set(names)
             assert "pywasmrt/_shim/_build_info.py" in names
             assert [name for name in names if name.endswith("/LICENSE")] != []

@@ -16,6 +16,7 @@ from pywasmrt.wasi import descriptors
 from pywasmrt.wasi.abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, FdFlags, FileType, FstFlags, Rights, Stat
 from pywasmrt.wasi.errno import Errno
 from pywasmrt.wasi.host_files import stat_of
+from pywasmrt.wasi.memory_tree import NAME_COST
 
 from .guest import READ_WRITE, Raw
 
@@ -445,7 +446,7 @@ def test_a_memory_tree_fills_up(one_runtime: pywasmrt.Runtime) -> None:
         for n in range(100):
             guest.rmdir(f"d{n}")
         assert guest.unlink("big") is Errno.SUCCESS
-        assert tree.used == 100 + 256
+        assert tree.used == 100 + NAME_COST
 
 
 def test_nothing_in_a_memory_tree_is_free_of_charge(one_runtime: pywasmrt.Runtime) -> None:
@@ -471,7 +472,7 @@ def test_nothing_in_a_memory_tree_is_free_of_charge(one_runtime: pywasmrt.Runtim
         assert tree.used == before - 50
         # And what a link says.
         assert guest.symlink("t" * 3000, "link") is Errno.SUCCESS
-        assert tree.used == before - 50 + 256 + 3000
+        assert tree.used == before - 50 + NAME_COST + 3000
         assert guest.symlink("t" * 3000, "second") is Errno.SUCCESS
         assert guest.symlink("t" * 3000, "third") is Errno.NOSPC
         assert [guest.unlink(name) for name in ("link", "second")] == [Errno.SUCCESS] * 2

@@ -9,12 +9,15 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pywasmrt import wasi
+from pywasmrt.wasi import wasmedge
 from pywasmrt.wasi.abi import FileType
 from pywasmrt.wasi.errno import Errno
+from pywasmrt.wasi.handles import Handle
 
 from .guest import Raw, clock, readable, writable
 
@@ -331,15 +334,15 @@ def test_links_on_the_way_to_a_unix_socket_lead_nowhere(
             (shared / "sub").symlink_to(outside)
 
         # Swapped at the last moment, when every check of the path's names is past.
-        real = os.open
+        real = wasmedge.open_at
 
-        def opening(path: str, *args: object, **options: object) -> int:
+        def opening(*args: Any) -> Handle:
             if (shared / "sub").is_symlink() is False:
                 swap()
-            return real(path, *args, **options)  # type: ignore[arg-type]
+            return real(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, "open", opening)
+            patch.setattr(wasmedge, "open_at", opening)
             assert guest.call("sock_connect", net.open(UNIX), net.address(address), 0) is Errno.ACCES
         os.unlink(outside / "s")
         assert guest.call("sock_bind", net.open(UNIX), net.address(address), 0) is Errno.ACCES

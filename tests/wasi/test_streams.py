@@ -50,7 +50,6 @@ def test_input_from_a_path_a_pipe_and_a_callable(raw: Make, tmp_path: Path) -> N
     (tmp_path / "input").write_bytes(b"from a path")
     guest = raw(stdin=tmp_path / "input")
     assert everything(guest) == b"from a path"
-    assert guest.seek(0, 5) == 5
     pieces = [b"one", b"two", b"", b"never"]
     asked = []
 
