@@ -39,10 +39,11 @@ class WasiConfig:
 
     * `args`: the arguments, the program's name (argv[0]) first.
     * `env`: the environment. The host's is never passed on by itself.
-    * `stdin`: None (empty), `wasi.INHERIT`, bytes, a binary or text file, a callable `(size) -> bytes`, or a
+    * `stdin`: None (empty), `wasi.INHERIT`, bytes, a binary or text file, a callable `(size) -> bytes or str`, or a
       `pathlib.Path` to read.
     * `stdout`, `stderr`: None (discarded), `wasi.INHERIT`, a bytearray to append to, a binary or text file, a callable
-      `(bytes) -> None`, or a `pathlib.Path` to replace. Text files get UTF-8, decoded.
+      `(bytes) -> None`, or a `pathlib.Path` to replace. Text files get UTF-8, decoded. All three are streams, whatever
+      they are on the host's side: a guest cannot seek in them, or change size, flags or times of a file.
     * `preopens`: guest path to a path of the host, to a `Preopen`, or to a `MemoryTree`. The guest can reach what is in
       these directories, and no other file.
     * `clock`: `SystemClock()`, or a `FixedClock` or `SteppingClock` for a time that tests control.
@@ -51,7 +52,7 @@ class WasiConfig:
     * `network`: which addresses may be connected to and listened on.
     * `sockets`: listening sockets of the host's for the guest to accept from; their descriptors follow those of
       `preopens`, which start at 3. The guest works on duplicates, which block as the sockets do (Go wants
-      `setblocking(False)`).
+      `setblocking(False)`), and cannot shut them down, connect them, or set their options.
     * `max_descriptors`: how many descriptors the guest may have open at a time.
 
     One may serve any number of instances; each gets descriptors of its own. It is checked when it is used, by

@@ -16,7 +16,6 @@ from pywasmrt.wasi import descriptors
 from pywasmrt.wasi.abi import DIRECTORY_INHERITING, DIRECTORY_RIGHTS, FdFlags, FileType, FstFlags, Rights, Stat
 from pywasmrt.wasi.errno import Errno
 from pywasmrt.wasi.host_files import stat_of
-from pywasmrt.wasi.memory_tree import NAME_COST
 
 from .guest import READ_WRITE, Raw
 
@@ -428,89 +427,6 @@ def test_descriptors_run_out(place: Any, one_runtime: pywasmrt.Runtime) -> None:
         assert guest.stat_at("new") is Errno.NOENT
         guest.do("fd_close", fds[2])
         assert guest.open("file") == fds[2]
-
-
-def test_a_memory_tree_fills_up(one_runtime: pywasmrt.Runtime) -> None:
-    tree = wasi.MemoryTree({"a": b"x" * 100}, limit=10_000)
-    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": tree})) as guest:
-        fd = guest.open("big", oflags=CREAT, rights=ALL)
-        assert guest.try_write(fd, b"x" * 20_000)[0] is Errno.NOSPC
-        assert guest.call("fd_filestat_set_size", fd, 1 << 40) is Errno.NOSPC
-        assert guest.call("fd_allocate", fd, 1 << 40, 1) is Errno.NOSPC
-        assert guest.try_write(fd, b"x", at=1 << 40)[0] is Errno.NOSPC
-        for n in range(100):
-            if guest.mkdir(f"d{n}") is Errno.NOSPC:
-                break
-        else:
-            pytest.fail("directories cost nothing")
-        for n in range(100):
-            guest.rmdir(f"d{n}")
-        assert guest.unlink("big") is Errno.SUCCESS
-        assert tree.used == 100 + NAME_COST
-
-
-def test_nothing_in_a_memory_tree_is_free_of_charge(one_runtime: pywasmrt.Runtime) -> None:
-    tree = wasi.MemoryTree({"a": b"x" * 100}, limit=10_000)
-    before = tree.used
-    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": tree})) as guest:
-        # What was removed and is still open counts until it is closed.
-        fd = guest.open("removed", oflags=CREAT)
-        assert guest.unlink("removed") is Errno.SUCCESS
-        assert guest.write(fd, b"x" * 6000) == 6000
-        assert tree.used == before + 6000
-        second = guest.open("removed", oflags=CREAT)
-        assert guest.try_write(second, b"x" * 6000)[0] is Errno.NOSPC
-        assert guest.unlink("removed") is Errno.SUCCESS
-        guest.do("fd_close", fd)
-        guest.do("fd_close", second)
-        assert tree.used == before
-        # So does what the host replaced under the guest.
-        fd = guest.open("a")
-        tree.write("a", b"y" * 50)
-        assert tree.used == before + 50
-        guest.do("fd_close", fd)
-        assert tree.used == before - 50
-        # And what a link says.
-        assert guest.symlink("t" * 3000, "link") is Errno.SUCCESS
-        assert tree.used == before - 50 + NAME_COST + 3000
-        assert guest.symlink("t" * 3000, "second") is Errno.SUCCESS
-        assert guest.symlink("t" * 3000, "third") is Errno.NOSPC
-        assert [guest.unlink(name) for name in ("link", "second")] == [Errno.SUCCESS] * 2
-        assert tree.used == before - 50
-
-
-def test_a_memory_tree_may_be_deep(one_runtime: pywasmrt.Runtime) -> None:
-    tree = wasi.MemoryTree()
-    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": tree})) as guest:
-        fd = 3
-        for _ in range(1500):
-            assert guest.mkdir("d", fd) is Errno.SUCCESS
-            inner = guest.open_directory("d", fd=fd)
-            if fd != 3:
-                guest.do("fd_close", fd)
-            fd = inner
-        guest.open("leaf", fd=fd, oflags=CREAT)
-    assert tree.files() == {"d/" * 1500 + "leaf": b""}
-    assert repr(tree).startswith("<MemoryTree of 1 files")
-
-
-def test_a_memory_tree_is_shaped_and_read(one_runtime: pywasmrt.Runtime) -> None:
-    tree = wasi.MemoryTree({"a.txt": "text", "dir": {"b": b"bytes", "sub": {}}, "x/y/z": b"deep"})
-    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": tree})) as guest:
-        assert guest.read(guest.open("dir/b")) == b"bytes"
-        assert guest.names(guest.open_directory("dir")) == {b"b", b"sub"}
-        guest.create("dir/sub/new", b"made by the guest")
-    assert list(tree.files()) == ["a.txt", "dir/b", "dir/sub/new", "x/y/z"]
-    assert tree.files() == {"a.txt": b"text", "dir/b": b"bytes", "dir/sub/new": b"made by the guest", "x/y/z": b"deep"}
-    assert tree.read("dir/sub/new") == b"made by the guest"
-    with pytest.raises(FileNotFoundError):
-        tree.read("dir")
-    with pytest.raises(FileExistsError):
-        tree.write("dir", b"")
-    with pytest.raises(NotADirectoryError):
-        tree.write("a.txt/b", b"")
-    with pytest.raises(OSError, match="limit"):
-        wasi.MemoryTree(limit=10).write("a", bytes(100))
 
 
 def test_preopens_tell_their_names(tmp_path: Path, one_runtime: pywasmrt.Runtime) -> None:
