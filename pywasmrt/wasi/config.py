@@ -24,10 +24,18 @@ __all__ = ["Preopen", "WasiConfig"]
 
 @dataclass(frozen=True)
 class Preopen:
-    """A directory of the host for a guest, or a tree in memory; with `readonly` nothing in it can be changed."""
+    """A directory of the host for a guest, or a tree in memory; with `readonly` nothing in it can be changed.
+
+    `limit` bounds the bytes that an instance may add to a directory of the host: how much larger files become, and 640
+    for each name (with what a link says). Beyond it the guest gets `ENOSPC`. What is cut off or removed is given back,
+    but for a file that was removed while the guest had it open. Each instance has an account of its own, so two that
+    share a directory may add twice as much, and one may hold open what the other removed. A `MemoryTree` has a limit
+    of its own instead.
+    """
 
     host: str | os.PathLike[str] | MemoryTree
     readonly: bool = False
+    limit: int | None = None
 
 
 HostPath = Union[str, "os.PathLike[str]"]
@@ -117,6 +125,8 @@ class WasiConfig:
                 raise InvalidConfigurationError(
                     f"WasiConfig.preopens[{guest!r}] is a path, a Preopen or a MemoryTree, not {shown(source)}"
                 )
+            if isinstance(host, Preopen) and host.limit is not None:
+                _check_limit(guest, host)
         if not isinstance(self.clock, Clock):
             raise InvalidConfigurationError(f"WasiConfig.clock is a wasi.Clock, not {shown(self.clock)}")
         if not (self.random is None or isinstance(self.random, int) or callable(self.random)):
@@ -137,6 +147,18 @@ class WasiConfig:
                 f"WasiConfig.max_descriptors is {least} (what is open from the start) to {1 << 20}, "
                 f"not {shown(self.max_descriptors)}"
             )
+
+
+def _check_limit(guest: str, given: Preopen) -> None:
+    limit = given.limit
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise InvalidConfigurationError(
+            f"the limit of WasiConfig.preopens[{guest!r}] is a number of bytes, or None for none; not {shown(limit)}"
+        )
+    if isinstance(given.host, MemoryTree):
+        raise InvalidConfigurationError(
+            f"WasiConfig.preopens[{guest!r}] is a MemoryTree, which has a limit of its own: MemoryTree(limit={limit})"
+        )
 
 
 def _check_text(where: str, value: object) -> None:

@@ -23,6 +23,7 @@ from .handles import HERE, open_at
 from .host_files import HostDirectory
 from .memory_files import MemoryDirectory
 from .memory_tree import MemoryTree
+from .quotas import BoundedDirectory, Quota
 from .socket_files import lent_socket
 from .stdio import bytes_from, open_input, open_output
 from .waiting import Waiter
@@ -103,7 +104,9 @@ class WasiContext:
         if isinstance(given.host, MemoryTree):
             return MemoryDirectory(given.host, given.host.root, self.clock, given.readonly)
         handle = open_at(HERE, os.fsencode(given.host), os.O_RDONLY | os.O_DIRECTORY, 0)
-        return HostDirectory(handle, self.waiter, given.readonly)
+        if given.limit is None or given.readonly:
+            return HostDirectory(handle, self.waiter, given.readonly)
+        return BoundedDirectory(handle, self.waiter, Quota(given.limit))
 
     def attach(self, instance: ModuleInstance) -> None:
         """Learn of the instance once it exists, and let its store end the waits."""

@@ -210,6 +210,8 @@ class HostDirectory(_Held, Directory):
 
     most_rights = DIRECTORY_RIGHTS
     most_inheriting = DIRECTORY_INHERITING
+    account: object = None
+    """What counts what is added here. Names move within an account only; `EXDEV` lets programs copy instead."""
 
     def __init__(self, fd: Handle | int, waiter: Waiter, read_only: bool = False) -> None:
         super().__init__(fd)
@@ -334,7 +336,7 @@ class HostDirectory(_Held, Directory):
 
     def _same_kind(self, to: Directory) -> HostDirectory:
         self._check_writable()
-        if not isinstance(to, HostDirectory):
+        if not isinstance(to, HostDirectory) or to.account is not self.account:
             raise WasiError(Errno.XDEV)
         to._check_writable()
         return to

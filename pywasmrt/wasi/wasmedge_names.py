@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import socket
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .binding import Functions, function
 from .errno import Errno, WasiError
+from .lookup import Lookup
 from .memory import U32, check, put_size, read_bytes
+from .waiting import POLL_IN
 
 if TYPE_CHECKING:
     from ..protocols import Memory
@@ -26,6 +28,8 @@ _TYPES = {0: 0, 1: socket.SOCK_DGRAM, 2: socket.SOCK_STREAM}
 _PROTOCOLS = {0: 0, 1: socket.IPPROTO_TCP, 2: socket.IPPROTO_UDP, 6: socket.IPPROTO_TCP, 17: socket.IPPROTO_UDP}
 """WasmEdge counts protocols, as guests in Go and Rust do; those in C may give the numbers of the internet."""
 _MAX_NAME = 1024
+_PAUSE = 10_000_000
+"""Nanoseconds between attempts to begin, where too many names are being looked up."""
 _MAX_RESULTS = 1024
 _DATA = 26
 """Bytes for an address and its port; where the guest says 14, as libraries do, it has these."""
@@ -88,7 +92,7 @@ def _look_up(
         wanted |= socket.AI_NUMERICSERV
     hints = (_FAMILIES[family], _TYPES[kind], _PROTOCOLS[protocol])
     try:
-        found = socket.getaddrinfo(host or None, port or None, *hints, wanted)
+        found = _found(context, host or None, port or None, *hints, wanted)
     except (OSError, UnicodeError):
         raise WasiError(Errno.CANCELED) from None
     records = []
@@ -99,6 +103,17 @@ def _look_up(
             datagrams = type_ == socket.SOCK_DGRAM
             records.append((1 if len(packed) == 4 else 2, 1 if datagrams else 2, 2 if datagrams else 1, data))
     return records
+
+
+def _found(context: WasiContext, *arguments: Any) -> list[Any]:
+    """What the host's resolver finds; left behind when the running call is to end."""
+    if arguments[-1] & socket.AI_NUMERICHOST and arguments[-1] & socket.AI_NUMERICSERV:
+        return socket.getaddrinfo(*arguments)  # which waits for nothing
+    lookup = Lookup(*arguments)
+    while not lookup.start():
+        context.waiter.wait({}, _PAUSE)
+    context.waiter.wait({lookup.fileno(): POLL_IN}, None)
+    return lookup.result()
 
 
 def _is_address(host: str) -> bool:

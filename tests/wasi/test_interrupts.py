@@ -20,7 +20,7 @@ from .guest import Raw, clock, readable
 
 Make = Callable[..., Raw]
 FOREVER = 3600 * 10**9
-ALLOW = wasi.Network(connect=["127.0.0.1:*"], listen=["127.0.0.1:*"])
+ALLOW = wasi.Network(connect=["127.0.0.1:*"], listen=["127.0.0.1:*"], resolve=True)
 
 
 class Blocked:
@@ -56,6 +56,11 @@ class Blocked:
         guest.do("sock_bind", sock, self.loopback(), 0)
         guest.try_read(sock, 10)
 
+    def look_up(self) -> None:
+        guest = self.guest
+        name, service = guest.text("nowhere.example"), guest.text("80")
+        guest.call("sock_getaddrinfo", *name, *service, guest.alloc(32), guest.alloc(4), 2, guest.alloc(4))
+
     def listening(self) -> int:
         guest = self.guest
         out = guest.alloc(4)
@@ -70,14 +75,22 @@ class Blocked:
         return self.guest.put(at.to_bytes(4, "little") + (4).to_bytes(4, "little"))
 
 
-WAYS = ["sleep", "wait_for_input", "read", "accept", "receive"]
+WAYS = ["sleep", "wait_for_input", "read", "accept", "receive", "look_up"]
 
 
 @pytest.fixture
-def blocked(raw: Make) -> Any:
+def blocked(raw: Make, monkeypatch: pytest.MonkeyPatch) -> Any:
+    answered = threading.Event()
+
+    def getaddrinfo(*asked: object) -> list[Any]:
+        answered.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)  # as where no name server answers
     made = Blocked(raw)
     yield made
     made.close()
+    answered.set()
 
 
 @pytest.mark.parametrize("way", WAYS)
