@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .types import Frame, TrapCode
+from .types import Frame, TrapCode, printable
 
 __all__ = [
     "BusyError",
@@ -53,7 +53,13 @@ __all__ = [
 
 
 class WasmError(Exception):
-    """The base of every error in this library."""
+    """The base of every error in this library.
+
+    Its text has escapes where what a guest or a server chose would steer a terminal; attributes hold that as it was.
+    """
+
+    def __str__(self) -> str:
+        return printable(Exception.__str__(self), keep="\n\t")
 
 
 class RuntimeNotFoundError(WasmError, LookupError):
@@ -83,7 +89,7 @@ class ModuleInstantiateError(WasmError):
 class FunctionNotExportedError(WasmError, AttributeError, KeyError):
     """The instance exports no function, or nothing at all, of that name."""
 
-    __str__ = Exception.__str__  # KeyError would show the message as a quoted key
+    __str__ = WasmError.__str__  # KeyError would show the message as a quoted key
 
 
 class MemoryExportNotFoundError(WasmError, LookupError):
@@ -146,7 +152,9 @@ class Trap(WasmError):
         return type(self), (self.message, self.code, frames), {**self.__dict__, "_frames": frames}
 
     def __str__(self) -> str:
-        return "\n".join([self.message, *(f"  {n}: {frame}" for n, frame in enumerate(self.frames))])
+        return "\n".join(
+            [printable(self.message, keep="\n\t"), *(f"  {n}: {frame}" for n, frame in enumerate(self.frames))]
+        )
 
 
 class Exit(WasmError):

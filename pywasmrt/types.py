@@ -138,6 +138,17 @@ class ExternKind(enum.Enum):
 ExternType = Union[FunctionType, MemoryType, TableType, GlobalType]
 
 
+def printable(text: str, keep: str = "") -> str:
+    """`text` with escapes for what would steer a terminal or forge a line of a log: names and reasons come from guests
+    and from servers. The characters of `keep` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def _shown(kind: ExternKind, type: ExternType) -> str:
     return f"{kind} {type}" if isinstance(type, FunctionType) else str(type)  # the other types say what they are
 
@@ -152,7 +163,7 @@ class ImportType:
     type: ExternType
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}: {_shown(self.kind, self.type)}"
+        return printable(f"{self.module}.{self.name}: {_shown(self.kind, self.type)}")
 
 
 @dataclass(frozen=True)
@@ -164,7 +175,7 @@ class ExportType:
     type: ExternType
 
     def __str__(self) -> str:
-        return f"{self.name}: {_shown(self.kind, self.type)}"
+        return printable(f"{self.name}: {_shown(self.kind, self.type)}")
 
 
 @dataclass(frozen=True)
@@ -248,7 +259,7 @@ class Frame:
             text += f" at 0x{self.module_offset:x}"
         if self.file is not None and self.line is not None:
             text += f" ({self.file}:{self.line})"
-        return text
+        return printable(text)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from math import copysign, inf
 from operator import index as as_index
+from reprlib import Repr
 from types import CoroutineType
 from typing import Any, NoReturn
 
@@ -48,10 +49,24 @@ _WANTED = {
 }
 
 
+class _Repr(Repr):
+    """Writes a bounded part of a value, however large it is, or how often it holds another."""
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        text = repr(x)
+        return text if len(text) <= self.maxother else text[: self.maxother]
+
+
+_REPR = _Repr()
+_REPR.maxlevel = 4
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = _REPR.maxfrozenset = _REPR.maxdeque = 16
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 64
+
+
 def shown(value: object) -> str:
     """`value` as an error message shows it: short, with its type, and never failing."""
     try:
-        text = repr(value)
+        text = _REPR.repr(value)
     except Exception:
         text = f"<{type(value).__name__} object>"
     if len(text) > 60:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..types import printable
+
 __all__ = ["Failure", "listed", "printable", "read_source"]
 
 _MAGIC = b"\0asm"
@@ -29,8 +31,3 @@ def read_source(path: Path) -> bytes | str:
 
 def listed(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names))
-
-
-def printable(line: str) -> str:
-    """`line` with escapes for what would steer a terminal: the names in it are the guest's choice."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import io
 import logging
 import math
 import random
 import re
-import socket
 import ssl
 import threading
 import time
 import zlib
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
 from ..plugin.forking import renew_after_fork
+from ..types import printable
 from ..values import shown
+from .connection import Connection, SecureConnection
 from .errors import TelemetryError
 from .wire_python import BYTES, VARINT, fields, inside, varint
 
@@ -90,7 +88,7 @@ class OtlpHttpSender:
         self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": "pywasmrt", **(headers or {})}
         if compression != "none":
             self._headers["Content-Encoding"] = compression
-        self._connections: dict[str, http.client.HTTPConnection] = {}
+        self._connections: dict[str, Connection] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         renew_after_fork(self)
@@ -125,7 +123,9 @@ class OtlpHttpSender:
         elif self._compression == "deflate":
             data = zlib.compress(data)
         deadline = time.monotonic() + self._timeout
-        with self._lock:
+        if not self._lock.acquire(timeout=self._timeout):
+            raise TelemetryError(url.shown, signal, None, "another payload took all the time", False)
+        try:
             for attempt in range(_ATTEMPTS):
                 status, reason, after, answer = self._attempt(signal, url, data, deadline)
                 if status is not None and 200 <= status < 300:
@@ -139,23 +139,21 @@ class OtlpHttpSender:
                 _log.warning("%s; trying again in %.2f s", error, pause)
                 if self._stopped.wait(pause):
                     raise error
+        finally:
+            self._lock.release()
 
     def _attempt(
         self, signal: str, url: _Url, data: bytes, deadline: float
     ) -> tuple[int | None, str, float | None, bytes]:
         """The status, its reason, the pause that the endpoint asks for, and its answer; None for no status."""
         for fresh in (False, True):
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() >= deadline:
                 return None, "there was no answer in time", None, b""
             kept = self._connections.pop(signal, None)
             connection = url.connect(self._tls) if kept is None or fresh else kept
             if kept is not None and kept is not connection:
                 kept.close()
-            connection.timeout = left
-            connection.response_class = partial(_Answer, deadline)  # type: ignore[assignment]
-            if connection.sock is not None:
-                connection.sock.settimeout(left)
+            connection.until(deadline)
             try:
                 connection.request("POST", url.path, data, self._headers)
                 response = connection.getresponse()
@@ -179,38 +177,6 @@ class OtlpHttpSender:
             for connection in self._connections.values():
                 connection.close()
             self._connections.clear()
-
-
-class _Bounded(io.RawIOBase):
-    """A socket's bytes until a deadline, however slowly they come: a socket's own limit begins anew with each piece."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("there was no whole answer in time")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Answer(http.client.HTTPResponse):
-    """A response that is read until a deadline."""
-
-    def __init__(self, deadline: float, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp.close()
-        self.fp = io.BufferedReader(_Bounded(sock, deadline))
 
 
 class _Url:
@@ -239,10 +205,10 @@ class _Url:
             )
         self.shown = f"{parts.scheme}://{parts.hostname}{f':{self._port}' if self._port else ''}{parts.path}"
 
-    def connect(self, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
-        if self.secure:
-            return http.client.HTTPSConnection(self._host, self._port, context=tls)
-        return http.client.HTTPConnection(self._host, self._port)
+    def connect(self, tls: ssl.SSLContext | None) -> Connection:
+        if self.secure and tls is not None:
+            return SecureConnection(self._host, self._port, tls)
+        return Connection(self._host, self._port)
 
 
 def _warn_of_rejections(url: str, signal: str, answer: bytes) -> None:
@@ -258,7 +224,7 @@ def _warn_of_rejections(url: str, signal: str, answer: bytes) -> None:
     except ValueError:  # not every endpoint answers in OTLP
         return
     if rejected or message:
-        _log.warning("%s rejected %d items (%s): %s", url, rejected, signal, message or "it gave no reason")
+        _log.warning("%s rejected %d items (%s): %s", url, rejected, signal, printable(message) or "it gave no reason")
 
 
 def _retry_after(value: str | None) -> float | None:

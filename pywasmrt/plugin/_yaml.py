@@ -8,8 +8,10 @@ from typing import Any
 from ..errors import InvalidConfigurationError
 from ..values import shown
 
-__all__ = ["load"]
+__all__ = ["MAX_EXPANDED", "load"]
 
+MAX_EXPANDED = 1 << 20
+"""Values and characters that a document may stand for once its aliases are written out; or twice its own length."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -29,6 +31,34 @@ def _loader() -> Any:
 
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers = {}  # noqa: RUF012 - none of the base class's
+
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self._most = max(MAX_EXPANDED, 2 * len(text))
+            self._expanded = 0  # the nodes and characters so far, an alias counted as all that it stands for
+            self._weights: dict[int, int] = {}
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            alias = event if isinstance(event, yaml.AliasEvent) else None
+            line = event.start_mark.line + 1
+            before = self._expanded
+            node = super().compose_node(parent, index)
+            if alias is None:
+                self._expanded += 1 + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+                self._weights[id(node)] = self._expanded - before
+            elif id(node) in self._weights:
+                self._expanded += self._weights[id(node)]
+            else:
+                raise InvalidConfigurationError(
+                    f"line {line}: this is no YAML for a configuration: *{alias.anchor} stands for what it is a part of"
+                )
+            if self._expanded > self._most:
+                raise InvalidConfigurationError(
+                    f"line {line}: what this stands for, aliases written out, is larger than {self._most} characters "
+                    "and values"
+                )
+            return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = set()

@@ -106,14 +106,16 @@ class ModuleCache:
             with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | _SAFELY), "rb") as file:
                 found = os.fstat(file.fileno())
                 _check_private(found, path, stat.S_ISREG)
-                blob = file.read()
+                if found.st_size > self._max_bytes:  # damaged: no such file was kept
+                    raise OSError(f"it has {found.st_size} bytes, more than all of them together may have")
+                blob = file.read(found.st_size)
                 with contextlib.suppress(OSError):
                     os.utime(file.fileno())  # it was used: what was not goes first
                 return blob
         except FileNotFoundError:
             return None
-        except OSError as error:
-            _log.warning("the compiled module %s was not read: %s", path, error)
+        except (OSError, MemoryError) as error:
+            _log.warning("the compiled module %s was not read: %s", path, error or "there is not enough memory")
             return None
 
     def _check_folder(self) -> None:
@@ -122,6 +124,8 @@ class ModuleCache:
 
     def _write(self, path: str, blob: bytes) -> None:
         assert self.folder is not None
+        if len(blob) > self._max_bytes:  # which no later start would read
+            return
         temporary = None
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)

@@ -29,9 +29,12 @@ from ..registry import list_runtimes
 from ..types import RuntimeConfig
 from ..values import did_you_mean, shown
 
-__all__ = ["DEFAULT_MEMORY_BYTES", "DEFAULT_TIMEOUT", "PluginConfig", "RuntimeMode", "RuntimeType"]
+__all__ = ["DEFAULT_MEMORY_BYTES", "DEFAULT_TIMEOUT", "MAX_CONFIG", "PluginConfig", "RuntimeMode", "RuntimeType"]
 
 DEFAULT_TIMEOUT = 30.0
+MAX_CONFIG = 1 << 24
+"""What `plugin_config` may hold: its characters, and 16 for each value, all counted as often as they are written."""
+_VALUE = 16
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 
 
@@ -136,7 +139,9 @@ class PluginConfig:
         if not isinstance(self.plugin_config, Mapping):
             raise InvalidConfigurationError(f"plugin_config is a mapping, not {shown(self.plugin_config)}")
         try:
-            text = json.dumps(_plain(self.plugin_config), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            text = json.dumps(
+                _Plain().of(self.plugin_config), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            )
             return text.encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidConfigurationError(f"plugin_config cannot be written as JSON: {error}") from None
@@ -161,16 +166,32 @@ class PluginConfig:
         return folder if stem == "main" and folder else stem or "guest"
 
 
-def _plain(value: Any) -> Any:
-    """Mappings as dictionaries, for the JSON encoder."""
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"the key {shown(key)} is no str")
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+class _Plain:
+    """Makes mappings dictionaries, for the JSON encoder, and counts what it is to write: one list may be held by ten
+    others, each of them by ten more.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_CONFIG
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError(f"it is larger than {MAX_CONFIG} bytes, where each value counts for {_VALUE}")
+
+    def of(self, value: Any) -> Any:
+        self._take(_VALUE + len(value) if isinstance(value, str) else _VALUE)
+        if isinstance(value, Mapping):
+            made = {}
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise TypeError(f"the key {shown(key)} is no str")
+                self._take(len(key))
+                made[key] = self.of(item)
+            return made
+        if isinstance(value, (list, tuple)):
+            return [self.of(item) for item in value]
+        return value
 
 
 def _check_number(key: str, value: object, types: tuple[type, ...], wanted: str, limit: float) -> None:

@@ -6,6 +6,8 @@ import json
 import logging
 from typing import Any
 
+from ..types import printable
+
 __all__ = ["MAX_LOG_BYTES", "GuestLog"]
 
 MAX_LOG_BYTES = 1024 * 1024
@@ -64,11 +66,17 @@ class GuestLog:
 
     def _emit(self, level: int, message: str, fields: dict[str, Any]) -> None:
         if self._logger.isEnabledFor(level):
+            message = _safe(message)
             if fields:
-                listed = " ".join(f"{key}={value}" for key, value in fields.items())
+                listed = _safe(" ".join(f"{key}={value}" for key, value in fields.items()))
                 self._logger.log(level, "%s %s", message, listed, extra={"fields": fields})
             else:
                 self._logger.log(level, "%s", message, extra={"fields": fields})
+
+
+def _safe(text: str) -> str:
+    """`text` as a log may show it: nothing in it steers a terminal, and its second line cannot pass for a record."""
+    return printable(text, keep="\n\t").replace("\n", "\n\t")
 
 
 def _text(data: bytes) -> str:
