@@ -18,7 +18,7 @@ Rules that hold for all of them, said once:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, Union, runtime_checkable
@@ -112,11 +112,20 @@ class FunctionInstance(_Checkable, Protocol):
         `OverflowError` for a slot beyond its type's width, and otherwise what `__call__` raises.
         """
 
-    async def call_async(self, *args: Any) -> Any:
-        """Call as `__call__` does, on a worker thread of the running event loop, which stays responsive.
+    def call_async(self, *args: Any) -> Coroutine[Any, Any, Any]:
+        """Call as `__call__` does, from a coroutine, which awaits the outcome; the event loop goes on meanwhile.
 
-        Cancelling the task stops the guest, where "interruption" is among the runtime's features; elsewhere the task
-        ends at once, and the guest's store is busy until the guest returns.
+        In an asynchronous store (`Runtime.instantiate_async`) this is the one way to call. The guest is suspended while
+        a host function waits, and at every tick while it computes. Cancelling the task cancels the coroutine of the
+        host function in which the guest waits, or stops the guest that computes, and unwinds the guest; the instance
+        can be used afterwards. A deadline counts the time that the guest waits, and ends the wait. Raises `BusyError`
+        while another call runs or waits in the store, unless it is made by that call's own host function.
+
+        In a synchronous store the call is made on a worker thread, in a copy of the caller's context. Cancelling the
+        task stops the guest, where "interruption" is among the runtime's features; elsewhere the task ends at once, and
+        the guest's store is busy until the guest returns.
+
+        A host function's `StopIteration` comes out as the cause of a `RuntimeError`, as of any coroutine.
         """
 
 
@@ -407,6 +416,9 @@ class LinkedModule(_Checkable, AbstractContextManager["LinkedModule"], Protocol)
         such an object raised.
         """
 
+    async def instantiate_async(self, *, limits: Limits | None = None) -> ModuleInstance:
+        """As `instantiate`, in an asynchronous store: see `Runtime.instantiate_async`."""
+
     @property
     def closed(self) -> bool: ...
 
@@ -486,6 +498,29 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         `wasi` describes what the guest sees through WASI; it serves what none of `imports` does. The instance gets
         files and streams of its own, which close with it. A reactor, a module that exports `_initialize` and no
         `_start`, is initialised then.
+        """
+
+    async def instantiate_async(
+        self,
+        module: CompiledModule,
+        *imports: Any,
+        store: Store | None = None,
+        wasi: WasiProvider | None = None,
+        limits: Limits | None = None,
+    ) -> ModuleInstance:
+        """As `instantiate`, in an asynchronous store: its host functions may be `async def`, its guests wait for them.
+
+        The start function, too, may wait. The instance's functions are called by `call_async` alone; a synchronous call
+        raises `WasmError`. Where "suspension" is among the runtime's features, a guest that waits is suspended and
+        takes no thread; elsewhere each runs on a worker thread, with the same results. Host functions, plain ones
+        included, run on the event loop's thread, in the context of the task that awaits the call.
+
+        A given `store` must hold no synchronous instances, and holds asynchronous ones from then on.
+
+            async def fetch(caller: Caller, pointer: i32, size: i32) -> i32: ...
+
+            instance = await rt.instantiate_async(module, {"env": {"fetch": fetch}})
+            await instance.exports.run.call_async()
         """
 
     def instantiate_with_host(

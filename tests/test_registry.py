@@ -38,7 +38,8 @@ class Fake:
 
     def nothing(self, *args: Any, **kwargs: Any) -> Any: ...
 
-    validate = compile = deserialize = new_store = instantiate = instantiate_with_host = nothing
+    validate = compile = deserialize = new_store = link = nothing
+    instantiate = instantiate_async = instantiate_with_host = nothing
     close = __enter__ = __exit__ = nothing
 
 

@@ -156,7 +156,8 @@ struct Store {
   int64_t call_deadline;   /* of the call that runs, by `timeout` */
   int64_t deadline;        /* of the call that runs, the earlier of both */
   /* Of an asynchronous store, see fast/task.c. Each borrowed: a task that is among them owns the store. */
-  bool asynchronous; /* from its first instantiation on it is entered by tasks alone */
+  bool asynchronous; /* from its first instantiation on it is entered by coroutines alone */
+  bool suspends;     /* which are tasks; else workers make the calls */
   Task *first;       /* the call that runs or waits in it */
   Task *top;         /* the innermost of those that host functions of that call have made in turn */
   Task *polled;      /* the one whose guest is running, while the engine polls */
@@ -166,6 +167,7 @@ struct Store {
   Store *next;         /* among all stores of the process, for the child of a fork */
   Store **link;        /* what points at this one; NULL before it is among them */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
+  PyObject *turns;     /* owned: what has workers make the calls (pywasmrt/runtimes/base/turns.py), or NULL */
   PyObject *weakrefs;
 };
 

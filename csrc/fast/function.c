@@ -273,7 +273,12 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
 
 /* call_async(*args): a Task in an asynchronous store, else the coroutine of pywasmrt/_shim/asynchronous.py */
 static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py_ssize_t count) {
-  if (((Function *)object)->store->asynchronous) return task_of_call((Function *)object, args, count);
+  Function *self = (Function *)object;
+  if (self->store->asynchronous && self->has_refs) {
+    for (size_t i = 0; i < self->param_count + self->result_count; i++)
+      if (self->types[i] >= WRT_REF) return refuse_arguments(self, args, count, false);
+  }
+  if (self->store->suspends) return task_of_call(self, args, count);
   PyObject *module = PyImport_ImportModule("pywasmrt._shim.asynchronous");
   PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "call_async");
   Py_XDECREF(module);
@@ -289,6 +294,12 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
   PyMem_Free(all);
   Py_XDECREF(function);
   return coroutine;
+}
+
+/* _run(*args): the call itself, in an asynchronous store whose guests cannot be suspended; for the workers */
+static PyObject *Function_run(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  if (((Function *)object)->closed) return Function_closed(object, args, 0, NULL);
+  return Function_vectorcall(object, args, (size_t)count, NULL);
 }
 
 static PyObject *Function_close(PyObject *object, PyObject *unused) {
@@ -362,6 +373,7 @@ static PyMethodDef function_methods[] = {
      "call($self, /, *slots)\n--\n\nCall with raw slots: unsigned 64-bit integers in, a list of them out."},
     {"call_async", (PyCFunction)(void (*)(void))Function_call_async, METH_FASTCALL,
      "call_async($self, /, *args)\n--\n\nAwait the call; cancelling stops the guest."},
+    {"_run", (PyCFunction)(void (*)(void))Function_run, METH_FASTCALL, NULL},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

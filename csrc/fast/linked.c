@@ -57,7 +57,7 @@ static int make_imports(Store *store, Linked *linked, HostBlock *block, wrt_exte
     }
     HostImport *host = &import->host;
     void *env = block->envs[at++];
-    int result = store->asynchronous
+    int result = store->suspends
                      ? store->ops->tasks->function_new(store->native, host->types, host->param_count, host->result_count,
                                                        call_waiting, env, &out[i], failure)
                      : store->ops->function_new(store->native, host->types, host->param_count, host->result_count,

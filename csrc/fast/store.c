@@ -185,11 +185,22 @@ static PyObject *Store_interrupt(PyObject *object, PyObject *args) {
   Py_RETURN_TRUE;
 }
 
-/* begin_asynchronous(): from now on it is entered by tasks alone; before anything was instantiated */
-static PyObject *Store_begin_asynchronous(PyObject *object, PyObject *unused) {
-  (void)unused;
-  ((Store *)object)->asynchronous = true;
-  ((Store *)object)->eager = false; /* a task never gives the GIL away: its guest yields to the loop instead */
+/* begin_asynchronous(suspends): from now on it is entered by tasks alone where the engine suspends guests, else by workers;
+ * before anything was instantiated */
+static PyObject *Store_begin_asynchronous(PyObject *object, PyObject *suspends) {
+  Store *self = (Store *)object;
+  self->asynchronous = true;
+  self->suspends = suspends == Py_True && self->ops->tasks != NULL;
+  if (self->suspends) self->eager = false; /* a task never gives the GIL away: its guest yields to the loop instead */
+  Py_RETURN_NONE;
+}
+
+/* lend(thread): lets that thread use the store while the one that runs a call in it waits; 0 takes it back for this one */
+static PyObject *Store_lend(PyObject *object, PyObject *number) {
+  Store *self = (Store *)object;
+  unsigned long long thread = PyLong_AsUnsignedLongLong(number);
+  if (thread == (unsigned long long)-1 && PyErr_Occurred()) return NULL;
+  if (self->depth != 0) self->owner = thread == 0 ? this_thread() : (uintptr_t)thread;
   Py_RETURN_NONE;
 }
 
@@ -255,6 +266,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(self->engine);
   Py_VISIT(self->fail);
+  Py_VISIT(self->turns);
   Py_VISIT(self->module);
   for (HostBlock *block = self->blocks; block != NULL; block = block->next) {
     int stopped = block_traverse(block, visit, arg);
@@ -286,6 +298,7 @@ static void Store_dealloc(PyObject *object) {
   free_native(self);
   release_garbage(self);
   Py_XDECREF(self->fail);
+  Py_XDECREF(self->turns);
   Py_XDECREF(self->module);
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
@@ -299,7 +312,8 @@ static PyMethodDef store_methods[] = {
     {"close", Store_close, METH_NOARGS, NULL},
     {"interrupt", Store_interrupt, METH_VARARGS, NULL},
     {"release_at_once", Store_release_at_once, METH_NOARGS, NULL},
-    {"begin_asynchronous", Store_begin_asynchronous, METH_NOARGS, NULL},
+    {"begin_asynchronous", Store_begin_asynchronous, METH_O, NULL},
+    {"lend", Store_lend, METH_O, NULL},
     {"swap_deadline", Store_swap_deadline, METH_O, NULL},
     {"until", Store_until, METH_NOARGS, NULL},
     {"fuel", Store_fuel, METH_NOARGS, NULL},
@@ -319,6 +333,7 @@ static PyMemberDef store_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Store, weakrefs), READONLY, NULL},
     {"engine", T_OBJECT, offsetof(Store, engine), READONLY, NULL},
     {"asynchronous", T_BOOL, offsetof(Store, asynchronous), READONLY, NULL},
+    {"turns", T_OBJECT, offsetof(Store, turns), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

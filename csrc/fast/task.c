@@ -165,8 +165,8 @@ static PyObject *await_on(HostCallable *host, PyObject *value) {
   if (PyCoro_CheckExact(value)) return Py_NewRef(value);
   PyAsyncMethods *methods = Py_TYPE(value)->tp_as_async;
   if (methods != NULL && methods->am_await != NULL) return methods->am_await(value);
-  PyErr_Format(PyExc_TypeError, "host function %U is to be awaited, and what it returned cannot be: %.200R", host->import->label,
-               value);
+  PyErr_Format(PyExc_TypeError, "host function %U is to be awaited, and what it returned cannot be: %R",
+               host->import->label, value);
   return NULL;
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,15 @@ _RETRY = 0.01  # seconds between two attempts to stop a call that is just beginn
 
 
 async def call_async(function: Function, *args: Any) -> Any:
-    """Call `function(*args)` on a thread of the running loop's default executor.
+    """Call `function(*args)` on a thread of the running loop's default executor, in a copy of the caller's context.
 
     When the task is cancelled, the guest is stopped first, so that afterwards the store is free for its next call.
+    In an asynchronous store, whose host functions run on the loop, the call takes a thread of the runtime's instead.
     """
     store = function._store
+    if store.turns is not None:
+        return await store.turns.call(partial(function._run, *args))
+    context = copy_context()
     lock = Lock()  # of the next two
     worker = 0  # the thread that makes the call, while it does: it then turns to others, which are not to be stopped
     cancelled = False
@@ -34,7 +40,9 @@ async def call_async(function: Function, *args: Any) -> Any:
                 return None
             worker = this_thread()
         try:
-            return function(*args)
+            return context.run(function, *args)
+        except StopIteration as stop:  # which a future cannot carry
+            raise RuntimeError("a host function raised StopIteration") from stop
         finally:
             with lock:
                 worker = 0

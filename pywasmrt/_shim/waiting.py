@@ -1,4 +1,4 @@
-"""What a call that waits on an event loop asks of it: an end of the wait, when the call is out of time or stopped.
+"""What calls that wait ask of the event loop; without asyncio, which a program that has no loop need not load.
 
 A call of an asynchronous store (csrc/fast/task.c) knows no loop: it only passes on what it is sent. That changes where
 the wait has to end before its own. Then the asyncio task that awaits the call is cancelled, as `asyncio.timeout` does
@@ -7,14 +7,23 @@ it, and the `CancelledError` that comes back is turned into the error that tells
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 if TYPE_CHECKING:
-    from ._fastcall import Task
+    import asyncio
 
-__all__ = ["Wait", "first_wait"]
+    class Waiting(Protocol):
+        """A call that waits."""
+
+        def _expire(self) -> None:
+            """Have the wait end, if it has to; on the loop's thread."""
+
+
+__all__ = ["Wait", "first_wait", "on_thread"]
 
 
 class Wait:
@@ -22,11 +31,12 @@ class Wait:
 
     __slots__ = ("_call", "_cancelling", "_task", "_timer")
 
-    def __init__(self, call: Task, seconds: float | None) -> None:
-        try:
-            self._task = asyncio.current_task()
-        except RuntimeError:  # another loop, or none
-            self._task = None
+    def __init__(self, call: Waiting, seconds: float | None) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        loops = sys.modules.get("asyncio")
+        if loops is not None:
+            with suppress(RuntimeError):  # another kind of loop, or none
+                self._task = loops.current_task()
         self._call = ref(call)  # which owns this
         self._cancelling = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -54,7 +64,7 @@ class Wait:
         """Take back what `end` has done, and tell whether `error` is all that came of it."""
         task: Any = self._task
         others = task.uncancel() > self._cancelling if hasattr(task, "uncancel") else False
-        return isinstance(error, asyncio.CancelledError) and not others
+        return isinstance(error, sys.modules["asyncio"].CancelledError) and not others
 
     def over(self) -> None:
         """The call has ended."""
@@ -63,10 +73,23 @@ class Wait:
         self._timer = self._task = None
 
 
-def _expire(reference: ref[Task]) -> None:
+def _expire(reference: ref[Waiting]) -> None:
     call = reference()
     if call is not None:
         call._expire()
 
 
 first_wait = Wait
+
+
+async def on_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Call `function(*args)` on a thread of the running loop's default executor, in a copy of the caller's context."""
+    from asyncio import to_thread
+
+    def call() -> Any:
+        try:
+            return function(*args)
+        except StopIteration as stop:  # which a future cannot carry
+            raise RuntimeError("a host function raised StopIteration") from stop
+
+    return await to_thread(call)

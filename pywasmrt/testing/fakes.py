@@ -7,8 +7,11 @@ lifetimes and errors are those of every runtime; only guest code does not run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
+from .._shim.bridge import raise_asynchronous
+from .._shim.waiting import on_thread
 from ..errors import ClosedError, MemoryAccessError, ModuleInstantiateError, Trap, UnsupportedFeatureError
 from ..host import host_function_from_callable
 from ..protocols import Caller
@@ -190,6 +193,11 @@ class FakeFunction(FakeExtern):
 
     def __call__(self, *args: Any) -> Any:
         """Call with Python values; one value, a tuple of them, or None comes back."""
+        if self.store.turns is not None and not self.store._depth:
+            raise_asynchronous(self._name)
+        return self._enter(*args)
+
+    def _enter(self, *args: Any) -> Any:
         type = self.type
         if len(args) != len(type.params):
             raise arity_error(self._name, type, len(args))
@@ -207,9 +215,9 @@ class FakeFunction(FakeExtern):
 
     async def call_async(self, *args: Any) -> Any:
         """Call on a worker thread."""
-        import asyncio
-
-        return await asyncio.to_thread(self, *args)
+        if self.store.turns is not None:
+            return await self.store.turns.call(partial(self._enter, *args))
+        return await on_thread(self, args)
 
     def _own(self, value: Any, type: ValueType, where: str) -> Any:
         if type is ValueType.FUNCREF and value is not None and not self.store._owns(value):

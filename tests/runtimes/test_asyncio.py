@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -115,6 +116,7 @@ def test_a_cancelled_call_that_is_over_stops_no_other() -> None:
 
     class Store:
         interruptible = True
+        turns = None
 
         def interrupt(self, thread: int) -> bool:
             over.set()
@@ -141,3 +143,37 @@ def test_a_cancelled_call_that_is_over_stops_no_other() -> None:
 
     asyncio.run(main())
     assert overtaken == [False]
+
+
+def test_context_variables_reach_host_functions(runtime: Runtime, needs: Needs) -> None:
+    needs("wat")
+    request: ContextVar[str] = ContextVar("request", default="lost")
+    seen: list[str] = []
+    module = runtime.compile('(module (import "env" "f" (func $f)) (func (export "run") (call $f)))')
+    imports = {"env": {"f": lambda: seen.append(request.get())}}
+
+    async def main() -> None:
+        request.set("r-1")
+        await runtime.instantiate(module, imports).exports.run.call_async()
+        await (await runtime.instantiate_async(module, imports)).exports.run.call_async()
+
+    asyncio.run(main())
+    assert seen == ["r-1", "r-1"]
+
+
+def test_stop_iteration_of_a_host_function_reaches_the_task(runtime: Runtime, needs: Needs) -> None:
+    """A future cannot carry it, and whoever awaited that waited for ever."""
+    needs("wat")
+    module = runtime.compile(
+        '(module (import "env" "f" (func $f (result i32))) (func (export "run") (result i32) (call $f)))'
+    )
+    numbers = iter([1])
+
+    async def main() -> None:
+        instance = runtime.instantiate(module, {"env": {"f": lambda: next(numbers)}})
+        assert await instance.exports.run.call_async() == 1
+        with pytest.raises(RuntimeError, match="StopIteration") as raised:
+            await asyncio.wait_for(instance.exports.run.call_async(), LONG)
+        assert isinstance(raised.value.__cause__, StopIteration)
+
+    asyncio.run(main())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+from weakref import ref
 
 from pywasmrt import (
     PAGE_SIZE,
@@ -30,8 +31,11 @@ from pywasmrt import (
     TrapCode,
     UnsupportedFeatureError,
     ValueType,
+    WasmError,
 )
 from pywasmrt.runtimes.base.linking import HostImport, Linking
+from pywasmrt.runtimes.base.turns import LendableLock, Turns
+from pywasmrt.runtimes.base.workers import Workers
 from pywasmrt.values import (
     arity_error,
     bytes_of,
@@ -119,6 +123,7 @@ class TinyRuntime(Owned):
     def __init__(self) -> None:
         super().__init__(None)
         self.info = RuntimeInfo(NAME, True, VERSION, FEATURES)
+        self.workers = Workers(16)
 
     def validate(self, source: Any) -> None:
         self.check_open()
@@ -152,6 +157,17 @@ class TinyRuntime(Owned):
             raise TypeError(f"store is what new_store gave, limits included, not {shown(store)}")
         store.check_open()
         return TinyInstance(store, Linking(module, imports, None, store.veto), False)
+
+    async def instantiate_async(
+        self, module: Any, *imports: Any, store: Any = None, wasi: Any = None, limits: Limits | None = None
+    ) -> TinyInstance:
+        self._check(module, wasi)
+        own = store is None
+        if own:
+            store = self.new_store(limits)
+        if not isinstance(store, TinyStore) or (limits is not None and not own):
+            raise TypeError(f"store is what new_store gave, limits included, not {shown(store)}")
+        return await store.instantiate_async(Linking(module, imports, None, _veto if own else store.veto), own)
 
     def _check(self, module: Any, wasi: Any) -> TinyModule:
         self.check_open()
@@ -191,6 +207,11 @@ class TinyLinkedModule(Owned):
         super().__init__(module)
         self.module, self.limits, self._linking = module, limits, linking
 
+    async def instantiate_async(self, *, limits: Limits | None = None) -> TinyInstance:
+        self.check_open()
+        store = self.module.runtime.new_store(self.limits if limits is None else limits)
+        return await store.instantiate_async(self._linking, True)
+
     def instantiate(self, *, limits: Limits | None = None) -> TinyInstance:
         self.check_open()
         store = self.module.runtime.new_store(self.limits if limits is None else limits)
@@ -225,7 +246,28 @@ class TinyStore(Unstoppable, Owned):
         super().__init__(runtime)
         self.limits = limits
         self.instances = self.frames = 0
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
+        self.turns: Turns | None = (
+            None  # in an asynchronous store: its guests run on threads, its host functions do not
+        )
+
+    async def instantiate_async(self, linking: Linking, owned: bool) -> TinyInstance:
+        self.check_open()
+        if self.turns is None:
+            if self.instances:
+                raise ModuleInstantiateError("the store holds synchronous instances; make another")
+            self._lock = LendableLock()
+            self.turns = Turns(Lender(self), self._owner.workers.run)
+        through = linking.calling(self.turns.function)
+        return await self.turns.call(lambda: TinyInstance(self, through, owned))
+
+    def lend(self, thread: int | None) -> None:
+        self._lock.lent = thread
+
+    def close(self) -> None:
+        super().close()
+        if self.turns is not None:
+            self.turns.stop()
 
     @property
     def store(self) -> TinyStore:
@@ -277,6 +319,32 @@ def _check_limits(minimum: int, maximum: int | None, most: int) -> None:
         raise ValueError(f"the limits {minimum} to {maximum} are not within 0 to {most}")
 
 
+class Lender:
+    """Implements pywasmrt.runtimes.base.turns.Lender. It holds the store weakly, as the store holds it."""
+
+    def __init__(self, store: TinyStore) -> None:
+        self._store = ref(store)
+
+    @property
+    def closed(self) -> bool:
+        store = self._store()
+        return store is None or store.closed
+
+    def until(self) -> int:
+        return 0
+
+    def this_thread(self) -> int:
+        return threading.get_ident()
+
+    def lend(self, thread: int | None) -> None:
+        store = self._store()
+        if store is not None:
+            store.lend(thread)
+
+    def stop_guest(self) -> None:
+        return None
+
+
 class TinyExports:
     """Implements protocols.Exports."""
 
@@ -311,6 +379,8 @@ class TinyInstance(Unstoppable, Owned):
         super().__init__(store)
         module: Any = linking.module
         self.store, self.module, self._owns_store = store, module, owns_store
+        if store.turns is None:
+            linking.check_awaits_nothing()
         self._linking, self._states = linking, linking.new_states()
         if store.limits.instances is not None and store.instances >= store.limits.instances:
             raise ModuleInstantiateError(f"the store is limited to {store.limits.instances} instances")
@@ -497,6 +567,11 @@ class TinyFunction(_Extern):
         return results
 
     def __call__(self, *args: Any) -> Any:
+        if self.store.turns is not None and not self.store.frames:
+            raise WasmError(f"the store of {self._name}() is asynchronous: await {self._name}.call_async(...)")
+        return self.run(*args)
+
+    def run(self, *args: Any) -> Any:
         params, results = self.type.params, self.type.results
         if len(args) != len(params):
             raise arity_error(self._name, self.type, len(args))
@@ -511,6 +586,8 @@ class TinyFunction(_Extern):
         return tuple(found) if found else None
 
     async def call_async(self, *args: Any) -> Any:
+        if self.store.turns is not None:
+            return await self.store.turns.call(lambda: self.run(*args))
         return await asyncio.to_thread(self, *args)
 
     def call(self, *slots: int) -> list[int]:

@@ -6,6 +6,7 @@ owner and is imported by it, so the part cannot import the owner's class. It nam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ class OwningRuntime(Closable):
         raise NotImplementedError
 
     def _check_store_limits(self, limits: Limits | None) -> None:
+        raise NotImplementedError
+
+    def _run_on_worker(self, job: Callable[[], None]) -> None:
         raise NotImplementedError
 
     async def _new_instance_async(self, linking: Any, limits: Limits | None) -> Any:

@@ -7,6 +7,7 @@ over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,6 +107,16 @@ class Linking:
             if owner.name == name:
                 return state
         return None
+
+    def calling(self, through: Callable[[Callable[..., Any], bool], Callable[..., Any]]) -> Linking:
+        """The same with `through(callable, awaits)` in place of each host function's callable."""
+        same = copy(self)
+        same.served = [
+            each._replace(callable=through(each.callable, each.awaits)) if type(each) is HostImport else each
+            for each in self.served
+        ]
+        same.callables = tuple([each.callable for each in same.served if type(each) is HostImport])
+        return same
 
     def check_awaits_nothing(self) -> None:
         """Raise `ModuleInstantiateError` if an import is served by a coroutine function."""

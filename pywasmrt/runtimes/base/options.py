@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ...errors import InvalidConfigurationError
 from ...values import shown
 
-__all__ = ["Option", "checked_options", "flag", "number_of_bytes", "one_of"]
+__all__ = ["ASYNC_THREADS", "Option", "checked_options", "flag", "number_of_bytes", "one_of"]
 
 
 class Option(NamedTuple):
@@ -33,6 +33,10 @@ def flag() -> Option:
 def number_of_bytes(least: int, most: int, text: str | None = None) -> Option:
     """An option that is a size; `text` writes the largest as people read it."""
     return Option(int, range(least, most + 1), f"an int of bytes from {least} to {text or most}")
+
+
+ASYNC_THREADS = Option(int, range(1, 4097), "an int of threads from 1 to 4096")
+"""Of engines that cannot suspend a guest: how many guests of asynchronous stores run or wait at a time, each in one."""
 
 
 def checked_options(engine: str, known: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ collector.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import InvalidConfigurationError, ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
@@ -26,6 +27,7 @@ from .module import BaseModule
 from .serialized import unpack_blob
 from .source import check_magic, load, path_hint
 from .store import BaseStore, GuardedStore
+from .workers import Workers
 
 if TYPE_CHECKING:
     from ...protocols import CompiledModule, ModuleInstance, Store, WasiProvider
@@ -51,12 +53,14 @@ class BaseRuntime(OwningRuntime):
     """An engine, ready to compile. `info` tells its name, version and the features in force."""
 
     _kind = "runtime"
+    _most_threads = 64  # for guests of asynchronous stores, where the engine cannot suspend them
     _trusting = False  # whether modules are compiled without being validated
 
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
         """`trap_on_grow_failure` is `RuntimeConfig`'s; all that it takes is done here."""
         self._info = info
         self._trap_on_grow_failure = trap_on_grow_failure
+        self._workers: Workers | None = None
         super().__init__(None)
 
     @property
@@ -182,6 +186,12 @@ class BaseRuntime(OwningRuntime):
         if module.runtime is not self:
             raise ModuleInstantiateError("the module was compiled by another runtime; compile it with this one")
         return module
+
+    def _run_on_worker(self, job: Callable[[], None]) -> None:
+        """Have a thread of the runtime's pool run `job`, which raises nothing."""
+        if self._workers is None:
+            self._workers = Workers(self._most_threads)
+        self._workers.run(job)
 
     def _new_instance(self, linking: Linking, limits: Limits | None) -> BaseInstance:
         """An instance in a store of its own, with limits that were checked."""

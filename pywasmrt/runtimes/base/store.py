@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 from ...errors import BusyError, ModuleInstantiateError, UnsupportedFeatureError
 from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
@@ -19,6 +20,7 @@ from .module import BaseModule
 
 if TYPE_CHECKING:
     from ...protocols import WasiContext
+    from .turns import Lender
 
 __all__ = ["BaseStore", "GuardedStore"]
 
@@ -36,6 +38,7 @@ class BaseStore(OwningStore):
         self._instance_lives: list[Life] = []
         self._wasi_contexts: list[WasiContext] = []
         self._wakes: list[Callable[[], object]] = []
+        self.turns: Any = None  # whose it is, in an asynchronous store whose guests run on worker threads
         self._mode: str | None = None  # how it is entered, from its first instance on
         super().__init__(runtime)
 
@@ -301,12 +304,20 @@ class BaseStore(OwningStore):
         raise NotImplementedError
 
     def _begin_asynchronous(self) -> None:
-        """Hook: the store, which holds no instance yet, is to hold asynchronous ones."""
-        raise UnsupportedFeatureError(f"{self.runtime.info.name} has no asynchronous stores", "suspension")
+        """Hook: the store, which holds no instance yet, is to hold asynchronous ones. Here: on worker threads."""
+        from .turns import Turns  # here, as it loads asyncio
+
+        self.turns = Turns(self._lender(), self.runtime._run_on_worker)
+        self.on_stop(self.turns.stop)
 
     async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
-        """Hook: as `_instantiate`, of an asynchronous store."""
-        raise NotImplementedError
+        """Hook: as `_instantiate`, of an asynchronous store. Here: on a worker thread."""
+        through = linking.calling(self.turns.function)
+        return await self.turns.call(lambda: self._instantiate(through, states, instance))
+
+    def _lender(self) -> Lender:
+        """Hook: what lends the store to the thread of the event loop."""
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} has no asynchronous stores", "suspension")
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         """Hook: the instance's export, wrapped. Called once per export, unless threads race."""
@@ -347,7 +358,7 @@ class GuardedStore(BaseStore):
 
     def __init__(self, runtime: OwningRuntime, limits: Limits | None) -> None:
         # Re-entrant, and held while a thread is inside: taking it is one step, so that two threads cannot both get in.
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
         self._depth = 0
         super().__init__(runtime, limits)
 
@@ -382,3 +393,42 @@ class GuardedStore(BaseStore):
             self._lock.release()
             return False
         return True  # the lock is kept: nobody enters a closed store again
+
+    def _begin_asynchronous(self) -> None:
+        from .turns import LendableLock
+
+        self._lock = LendableLock()
+        super()._begin_asynchronous()
+
+    def _lender(self) -> Lender:
+        return _GuardedLender(self)
+
+
+class _GuardedLender:
+    """Implements turns.Lender."""
+
+    def __init__(self, store: GuardedStore) -> None:
+        self._reference = ref(store)
+
+    @property
+    def closed(self) -> bool:
+        store = self._reference()
+        return store is None or store.closed
+
+    def until(self) -> int:
+        store = self._reference()
+        return 0 if store is None else store.until()
+
+    def this_thread(self) -> int:
+        return threading.get_ident()
+
+    def lend(self, thread: int | None) -> None:
+        store = self._reference()
+        if store is not None:
+            store._lock.lent = thread
+
+    def stop_guest(self) -> bool | None:
+        store = self._reference()
+        if store is None or store.closed or "interruption" not in store.runtime.info.features:
+            return None
+        return store._interrupt()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn, cast
+from weakref import ref
 
 from ..._shim import _fastcall
 from ..._shim._wrt import ffi, lib
@@ -335,13 +336,47 @@ class NativeStore(BaseStore):
         return handle
 
     def _begin_asynchronous(self) -> None:
-        if "suspension" not in self.runtime.info.features:
+        suspends = "suspension" in self.runtime.info.features
+        if not suspends:
             super()._begin_asynchronous()
-        self.fast.begin_asynchronous()
+            self.fast.turns = self.turns
+        self.fast.begin_asynchronous(suspends)
 
-    async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> bytes:
-        handle: bytes = await self.fast.instantiate_async(linking.prepared, linking.bind(states), instance)
-        return handle
+    async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
+        if self.turns is not None:
+            return await super()._instantiate_async(linking, states, instance)
+        return await self.fast.instantiate_async(linking.prepared, linking.bind(states), instance)
+
+    def _lender(self) -> FastLender:
+        return FastLender(self.fast)
+
+
+class FastLender:
+    """Implements turns.Lender."""
+
+    def __init__(self, fast: _fastcall.Store) -> None:
+        self._reference = ref(fast)
+
+    @property
+    def closed(self) -> bool:
+        fast = self._reference()
+        return fast is None or fast.closed
+
+    def until(self) -> int:
+        fast = self._reference()
+        return 0 if fast is None else fast.until()
+
+    def this_thread(self) -> int:
+        return _fastcall.this_thread()
+
+    def lend(self, thread: int | None) -> None:
+        fast = self._reference()
+        if fast is not None:
+            fast.lend(thread or 0)
+
+    def stop_guest(self) -> bool | None:
+        fast = self._reference()
+        return fast.interrupt() if fast is not None and fast.interruptible and not fast.closed else None
 
 
 def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:

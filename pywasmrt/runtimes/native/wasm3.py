@@ -17,7 +17,7 @@ from ..._shim import wasmtime_library as library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
 from ..base.features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
-from ..base.options import checked_options, flag, number_of_bytes
+from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes
 from .wasmtime import open_engine
 
 __all__ = ["NAME", "create", "describe"]
@@ -26,7 +26,11 @@ NAME = "wasm3"
 
 _FIXED = frozenset({"sign-extension", "saturating-float-to-int", "mutable-globals"})
 _STACK_NEEDED = 192 << 10  # of the native stack, to begin with: wasm3 takes what there is, and leaves some to the host
-_OPTIONS = {"trust_modules": flag(), "max_wasm_stack": number_of_bytes(1 << 14, 1 << 28, "2**28")}
+_OPTIONS = {
+    "trust_modules": flag(),
+    "max_wasm_stack": number_of_bytes(1 << 14, 1 << 28, "2**28"),
+    "async_threads": ASYNC_THREADS,
+}
 
 
 def describe() -> RuntimeInfo:
@@ -63,7 +67,9 @@ def create(config: RuntimeConfig) -> Any:
     validator = None if reason is not None else _validator(proposals)
     info = replace(info, features=proposals | _api_features(validator is not None, config.interruptible))
     settings = f"max_wasm_stack={stack}"
-    return Wasm3Runtime(engine, info, settings, validator, trust, trap_on_grow_failure=config.trap_on_grow_failure)
+    runtime = Wasm3Runtime(engine, info, settings, validator, trust, trap_on_grow_failure=config.trap_on_grow_failure)
+    runtime._most_threads = options.get("async_threads", runtime._most_threads)
+    return runtime
 
 
 @cache

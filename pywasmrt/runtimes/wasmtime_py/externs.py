@@ -6,11 +6,13 @@ import ctypes
 import math
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import Any
 from weakref import ref
 
+from ..._shim.bridge import raise_asynchronous
+from ..._shim.waiting import on_thread
 from ...errors import MemoryAccessError, UnsupportedFeatureError
 from ...types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from ...values import (
@@ -274,9 +276,25 @@ class Function(Extern):
 
     async def call_async(self, *args: Any) -> Any:
         """Await the call, made on a worker thread; cancelling does not stop the guest."""
-        from asyncio import to_thread
+        return await on_thread(self, args)
 
-        return await to_thread(self, *args)
+
+class WaitingFunction(Function):
+    """A function of an asynchronous store."""
+
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> Any:
+        """Refused: the store is entered by `call_async` alone."""
+        raise_asynchronous(self._name)
+
+    def call(self, *slots: int) -> list[int]:
+        """Refused likewise."""
+        raise_asynchronous(self._name)
+
+    async def call_async(self, *args: Any) -> Any:
+        """Await the call, made on a worker thread; host functions run on the loop's."""
+        return await self.store.turns.call(partial(super().__call__, *args))
 
 
 def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:

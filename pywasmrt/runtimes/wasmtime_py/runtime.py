@@ -37,7 +37,7 @@ from ..base.features import (
 )
 from ..base.forking import forks, inside
 from ..base.linking import HostImport
-from ..base.options import checked_options, flag, number_of_bytes, one_of
+from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
 from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life, Tag
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
@@ -53,6 +53,7 @@ from .externs import (
     Objects,
     SharedMemory,
     Table,
+    WaitingFunction,
     kind_of,
     unsupported,
 )
@@ -80,6 +81,7 @@ _OPTIONS = {
     "consume_fuel": flag(),  # counting costs the guest time
     "parallel_compilation": flag(),
     "memory_init_cow": flag(),
+    "async_threads": ASYNC_THREADS,
     # Too little and the package aborts; too much and the guest overruns the thread's own stack.
     "max_wasm_stack": number_of_bytes(1 << 14, 1 << 22),
 }
@@ -114,6 +116,7 @@ class WasmtimeRuntime(BaseRuntime):
     def __init__(self, proposals: frozenset[str], config: RuntimeConfig) -> None:
         self._proposals = proposals
         options = checked_options(NAME, _OPTIONS, config.options)
+        threads = options.pop("async_threads", self._most_threads)
         self._options = {**options, "epoch_interruption": config.interruptible}
         self._engine = self._compiler = _make_engine(proposals, self._options)
         self._compiler_forks = forks()
@@ -123,6 +126,7 @@ class WasmtimeRuntime(BaseRuntime):
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
         features = _features(proposals, config.interruptible, bool(options.get("consume_fuel")))
         super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), features), config.trap_on_grow_failure)
+        self._most_threads = threads
 
     def _compiling(self) -> wasmtime.Engine:
         if self._compiler_forks != forks():
@@ -272,6 +276,12 @@ class WasmtimeStore(OwningStore):
             self.handle.set_fuel((1 << 64) - 1 if fuel is None else fuel)
         super().__init__(runtime, limits)
 
+    _functions: type[Function] = Function
+
+    def _begin_asynchronous(self) -> None:
+        self._functions = WaitingFunction
+        super()._begin_asynchronous()
+
     # Stopping what runs
 
     def _swap_deadline(self, until: int) -> int:
@@ -365,7 +375,7 @@ class WasmtimeStore(OwningStore):
     def wrap(self, life: Life, handle: Any, kind: ExternKind, type: Any, name: str) -> Any:
         """Wrap the package's object as an extern of ours."""
         if kind is ExternKind.FUNCTION:
-            return Function(self, life, handle, type, name)
+            return self._functions(self, life, handle, type, name)
         if kind is ExternKind.MEMORY:
             return (SharedMemory if type.shared else Memory)(self, life, handle, type)
         if kind is ExternKind.TABLE:
@@ -480,7 +490,7 @@ class WasmtimeStore(OwningStore):
     def lift(self, value: Any, type: ValueType) -> Any:
         """Turn the package's value into ours."""
         if type is _FUNCREF and value is not None:
-            return Function(self, self._life, self._kept(value), None, "function")
+            return self._functions(self, self._life, self._kept(value), None, "function")
         if type is _EXTERNREF and value is not None:
             return value.content
         return value

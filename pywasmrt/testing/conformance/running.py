@@ -10,7 +10,19 @@ from ...protocols import Runtime
 from ...registry import new_runtime
 from ...types import RuntimeConfig
 from ...values import did_you_mean
-from . import externs, functions, host_functions, lifetimes, linking, memory, modules, properties, stopping, traps
+from . import (
+    externs,
+    functions,
+    host_functions,
+    lifetimes,
+    linking,
+    memory,
+    modules,
+    properties,
+    stopping,
+    traps,
+    waiting,
+)
 from .checking import Check, ConformanceError, Part, Report, Result, Subject
 
 __all__ = ["PARTS", "check_runtime"]
@@ -27,6 +39,7 @@ _PARTS: tuple[Part, ...] = (
     traps.PART,
     lifetimes.PART,
     stopping.PART,
+    waiting.PART,
     properties.PART,
 )
 PARTS: tuple[str, ...] = tuple(part.name for part in _PARTS)
