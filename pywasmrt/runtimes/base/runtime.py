@@ -18,6 +18,8 @@ from ...errors import InvalidConfigurationError, ModuleCompileError, ModuleInsta
 from ...types import ImportType, Limits, RuntimeInfo
 from ...values import nanoseconds, shown
 from ...wasm.reading import check_limits
+from ...wasm.rewriting import Rule, rewritten
+from ...wasm.waits import STOPPABLE_WAITS, has_waits
 from .contracts import OwningRuntime
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
@@ -96,7 +98,8 @@ class BaseRuntime(OwningRuntime):
 
     def identity(self) -> str:
         """Names engine, version, machine and every setting that compiled code depends on."""
-        return self._identity() + (",trap_on_grow_failure" if self._trap_on_grow_failure else "")
+        rewrites = ",trap_on_grow_failure" if self._trap_on_grow_failure else ""
+        return self._identity() + rewrites + (",stoppable_waits" if self._slices_waits else "")
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
@@ -235,13 +238,24 @@ class BaseRuntime(OwningRuntime):
 
     def _rewritten(self, data: bytes) -> bytes:
         """What is compiled for the module `data`."""
-        if not self._trap_on_grow_failure:
-            return data
-        from ...wasm.growth import trap_on_grow_failure
+        rules: list[Rule] = []
+        if self._trap_on_grow_failure:
+            from ...wasm.growth import GROWTH_TRAPS
 
+            rules.append(GROWTH_TRAPS)
+        if self._slices_waits and has_waits(data):
+            rules.append(STOPPABLE_WAITS)
+        if not rules:
+            return data
         if not self._trusting:
             self._validate(data)
-        return trap_on_grow_failure(data)
+        return rewritten(data, rules)
+
+    @property
+    def _slices_waits(self) -> bool:
+        """Whether waits on shared memories are made to end at a deadline or an interrupt."""
+        features = self._info.features
+        return "threads" in features and ("deadline" in features or "interruption" in features)
 
     def __repr__(self) -> str:
         version = f" {self._info.version}" if self._info.version else ""
