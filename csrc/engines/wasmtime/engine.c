@@ -13,6 +13,7 @@
 
 #include "externs.h"
 #include "failures.h"
+#include "functypes.h"
 #include "linked.h"
 #include "tasks.h"
 
@@ -77,7 +78,7 @@ static bool set_option(wasm_config_t *config, const wrt_option *option) {
 }
 
 static int engine_new(const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure) {
-  wrt_engine *engine = malloc(sizeof *engine);
+  wrt_engine *engine = calloc(1, sizeof *engine);
   if (engine == NULL) return wt_fail_memory(failure);
   wasm_config_t *config = wt.wasm_config_new();
   for (size_t i = 0; i < count; i++) {
@@ -92,11 +93,14 @@ static int engine_new(const wrt_option *options, size_t count, wrt_engine **out,
     free(engine);
     return wt_fail(failure, WRT_INVALID, "Wasmtime refused this combination of settings");
   }
+  engine->holders = 1;
   *out = engine;
   return WRT_OK;
 }
 
 static void engine_delete(wrt_engine *engine) {
+  if (__atomic_sub_fetch(&engine->holders, 1, __ATOMIC_ACQ_REL) != 0) return;
+  wt_functypes_clear(engine);
   wt.wasm_engine_delete(engine->engine);
   free(engine);
 }
@@ -136,7 +140,8 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
                      wrt_store **out, wrt_failure *failure) {
   wrt_store *store = calloc(1, sizeof *store);
   if (store == NULL) return wt_fail_memory(failure);
-  store->engine = engine->engine;
+  __atomic_add_fetch(&engine->holders, 1, __ATOMIC_RELAXED);
+  store->engine = engine;
   store->store = wt.wasmtime_store_new(engine->engine, store, NULL);
   store->context = wt.wasmtime_store_context(store->store);
   if (memory_bytes >= 0 || table_elements >= 0 || instances >= 0) /* a limiter costs a little, and asks at each growth */
@@ -183,6 +188,7 @@ static void store_delete(wrt_store *store) {
   for (size_t i = 0; i < store->shared_count; i++) wt.wasmtime_sharedmemory_delete(store->shared[i]);
   if (store->linker != NULL) wt.wasmtime_linker_delete(store->linker);
   wt.wasmtime_store_delete(store->store);
+  engine_delete(store->engine);
   free(store->shared);
   free(store);
 }

@@ -2,6 +2,7 @@
 #include "externs.h"
 
 #include "failures.h"
+#include "functypes.h"
 
 /* ---- types ---- */
 
@@ -237,10 +238,14 @@ int wt_function_new(wrt_store *store, const uint8_t *types, size_t param_count, 
   host_record *record = malloc(sizeof *record);
   if (record == NULL) return wt_fail_memory(failure);
   *record = (host_record){.store = store, .function = function, .env = env};
-  wasm_functype_t *type = wt_new_functype(types, param_count, result_count);
+  wt_functype *type = wt_functype_take(store->engine, types, param_count, result_count);
+  if (type == NULL) {
+    free(record);
+    return wt_fail_memory(failure);
+  }
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_FUNC};
-  wt.wasmtime_func_new_unchecked(store->context, type, call_host, record, free, &ext.of.func); /* takes the record */
-  wt.wasm_functype_delete(type);
+  wt.wasmtime_func_new_unchecked(store->context, type->native, call_host, record, free, &ext.of.func); /* takes the record */
+  wt_functype_give(store->engine, type);
   put_extern(&ext, out);
   return WRT_OK;
 }
@@ -251,7 +256,7 @@ int wt_memory_new(wrt_store *store, const wrt_extern_type *type, wrt_extern *out
   wasmtime_error_t *error = wt.wasmtime_memorytype_new(type->minimum, type->has_maximum, type->maximum, type->is_64,
                                                        type->shared, 16, &memory_type);
   if (error != NULL) return wt_fail_error(failure, WRT_INVALID, error);
-  error = type->shared ? wt.wasmtime_sharedmemory_new(store->engine, memory_type, &ext.of.sharedmemory)
+  error = type->shared ? wt.wasmtime_sharedmemory_new(store->engine->engine, memory_type, &ext.of.sharedmemory)
                        : wt.wasmtime_memory_new(store->context, memory_type, &ext.of.memory);
   wt.wasm_memorytype_delete(memory_type);
   if (error != NULL) return wt_fail_error(failure, WRT_LIMIT, error);

@@ -7,6 +7,7 @@
 
 #include "externs.h"
 #include "failures.h"
+#include "functypes.h"
 
 /* One function that instances of a linked module share; owned by Wasmtime. */
 typedef struct linked_function {
@@ -24,15 +25,20 @@ static wasm_trap_t *call_linked(void *env, wasmtime_caller_t *caller, wasmtime_v
 }
 
 /* Has `linker` offer the module's import number `index`. */
-static int define(wasmtime_linker_t *linker, const wrt_import *import, size_t index, wrt_host_function function,
-                  wrt_failure *failure) {
+static int define(wrt_engine *engine, wasmtime_linker_t *linker, const wrt_import *import, size_t index,
+                  wrt_host_function function, wrt_failure *failure) {
   linked_function *self = malloc(sizeof *self);
   if (self == NULL) return wt_fail_memory(failure);
   *self = (linked_function){.function = function, .index = index};
-  wasm_functype_t *type = wt_new_functype(import->types, import->param_count, import->result_count);
+  wt_functype *type = wt_functype_take(engine, import->types, import->param_count, import->result_count);
+  if (type == NULL) {
+    free(self);
+    return wt_fail_memory(failure);
+  }
   wasmtime_error_t *error = wt.wasmtime_linker_define_func_unchecked(
-      linker, import->module, import->module_size, import->name, import->name_size, type, call_linked, self, free);
-  wt.wasm_functype_delete(type); /* the linker has taken `self`, and frees it if it fails as well */
+      linker, import->module, import->module_size, import->name, import->name_size, type->native, call_linked, self,
+      free); /* takes `self`, whatever comes of it */
+  wt_functype_give(engine, type);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LINK, error);
 }
 
@@ -40,7 +46,8 @@ int wt_link(wrt_engine *engine, wrt_module *module, const wrt_import *imports, s
             wrt_linked **out, wrt_failure *failure) {
   wasmtime_linker_t *linker = wt.wasmtime_linker_new(engine->engine);
   int result = WRT_OK;
-  for (size_t i = 0; i < count && result == WRT_OK; i++) result = define(linker, &imports[i], i, function, failure);
+  for (size_t i = 0; i < count && result == WRT_OK; i++) 
+    result = define(engine, linker, &imports[i], i, function, failure);
   if (result == WRT_OK) {
     wasmtime_error_t *error = wt.wasmtime_linker_instantiate_pre(linker, (const wasmtime_module_t *)module,
                                                                  (wasmtime_instance_pre_t **)out);

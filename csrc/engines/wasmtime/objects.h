@@ -28,8 +28,21 @@ extern struct wt_functions {
 
 /* ---- our objects ---- */
 
+enum { WT_FUNCTYPES = 32 };
+
+/* A type of functions that the engine keeps (functypes.h). */
+typedef struct wt_functype {
+  wasm_functype_t *native; /* owned */
+  size_t place;            /* in the engine's table */
+  size_t param_count;
+  size_t result_count;
+  uint8_t types[];
+} wt_functype;
+
 struct wrt_engine {
   wasm_engine_t *engine;
+  size_t holders;                       /* the caller of engine_new, and every store; atomic */
+  wt_functype *functypes[WT_FUNCTYPES]; /* owned; atomic */
 };
 
 /* A module is Wasmtime's own: wrt_module is never defined, only cast. */
@@ -37,7 +50,7 @@ struct wrt_engine {
 struct wrt_store {
   wasmtime_context_t *context;
   wasmtime_store_t *store;
-  wasm_engine_t *engine; /* borrowed: Wasmtime's store keeps it alive */
+  wrt_engine *engine;    /* held */
   bool host_failed;      /* the host has just unwound the guest */
   int (*poll)(void *env);
   void *poll_env;

@@ -135,7 +135,7 @@ static int instantiate_begin(wrt_store *store, wrt_module *module, const wrt_ext
   self->store = store;
   self->otherwise = WRT_LINK;
   self->out = out;
-  self->linker = wt.wasmtime_linker_new(store->engine);
+  self->linker = wt.wasmtime_linker_new(store->engine->engine);
   self->module = wt.wasmtime_module_clone((wasmtime_module_t *)module);
   wasm_importtype_vec types;
   wt.wasmtime_module_imports(self->module, &types);
@@ -217,7 +217,7 @@ static int function_new(wrt_store *store, const uint8_t *types, size_t param_cou
       .store = store, .function = function, .env = env, .param_count = param_count, .result_count = result_count};
   memcpy(record->types, types, param_count + result_count);
   if (store->linker == NULL) {
-    store->linker = wt.wasmtime_linker_new(store->engine);
+    store->linker = wt.wasmtime_linker_new(store->engine->engine);
     wt.wasmtime_linker_allow_shadowing(store->linker, true); /* a definition serves to get the function once */
   }
   wasm_functype_t *type = wt_new_functype(types, param_count, result_count);

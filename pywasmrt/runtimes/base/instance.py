@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -44,8 +44,8 @@ class Exports:
     __slots__ = ("__dict__", "__state", "__store", "__weakref__")
 
     def __init__(self, store: OwningStore, state: InstanceState) -> None:
-        self.__store = store
-        self.__state = state
+        _set_store(self, store)  # past __setattr__, which takes a while to say that nothing is set
+        _set_state(self, state)
 
     def __getattr__(self, name: str) -> Any:
         state = self.__state
@@ -65,9 +65,7 @@ class Exports:
         return self.__getattr__(name) if found is None else found
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_Exports__"):
-            raise AttributeError(f"exports cannot be set ({name!r}); a global is set by its value")
-        object.__setattr__(self, name, value)
+        raise AttributeError(f"exports cannot be set ({name!r}); a global is set by its value")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"exports cannot be deleted ({name!r})")
@@ -89,6 +87,10 @@ class Exports:
 
     def __repr__(self) -> str:
         return f"<Exports {{{'; '.join(map(str, self.__state.module.exports))}}}>"
+
+
+_set_store = vars(Exports)["_Exports__store"].__set__
+_set_state = vars(Exports)["_Exports__state"].__set__
 
 
 class _Finder:
@@ -128,7 +130,7 @@ class BaseInstance(_Finder):
         state: InstanceState,
         owns_store: bool,
         wasi: WasiContext | None = None,
-        owned: tuple[Linking, list[Any]] | None = None,
+        owned: tuple[Linking, Sequence[Any]] | None = None,
     ) -> None:
         """`owned` are the objects that belong to this instance, and whose they are."""
         self._store = store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import ClassVar, TypeVar
 from weakref import ref
 
@@ -12,15 +13,15 @@ __all__ = ["Closable", "Life"]
 _Self = TypeVar("_Self", bound="Closable")
 
 
+_called = methodcaller("__call__")
+
+
 class Life:
     """Whether something may still be used. Everything that closes together shares one; `ended_by` names what was
     closed.
     """
 
-    __slots__ = ("ended_by",)
-
-    def __init__(self) -> None:
-        self.ended_by: str | None = None
+    ended_by: str | None = None
 
     def error(self, what: str) -> ClosedError:
         """The error for using `what` after its end."""
@@ -37,15 +38,19 @@ class Closable:
     """
 
     _kind: ClassVar[str]
+    _freed = False
+    _most_children = 64  # before the references of dead ones, which are among them, are looked for
 
     def __init__(self, parent: Closable | None) -> None:
         self._life = Life()
         self._parent = parent
-        self._children: set[ref[Closable]] = set()
+        self._children: list[ref[Closable]] = []
         self._unfreed = [True]  # emptied by whoever frees; popping decides a race between threads
-        self._freed = False
         if parent is not None:
-            parent._children.add(ref(self, parent._children.discard))
+            children = parent._children
+            children.append(ref(self))  # without a callback, which would take longer than all of this
+            if len(children) > parent._most_children:
+                parent._forget_dead_children()
             if parent._life.ended_by is not None:  # closed meanwhile, on another thread
                 self.close()
                 raise parent._life.error(parent._kind)
@@ -70,6 +75,12 @@ class Closable:
     def _check_open(self) -> None:
         if self._life.ended_by is not None:
             raise self._life.error(self._kind)
+
+    def _forget_dead_children(self) -> None:
+        children = self._children
+        self._most_children = 2 * len(children)  # first: a destructor that runs meanwhile must not come here
+        children[:] = filter(_called, children)  # in one step: no other thread appends in between
+        self._most_children = 64 + 2 * len(children)
 
     def _living(self) -> list[Closable]:
         return [child for child in (reference() for reference in list(self._children)) if child is not None]

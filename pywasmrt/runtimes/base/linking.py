@@ -47,12 +47,13 @@ class HostImport(NamedTuple):
 class Linking:
     """A module and what serves its imports, decided once; any number of instances can be made of it, on any thread.
 
-    `served` has a `HostImport` or an extern for each import, in the module's order. Objects that belong to one instance
-    are made by `new_states`, in the order of `owners`: the bound host modules, and `wasi`, which comes last. `prepared`
-    is the adapter's.
+    `served` has a `HostImport` or an extern for each import, in the module's order, and `callables` has the host
+    functions. Objects that belong to one instance are made by `new_states`, in the order of `owners`: the bound host
+    modules, and then `wasi`; `bound` tells which callables, by number, take which of them first. `prepared` is the
+    adapter's.
     """
 
-    __slots__ = ("_bound", "awaits", "callables", "module", "owners", "prepared", "served", "wasi")
+    __slots__ = ("awaits", "bound", "callables", "module", "owners", "prepared", "served", "wasi")
 
     def __init__(
         self,
@@ -64,22 +65,30 @@ class Linking:
         """Raises what `resolve_imports` raises. `wasi` serves what `providers` do not."""
         imports = module.imports
         own = () if wasi is None else wasi.modules(imports)
-        self.module = module
+        self.module: Any = module  # of the adapter's class
         self.wasi = wasi
         self.served = resolve_imports(imports, [*providers, *own] if own else providers, check_extern)
         self.prepared: Any = None
-        hosts = [each for each in self.served if type(each) is HostImport]
-        self.awaits = any(each.awaits for each in hosts)
-        self.callables: tuple[Callable[..., Any], ...] = tuple([each.callable for each in hosts])
+        callables: list[Callable[..., Any]] = []
         self.owners: list[Any] = []
-        self._bound: list[tuple[int, int]] = []  # which callables take which of the states
-        for at, each in enumerate(hosts):
-            if each.owner is not None and each.owner not in own:
-                if each.owner not in self.owners:
-                    self.owners.append(each.owner)
-                self._bound.append((at, self.owners.index(each.owner)))
-        if wasi is not None:
-            self._bound += [(at, len(self.owners)) for at, each in enumerate(hosts) if each.owner in own]
+        self.bound: list[tuple[int, int]] = []
+        of_wasi = []
+        self.awaits = False
+        for each in self.served:
+            if type(each) is not HostImport:
+                continue
+            if each.owner is not None:
+                if each.owner in own:
+                    of_wasi.append(len(callables))
+                else:
+                    if each.owner not in self.owners:
+                        self.owners.append(each.owner)
+                    self.bound.append((len(callables), self.owners.index(each.owner)))
+            if each.awaits:
+                self.awaits = True
+            callables.append(each.callable)
+        self.callables = tuple(callables)
+        self.bound += [(at, len(self.owners)) for at in of_wasi]
 
     def new_states(self) -> list[Any]:
         """Make the objects of one instance, but for WASI's."""
@@ -87,16 +96,16 @@ class Linking:
 
     def bind(self, states: Sequence[Any]) -> tuple[Callable[..., Any], ...]:
         """The host functions of the instance that `states` belong to, in the order of the imports."""
-        if not self._bound:
+        if not self.bound:
             return self.callables
         made = list(self.callables)
-        for at, owner in self._bound:
+        for at, owner in self.bound:
             made[at] = MethodType(made[at], states[owner])
         return tuple(made)
 
     def serve(self, states: Sequence[Any]) -> list[HostImport | Any]:
         """What serves the imports of the instance that `states` belong to."""
-        if not self._bound:
+        if not self.bound:
             return self.served
         callables = iter(self.bind(states))
         return [each._replace(callable=next(callables)) if type(each) is HostImport else each for each in self.served]
@@ -203,7 +212,7 @@ def _is_host_module(value: object) -> bool:
 
 
 def _field(fields: Any, name: str) -> Any:
-    if isinstance(fields, HostModule):
+    if isinstance(fields, HostModule):  # first, as it is what most programs use
         return fields.functions.get(name, _MISSING)
     if isinstance(fields, Mapping):
         return fields.get(name, _MISSING)
@@ -283,19 +292,26 @@ def _match(
 
 
 def _match_host(wanted: ImportType, function: HostFunction, provider: Any) -> tuple[Any, str | None]:
+    # Most imports are matched again with what they were given before.
+    known = function.__dict__.get("_served")
+    if known is not None and known[0] is wanted:
+        return known[1], None
     if not isinstance(wanted.type, FunctionType) or wanted.kind is not ExternKind.FUNCTION:
         return None, f"was given a host function{_how_to_make(wanted)}"
     try:
         type_ = resolve(function, wanted.type)
     except (TypeError, ValueError) as error:
         return None, f"does not fit its host function: {error}"
-    owner = None
-    if function.takes_state:
-        if not callable(getattr(provider, "new_state", None)):
-            return None, "is a method of a host module that is not bound: pass HostModule.bind(factory)"
-        owner = provider
     awaits = is_async(function.callable)
-    return HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller, owner, awaits), None
+    if not function.takes_state:
+        served = HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller, None, awaits)
+        function.__dict__["_served"] = wanted, served  # holds nothing that holds the function
+        return served, None
+    if not callable(getattr(provider, "new_state", None)):
+        return None, "is a method of a host module that is not bound: pass HostModule.bind(factory)"
+    return HostImport(
+        wanted.module, wanted.name, function.callable, type_, function.pass_caller, provider, awaits
+    ), None
 
 
 def _how_to_make(wanted: ImportType) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...errors import BusyError, ModuleInstantiateError, UnsupportedFeatureError
@@ -31,15 +31,16 @@ class BaseStore(OwningStore):
     """What instances live in. `limits` are what it was made with."""
 
     _kind = "store"
+    # Each is a list from the first that comes into it: a store is made for each instance, and most have none of them.
+    _instance_lives: Sequence[Life] = ()
+    _wasi_contexts: Sequence[WasiContext] = ()
+    _wakes: Sequence[Callable[[], object]] = ()
+    _mode: str | None = None  # how it is entered, from its first instance on
+    turns: Any = None  # whose it is, in an asynchronous store whose guests run on worker threads
 
     def __init__(self, runtime: OwningRuntime, limits: Limits | None) -> None:
         self.runtime = runtime
         self.limits = limits
-        self._instance_lives: list[Life] = []
-        self._wasi_contexts: list[WasiContext] = []
-        self._wakes: list[Callable[[], object]] = []
-        self.turns: Any = None  # whose it is, in an asynchronous store whose guests run on worker threads
-        self._mode: str | None = None  # how it is entered, from its first instance on
         super().__init__(runtime)
 
     # Externs made by the host
@@ -110,11 +111,11 @@ class BaseStore(OwningStore):
 
     def on_stop(self, wake: Callable[[], object]) -> None:
         """Have `wake` called, on whatever thread it is, when the store is interrupted or closed. It must not block."""
-        self._wakes.append(wake)
+        self._added("_wakes", wake)
 
     def off_stop(self, wake: Callable[[], object]) -> None:
         """Undo `on_stop`."""
-        self._wakes.remove(wake)
+        self._removed("_wakes", wake)
 
     def _tell_waiting(self) -> None:
         for wake in list(self._wakes):
@@ -140,58 +141,77 @@ class BaseStore(OwningStore):
 
     def _new_instance(self, linking: Linking, owned: bool) -> BaseInstance:
         """Make an instance and run its start function. `owned`: the store was made for it."""
-        states = linking.new_states()
-        if linking.wasi is None:
-            return self._instance_of(linking, states, owned, None)
-        context = linking.wasi.new_context()
-        self._wasi_contexts.append(context)
+        if self._mode is not _SYNCHRONOUS:
+            self._enter_mode(_SYNCHRONOUS)
+        if linking.awaits:
+            linking.check_awaits_nothing()
+        states: Sequence[Any] = ()
+        context = None
+        if linking.owners or linking.wasi is not None:
+            states, context = self._new_states(linking)
         try:
-            instance = self._instance_of(linking, [*states, context], owned, context)
-            initialize = _attached(context, instance)
-            if initialize is not None:
-                initialize()
+            state = InstanceState(linking.module, self._life if owned else self._new_life())
+            state.handle = self._instantiate(linking, states, state)
+            instance = self._finished(linking, states, state, owned, context)
+            if context is not None:
+                initialize = _attached(context, instance)
+                if initialize is not None:
+                    initialize()
         except BaseException:
-            self._close_wasi(context)
+            if context is not None:
+                self._close_wasi(context)
             raise
         return instance
 
     async def _new_instance_async(self, linking: Linking, owned: bool) -> BaseInstance:
         """As `_new_instance`, in an asynchronous store."""
-        states = linking.new_states()
-        if linking.wasi is None:
-            return await self._instance_of_async(linking, states, owned, None)
-        context = linking.wasi.new_context()
-        self._wasi_contexts.append(context)
+        self._enter_mode(_ASYNCHRONOUS)
+        states, context = self._new_states(linking)
         try:
-            instance = await self._instance_of_async(linking, [*states, context], owned, context)
-            initialize = _attached(context, instance)
-            if initialize is not None:
-                await initialize.call_async()
+            state = InstanceState(linking.module, self._life if owned else self._new_life())
+            state.handle = await self._instantiate_async(linking, states, state)
+            instance = self._finished(linking, states, state, owned, context)
+            if context is not None:
+                initialize = _attached(context, instance)
+                if initialize is not None:
+                    await initialize.call_async()
         except BaseException:
-            self._close_wasi(context)
+            if context is not None:
+                self._close_wasi(context)
             raise
         return instance
 
+    def _new_states(self, linking: Linking) -> tuple[Sequence[Any], WasiContext | None]:
+        """What belongs to one instance, and which of it is WASI's."""
+        states = linking.new_states()
+        if linking.wasi is None:
+            return states, None
+        context = linking.wasi.new_context()
+        self._added("_wasi_contexts", context)
+        return [*states, context], context
+
+    def _new_life(self) -> Life:
+        life = Life()
+        self._added("_instance_lives", life)
+        return life
+
+    def _finished(
+        self, linking: Linking, states: Sequence[Any], state: InstanceState, owned: bool, wasi: WasiContext | None
+    ) -> BaseInstance:
+        if state.life.ended_by is not None:  # by its own start function, or meanwhile
+            raise state.life.error("instance")
+        return BaseInstance(self, state, owned, wasi, (linking, states) if states else None)
+
     def _close_wasi(self, context: WasiContext) -> None:
-        if context in self._wasi_contexts:
-            self._wasi_contexts.remove(context)
+        self._removed("_wasi_contexts", context)
         context.close()
 
-    def _instance_of(self, linking: Linking, states: list[Any], owned: bool, wasi: WasiContext | None) -> BaseInstance:
-        self._enter_mode(_SYNCHRONOUS)
-        if linking.awaits:
-            linking.check_awaits_nothing()
-        state = self._new_state(linking, owned)
-        state.handle = self._instantiate(linking, states, state)
-        return self._finished(linking, states, state, owned, wasi)
+    def _added(self, name: str, value: object) -> None:
+        self.__dict__.setdefault(name, []).append(value)  # one list, where threads race
 
-    async def _instance_of_async(
-        self, linking: Linking, states: list[Any], owned: bool, wasi: WasiContext | None
-    ) -> BaseInstance:
-        self._enter_mode(_ASYNCHRONOUS)
-        state = self._new_state(linking, owned)
-        state.handle = await self._instantiate_async(linking, states, state)
-        return self._finished(linking, states, state, owned, wasi)
+    def _removed(self, name: str, value: object) -> None:
+        with suppress(ValueError):
+            self.__dict__.get(name, []).remove(value)
 
     def _enter_mode(self, mode: str) -> None:
         """Have the store entered in this way from now on."""
@@ -206,20 +226,6 @@ class BaseStore(OwningStore):
         if mode is _ASYNCHRONOUS:
             self._begin_asynchronous()
         self._mode = mode
-
-    def _new_state(self, linking: Linking, owned: bool) -> InstanceState:
-        life = self._life
-        if not owned:
-            life = Life()
-            self._instance_lives.append(life)
-        return InstanceState(cast("BaseModule", linking.module), life)
-
-    def _finished(
-        self, linking: Linking, states: list[Any], state: InstanceState, owned: bool, wasi: WasiContext | None
-    ) -> BaseInstance:
-        if state.life.ended_by is not None:  # by its own start function, or meanwhile
-            raise state.life.error("instance")
-        return BaseInstance(self, state, owned, wasi, (linking, states) if states else None)
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
@@ -283,7 +289,7 @@ class BaseStore(OwningStore):
         """Hook: the handle of an extern that `_owns` accepted. Raises `ClosedError` if it is closed."""
         raise NotImplementedError
 
-    def _instantiate(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
+    def _instantiate(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
         """Hook: instantiate with what serves the imports, run the start function, and return the instance's handle. An
         adapter that has prepared more than this takes it from `linking.prepared`.
 
@@ -293,7 +299,7 @@ class BaseStore(OwningStore):
             self._host_function(each, instance) if type(each) is HostImport else self._extern_handle(each)
             for each in linking.serve(states)
         ]
-        return self._link(cast("BaseModule", linking.module), handles, instance)
+        return self._link(linking.module, handles, instance)
 
     def _link(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
         """Hook: instantiate with the handles that serve the imports, in the module's order, run the start function, and
@@ -310,7 +316,7 @@ class BaseStore(OwningStore):
         self.turns = Turns(self._lender(), self.runtime._run_on_worker)
         self.on_stop(self.turns.stop)
 
-    async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
+    async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
         """Hook: as `_instantiate`, of an asynchronous store. Here: on a worker thread."""
         through = linking.calling(self.turns.function)
         return await self.turns.call(lambda: self._instantiate(through, states, instance))

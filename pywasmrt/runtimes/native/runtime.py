@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, cast
 from weakref import ref
@@ -42,7 +42,7 @@ from ...types import (
 from ...values import checked_delta, checked_index, nanoseconds, to_wasm
 from ..base.forking import forks, inside
 from ..base.linking import HostImport, Linking
-from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Exports, InstanceState, Life, Tag
+from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -188,7 +188,26 @@ class NativeRuntime(BaseRuntime):
         self._make_compiler = make_compiler
         self._compiler = engine
         self._compiler_forks = forks()
+        self.counts_fuel = "fuel" in info.features
+        self._interruptible = "interruption" in info.features
+        self.known_limits: tuple[Limits | None, tuple[Any, ...]]
+        self.store_arguments(None)
         super().__init__(info, trap_on_grow_failure)
+
+    def store_arguments(self, limits: Limits | None) -> tuple[Any, ...]:
+        """What `_fastcall.Store` takes; remembered in `known_limits`, as the next store often has the same limits."""
+        bounds = limits or Limits()
+        sizes = (bounds.memory_bytes, bounds.table_elements, bounds.instances)
+        arguments = (
+            self.engine.owner,
+            self.engine.fail,
+            *[-1 if size is None else size for size in sizes],
+            0 if bounds.timeout is None else nanoseconds(bounds.timeout, "Limits.timeout"),
+            self.engine.stack_needed,
+            self._interruptible,
+        )
+        self.known_limits = limits, arguments
+        return arguments
 
     def _compiling(self) -> Engine:
         if self._compiler_forks != forks() and self._make_compiler is not None:
@@ -220,18 +239,23 @@ class NativeRuntime(BaseRuntime):
         return NativeStore(self, limits)
 
     def _prepare(self, linking: Linking, often: bool) -> None:
-        served = linking.served
-        imports = tuple([_host(each) if type(each) is HostImport else _extern_handle(each) for each in served])
-        names = {(each.module, each.name) for each in served if type(each) is HostImport}
-        handle = cast("BaseModule", linking.module).handle
-        linking.prepared = _fastcall.Linked(
+        module: NativeModule = linking.module
+        described = module.described_imports()
+        imports = tuple(
+            [
+                described[at][each.pass_caller + 2 * each.awaits] if type(each) is HostImport else _extern_handle(each)
+                for at, each in enumerate(linking.served)
+            ]
+        )
+        linked = _fastcall.Linked(
             self.engine.owner,
             self.engine.fail,
-            handle,  # held, so that closing the module does not free it
-            int(ffi.cast("uintptr_t", handle)),
+            module.handle,  # held, so that closing the module does not free it
+            module.address,
             imports,
-            often and len(names) == len(served),
+            often and len({(each.module, each.name) for each in module.imports}) == len(imports),
         )
+        linking.prepared = linked, module.interface().shares
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         return None if _is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
@@ -240,8 +264,31 @@ class NativeRuntime(BaseRuntime):
 class NativeModule(BaseModule):
     runtime: NativeRuntime
 
+    def __init__(self, runtime: NativeRuntime, handle: Any, data: bytes) -> None:
+        self.address = int(ffi.cast("uintptr_t", handle))
+        self._described: list[tuple[Any, ...]] | None = None
+        super().__init__(runtime, handle, data)
+
+    def described_imports(self) -> list[tuple[Any, ...]]:
+        """What `_fastcall.Linked` wants to know of imports that host functions serve: without and with a caller, and
+        both again for coroutine functions.
+        """
+        if self._described is None:
+            kinds = ((None, False), (NativeCaller, False), (None, True), (NativeCaller, True))
+            self._described = [tuple([_described(each, *kind) for kind in kinds]) for each in self.imports]
+        return self._described
+
     def _serialize(self) -> bytes:
         return self.runtime.engine.serialize(self.handle)
+
+
+def _described(wanted: ImportType, caller_class: type[NativeCaller] | None, awaits: bool) -> Any:
+    type = wanted.type
+    if not isinstance(type, FunctionType):
+        return None
+    codes = type_codes(type.params) + type_codes(type.results)
+    label = f"{wanted.module}.{wanted.name}"
+    return wanted.module, wanted.name, label, type, codes, len(type.params), caller_class, awaits
 
 
 class NativeStore(BaseStore):
@@ -250,21 +297,16 @@ class NativeStore(BaseStore):
     runtime: NativeRuntime
 
     def __init__(self, runtime: NativeRuntime, limits: Limits | None) -> None:
-        engine = runtime.engine
-        bounds = limits or Limits()
-        self.fast = _fastcall.Store(
-            engine.owner,
-            engine.fail,
-            -1 if bounds.memory_bytes is None else bounds.memory_bytes,
-            -1 if bounds.table_elements is None else bounds.table_elements,
-            -1 if bounds.instances is None else bounds.instances,
-            0 if bounds.timeout is None else nanoseconds(bounds.timeout, "Limits.timeout"),
-            engine.stack_needed,
-            "interruption" in runtime.info.features,
-        )
-        if "fuel" in runtime.info.features:
-            self.fast.set_fuel((1 << 64) - 1 if bounds.fuel is None else bounds.fuel)
-        super().__init__(runtime, limits)
+        known, arguments = runtime.known_limits
+        if limits is not known:
+            arguments = runtime.store_arguments(limits)
+        self.fast = _fastcall.Store(*arguments)
+        if runtime.counts_fuel:
+            fuel = None if limits is None else limits.fuel
+            self.fast.set_fuel((1 << 64) - 1 if fuel is None else fuel)
+        self.runtime = runtime
+        self.limits = limits
+        Closable.__init__(self, runtime)  # past BaseStore's, for speed: it does no more
 
     def _mark(self, ended_by: str) -> None:
         self.fast.mark()
@@ -329,10 +371,12 @@ class NativeStore(BaseStore):
 
     # Instances and host functions
 
-    def _instantiate(self, linking: Linking, states: list[Any], instance: InstanceState) -> bytes:
-        if instance.module.interface().shares:  # a guest that waits for another thread does not poll
+    def _instantiate(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> bytes:
+        linked, shares = linking.prepared
+        if shares:  # a guest that waits for another thread does not poll
             self.fast.release_at_once()
-        handle: bytes = self.fast.instantiate(linking.prepared, linking.bind(states), instance)
+        callables = linking.bind(states) if linking.bound else linking.callables
+        handle: bytes = self.fast.instantiate(linked, callables, instance)
         return handle
 
     def _begin_asynchronous(self) -> None:
@@ -390,15 +434,6 @@ def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:
 def _is_shared(extern: object, engine: Engine) -> bool:
     """Whether it is a shared memory, the one thing that may pass between stores of one engine."""
     return isinstance(extern, _fastcall.Memory) and extern._store.engine is engine.owner and extern.type.shared
-
-
-def _host(each: HostImport) -> tuple[Any, ...]:
-    """What `_fastcall.Linked` wants to know of a host function."""
-    params, results = each.type.params, each.type.results
-    codes = type_codes(params) + type_codes(results)
-    label = f"{each.module}.{each.name}"
-    caller = NativeCaller if each.pass_caller else None
-    return each.module, each.name, label, each.type, codes, len(params), caller, each.awaits
 
 
 def _extern_handle(extern: Any) -> bytes:
