@@ -176,7 +176,7 @@ def test_a_shared_memory_is_held_while_it_is_linked(runtime: Runtime, needs: Nee
 
     def close(phase: str, info: object) -> None:
         name = sys._getframe(1).f_code.co_name
-        if name == "type_codes" and not closed_in:  # the function after the memory is being made
+        if name == "_new_instance" and not closed_in:  # what serves the imports was found and prepared
             closed_in.append(name)
             theirs.close()
 

@@ -46,7 +46,7 @@ int wt_link(wrt_engine *engine, wrt_module *module, const wrt_import *imports, s
             wrt_linked **out, wrt_failure *failure) {
   wasmtime_linker_t *linker = wt.wasmtime_linker_new(engine->engine);
   int result = WRT_OK;
-  for (size_t i = 0; i < count && result == WRT_OK; i++) 
+  for (size_t i = 0; i < count && result == WRT_OK; i++)
     result = define(engine, linker, &imports[i], i, function, failure);
   if (result == WRT_OK) {
     wasmtime_error_t *error = wt.wasmtime_linker_instantiate_pre(linker, (const wasmtime_module_t *)module,

@@ -39,7 +39,7 @@ class Closable:
 
     _kind: ClassVar[str]
     _freed = False
-    _most_children = 64  # before the references of dead ones, which are among them, are looked for
+    _most_children = 16  # before the references of dead ones, which are among them, are looked for
 
     def __init__(self, parent: Closable | None) -> None:
         self._life = Life()
@@ -80,7 +80,7 @@ class Closable:
         children = self._children
         self._most_children = 2 * len(children)  # first: a destructor that runs meanwhile must not come here
         children[:] = filter(_called, children)  # in one step: no other thread appends in between
-        self._most_children = 64 + 2 * len(children)
+        self._most_children = 16 + 2 * len(children)
 
     def _living(self) -> list[Closable]:
         return [child for child in (reference() for reference in list(self._children)) if child is not None]

@@ -386,10 +386,11 @@ class NativeStore(BaseStore):
             self.fast.turns = self.turns
         self.fast.begin_asynchronous(suspends)
 
-    async def _instantiate_async(self, linking: Linking, states: list[Any], instance: InstanceState) -> Any:
+    async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
         if self.turns is not None:
             return await super()._instantiate_async(linking, states, instance)
-        return await self.fast.instantiate_async(linking.prepared, linking.bind(states), instance)
+        linked, _ = linking.prepared
+        return await self.fast.instantiate_async(linked, linking.bind(states), instance)
 
     def _lender(self) -> FastLender:
         return FastLender(self.fast)
