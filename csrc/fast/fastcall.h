@@ -272,10 +272,22 @@ int64_t monotonic_ns(void);
 typedef struct HostFrame {
   Store *store;
   struct HostFrame *outer;
+  const void *greenlet; /* in which it runs; NULL where there are none */
 } HostFrame;
 
 /* The innermost. */
 extern PER_THREAD HostFrame *host_frames;
+
+/* fast/greenlet.c */
+
+/* Whether there are greenlets, as far as is known. */
+extern bool greenlets_loaded;
+/* Finds out. */
+void greenlets_look(void);
+/* The one that runs, to be compared only; once they are loaded. */
+const void *greenlet_here(void);
+/* Whether a call may begin on top of the host function that runs on this thread: 0, or -1 with an exception set. */
+int greenlet_check(Store *store);
 
 /* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding it. An engine's frames cannot be
  * unwound so: the thread that has some sleeps instead, and is gone with the process. EXIT_GUARD(name) stands below such frames;
@@ -330,6 +342,7 @@ static inline int store_enter(Store *store) {
     if (store_enter_slowly(store, thread) < 0) return -1;
   }
   if (LIKELY(store->depth == 0)) {
+    if (UNLIKELY(thread_calls != 0) && greenlet_check(store) < 0) return -1;
     if (UNLIKELY(store->timed) && begin_timed(store) < 0) return -1;
     store->owner = thread;
     store->polls = 0;
@@ -337,6 +350,8 @@ static inline int store_enter(Store *store) {
     __atomic_store_n(&ticker_calls, ticker_calls + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker orders the rest */
     if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
+  } else if (UNLIKELY(greenlets_loaded) && greenlet_check(store) < 0) {
+    return -1;
   }
   store->depth++;
   return 0;

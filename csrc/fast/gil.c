@@ -90,7 +90,8 @@ int poll_python(void *env) {
       raise_stopped(stopped);
       result = park(store);
     } else {
-      HostFrame frame = {store, host_frames}; /* a signal handler is part of the call, as a host function is */
+      /* A signal handler is part of the call, as a host function is. */
+      HostFrame frame = {store, host_frames, greenlets_loaded ? greenlet_here() : NULL};
       host_frames = &frame;
       int signalled = PyErr_CheckSignals();
       host_frames = frame.outer;

@@ -157,7 +157,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   HostCallable *self = env;
   EXIT_GUARD(guard);
   guest_end(self->store);
-  HostFrame frame = {self->store, host_frames};
+  HostFrame frame = {self->store, host_frames, UNLIKELY(greenlets_loaded) ? greenlet_here() : NULL};
   host_frames = &frame;
   PyObject *few[2 + 8], **args = few;
   int result = -1;

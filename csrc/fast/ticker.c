@@ -188,6 +188,7 @@ static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *keywor
   if (ops == NULL || native == NULL) return NULL;
   Engine *self = (Engine *)type->tp_alloc(type, 0);
   if (self == NULL) return NULL;
+  greenlets_look();
   self->ops = ops;
   self->native = native;
   pthread_mutex_lock(&ticker.lock);

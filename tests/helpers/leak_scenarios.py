@@ -6,6 +6,7 @@ in use at the end of each of a few equal parts.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import json
@@ -97,6 +98,38 @@ class Scenarios:
             indirect(*self.values)
 
         return turn, 2
+
+    def waiting(self) -> Work:
+        """Calls that wait, end in an exception where they wait, and are cancelled there; and instances of such guests."""
+        held = (EXTERNREF,) if "reference-types" in self.features else (I32,)
+        guest = self.runtime.compile(guests.passthrough(FunctionType(held, held)).encode())
+        loop = asyncio.new_event_loop()
+        value = self.something() if held[0] is EXTERNREF else 5
+
+        async def f(x: Any) -> Any:
+            await asyncio.sleep(0)
+            return x
+
+        async def fails(x: Any) -> Any:
+            await asyncio.sleep(0)
+            raise LookupError
+
+        async def waits(x: Any) -> Any:
+            await asyncio.Event().wait()
+
+        async def turn() -> None:
+            for function, error in ((f, None), (fails, LookupError), (waits, asyncio.CancelledError)):
+                instance = await self.runtime.instantiate_async(guest, host(function))
+                call = asyncio.ensure_future(instance.exports.direct.call_async(value))
+                for _ in range(2):
+                    await asyncio.sleep(0)
+                if error is asyncio.CancelledError:
+                    call.cancel()
+                with contextlib.suppress(*(error,) if error is not None else ()):
+                    await call
+                instance.close()
+
+        return lambda: loop.run_until_complete(turn()), 3
 
     def callers(self) -> Work:
         def f(caller: Caller) -> None:

@@ -28,15 +28,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def can_fail(header: str) -> list[str]:
+def can_fail(header: str, name: str) -> list[str]:
     """The operations of the table that can fail: those that return a wrt_result, or whether something was there."""
-    table = header[header.index("typedef struct wrt_engine_ops {") : header.index("} wrt_engine_ops;")]
+    table = header[header.index(f"typedef struct {name} {{") : header.index(f"}} {name};")]
     without_comments = re.sub(r"/\*.*?\*/", "", table, flags=re.DOTALL)
     return re.findall(r"^\s*(?:int|bool) \(\*(\w+)\)", without_comments, re.MULTILINE)
 
 
 CORE = ("instance", "imports", "stores", "host_calls", "host_values", "linking", "memory", "lifetimes", "collector")
-OPERATIONS = can_fail(HEADER.read_text(encoding="utf-8")) if HEADER.exists() else []
+OPERATIONS: list[str] = []
+if HEADER.exists():
+    OPERATIONS += can_fail(HEADER.read_text(encoding="utf-8"), "wrt_engine_ops")
+    TASKS = HEADER.with_name("wrt_task.h").read_text(encoding="utf-8")
+    OPERATIONS += [f"task_{name}" for name in can_fail(TASKS, "wrt_task_ops")]
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ ROUNDS = {
     "memory": 1_000_000,
     "globals": 1_000_000,
     "lookups": 1_000_000,
+    "waiting": 10_000,
     "instances": 10_000,
     "dropped_instances": 10_000,
     "cycles": 10_000,

@@ -9,17 +9,24 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "wrt_task.h"
+
 #define OPERATIONS(X) \
   X(engine_new) X(validate) X(compile) X(text_to_binary) X(serialize) X(deserialize) X(store_new) X(function_new) \
   X(memory_new) X(table_new) X(global_new) X(instantiate) X(instance_export) X(caller_export) X(extern_type) X(call) \
   X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get) \
   X(link) X(linked_instantiate)
 
+/* Those of the table for tasks (wrt_task.h), by the names that they have here. */
+#define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
+
 #define NUMBER(name) AT_##name,
-enum { OPERATIONS(NUMBER) COUNT };
+#define TASK_NUMBER(name) AT_task_##name,
+enum { OPERATIONS(NUMBER) TASK_OPERATIONS(TASK_NUMBER) COUNT };
 
 #define NAME(name) #name,
-static const char *const names[COUNT + 1] = {OPERATIONS(NAME) NULL};
+#define TASK_NAME(name) "task_" #name,
+static const char *const names[COUNT + 1] = {OPERATIONS(NAME) TASK_OPERATIONS(TASK_NAME) NULL};
 
 /* A wrapper is not told whose table it is in, so there is one for each engine. */
 static const wrt_engine_ops *inner[2];
@@ -136,6 +143,44 @@ FAILING(linked_instantiate,
         (wrt_store *store, wrt_linked *linked, void *const *envs, wrt_instance *out, wrt_failure *failure),
         (store, linked, envs, out, failure));
 
+#define FAILING_TASK(name, parameters, arguments) \
+  static int fault0_task_##name parameters { \
+    return due(AT_task_##name) ? refuse(failure) : inner[0]->tasks->name arguments; \
+  } \
+  static int fault1_task_##name parameters { \
+    return due(AT_task_##name) ? refuse(failure) : inner[1]->tasks->name arguments; \
+  } \
+  _Static_assert(AT_task_##name < COUNT, "it is among TASK_OPERATIONS")
+
+FAILING_TASK(function_new,
+             (wrt_store *store, const uint8_t *types, size_t param_count, size_t result_count,
+              wrt_host_function function, void *env, wrt_extern *out, wrt_failure *failure),
+             (store, types, param_count, result_count, function, env, out, failure));
+FAILING_TASK(call_begin,
+             (wrt_store *store, const wrt_extern *function, const uint8_t *types, size_t param_count,
+              size_t result_count, wrt_slot *slots, wrt_task **out, wrt_failure *failure),
+             (store, function, types, param_count, result_count, slots, out, failure));
+FAILING_TASK(instantiate_begin,
+             (wrt_store *store, wrt_module *module, const wrt_extern *imports, size_t count, wrt_instance *out,
+              wrt_task **task, wrt_failure *failure),
+             (store, module, imports, count, out, task, failure));
+FAILING_TASK(poll, (wrt_task *task, bool rested, wrt_failure *failure), (task, rested, failure));
+
+/* The wrapped table for tasks, if the engine has one. */
+static const wrt_task_ops *wrap_tasks(int n) {
+  static wrt_task_ops wrapped[2];
+  if (inner[n]->tasks == NULL) return NULL;
+  wrapped[n] = *inner[n]->tasks;
+#define WRAP_TASK0(name) wrapped[0].name = fault0_task_##name;
+#define WRAP_TASK1(name) wrapped[1].name = fault1_task_##name;
+  if (n == 0) {
+    TASK_OPERATIONS(WRAP_TASK0)
+  } else {
+    TASK_OPERATIONS(WRAP_TASK1)
+  }
+  return &wrapped[n];
+}
+
 const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
   static wrt_engine_ops wrapped[2];
   int n = inner[0] == NULL || inner[0] == engine ? 0 : 1;
@@ -153,6 +198,7 @@ const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
   }
   wrapped[n].failure_clear = n == 0 ? fault0_failure_clear : fault1_failure_clear;
   inner[n] = engine;
+  wrapped[n].tasks = wrap_tasks(n);
   return &wrapped[n];
 }
 

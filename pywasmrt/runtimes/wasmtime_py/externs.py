@@ -28,6 +28,7 @@ from ...values import (
 )
 from ..base.lifetime import Life
 from .contracts import OwningStore
+from .greenlets import check, inside
 
 __all__ = [
     "BOUNDS",
@@ -203,6 +204,8 @@ class Function(Extern):
             else:
                 # The package takes longer to find out what to make of a plain value than we to say so.
                 args = tuple([make(value) for make, value in zip(self._makers, args)])  # noqa: B905
+        if inside:
+            check()
         # _enter and _leave, written out: this is what the package's own call is compared with.
         store = self.store
         lock = store._lock

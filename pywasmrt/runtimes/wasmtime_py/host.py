@@ -27,6 +27,7 @@ from ..base.runtime import BaseCaller, Exports, InstanceState
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
 from .externs import BOUNDS, NAME, NEVER, REFERENCES
+from .greenlets import guarded
 
 __all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "link_error", "trap_error"]
 
@@ -45,7 +46,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
     """
     reference = ref(store)
     at = len(store.hosts)
-    store.hosts.append(function.callable)
+    store.hosts.append(guarded(function.callable))
     name = f"{function.module}.{function.name}"
     params, results = function.type.params, function.type.results
     wanted, low, high = BOUNDS.get(results[0], NEVER) if len(results) == 1 else NEVER

@@ -1,0 +1,59 @@
+/* greenlet.c: greenlets, of which several share a thread's stack, each with its own part of it at the time that it runs.
+ *
+ * An engine returns from calls in the order in which they were made, the last one first. A greenlet that is switched inside a
+ * host function leaves its call where it is, and another one could make a call on top of it and be switched in turn; then the
+ * first would return before the second, and the engine would end the process. So a call is refused while a host function of
+ * another greenlet of the thread has not returned. Guests of asynchronous stores that can be suspended are not on the thread's
+ * stack while their host functions run: there greenlets may be switched.
+ *
+ * A greenlet is known by its address alone, which nobody else has while it runs.
+ */
+#include "fastcall.h"
+
+/* Of the functions in greenlet's capsule, by its header. */
+enum { GET_CURRENT = 4, GET_PARENT = 11 };
+
+bool greenlets_loaded;
+static PyObject *(*get_current)(void);
+static PyObject *(*get_parent)(PyObject *greenlet);
+
+void greenlets_look(void) {
+  if (greenlets_loaded) return;
+  PyObject *modules = PyImport_GetModuleDict();
+  if (PyDict_GetItemString(modules, "greenlet._greenlet") == NULL) return;
+  void **functions = PyCapsule_Import("greenlet._C_API", 0);
+  if (functions == NULL) {
+    PyErr_Clear(); /* another greenlet than the one that we know */
+    return;
+  }
+  *(void **)&get_current = functions[GET_CURRENT]; /* POSIX lets a pointer to a function be read so */
+  *(void **)&get_parent = functions[GET_PARENT];
+  greenlets_loaded = true;
+}
+
+const void *greenlet_here(void) {
+  PyObject *current = get_current();
+  if (current == NULL) PyErr_Clear();
+  Py_XDECREF(current); /* it runs, so it stays */
+  return current;
+}
+
+int greenlet_check(Store *store) {
+  if (host_frames == NULL) return 0;
+  greenlets_look();
+  if (!greenlets_loaded) return 0;
+  PyObject *current = get_current(), *parent = NULL;
+  if (current == NULL) return -1;
+  bool same = host_frames->greenlet == current;
+  if (host_frames->greenlet == NULL) { /* there were none when that host function was called: it is the thread's first */
+    parent = get_parent(current);
+    same = parent == NULL;
+  }
+  Py_XDECREF(parent);
+  Py_DECREF(current);
+  if (same) return 0;
+  PyErr_SetString(store->state->busy_error,
+                  "another greenlet of this thread is inside a host function, and its guest has to return first; "
+                  "instantiate_async makes stores in which greenlets may be switched");
+  return -1;
+}

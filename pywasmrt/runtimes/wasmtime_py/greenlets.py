@@ -1,0 +1,49 @@
+"""Greenlets, which share a thread's stack: a call is refused while a host function of another one has not returned.
+
+The package returns from calls in the order in which they were made, the last one first; a greenlet that is switched
+inside a host function would change it, and the process would end. csrc/fast/greenlet.c does the same for the other
+runtimes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+
+from ...errors import BusyError
+
+__all__ = ["check", "guarded", "inside"]
+
+inside: dict[int, list[int]] = {}
+"""By thread, the greenlets whose host functions have not returned, the last one last: by `id`, so that one that is
+forgotten ends."""
+
+
+def guarded(callable: Callable[..., Any]) -> Callable[..., Any]:
+    """The same host function, kept track of where there are greenlets."""
+    greenlets = sys.modules.get("greenlet")
+    if greenlets is None:
+        return callable
+    getcurrent = greenlets.getcurrent
+
+    def call(*args: Any) -> Any:
+        me = get_ident()
+        stack = inside.setdefault(me, [])
+        stack.append(id(getcurrent()))
+        try:
+            return callable(*args)
+        finally:
+            stack.pop()
+            if not stack:
+                inside.pop(me, None)
+
+    return call
+
+
+def check() -> None:
+    """Raise `BusyError` unless a call may begin on top of the host function that runs on this thread."""
+    stack = inside.get(get_ident())
+    if stack and stack[-1] != id(sys.modules["greenlet"].getcurrent()):
+        raise BusyError("another greenlet of this thread is inside a host function, and its guest has to return first")
