@@ -452,7 +452,11 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         """Check a module. Raises `ModuleCompileError` with the reason it is invalid."""
 
     def compile(self, source: ModuleSource) -> CompiledModule:
-        """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
+        """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it.
+
+        From 1 MiB on the logger `pywasmrt.compile` tells when it begins and when it has ended, at the level INFO: tens
+        of megabytes may take many seconds. With `RuntimeConfig.cache` that happens once.
+        """
 
     def deserialize(self, blob: Buffer) -> CompiledModule:
         """Load what `CompiledModule.serialize` gave.

@@ -42,7 +42,7 @@ _BUILT_IN = {
 _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"
 _SWITCHES = ("interruptible", "trap_on_grow_failure")
-_CONFIG_KEYS = ("type", "features", "options", *_SWITCHES)
+_CONFIG_KEYS = ("type", "features", "options", *_SWITCHES, "cache")
 
 _log = logging.getLogger(__name__)
 
@@ -192,8 +192,8 @@ def new_runtime(
     """Make a runtime.
 
     `name` is one of `list_runtimes`, "auto", or itself a configuration with a type. `config` is a `RuntimeConfig`, or a
-    mapping with the keys `type`, `features`, `options`, `interruptible` and `trap_on_grow_failure`, or with the
-    runtime's name for its options:
+    mapping with the keys `type`, `features`, `options`, `interruptible`, `trap_on_grow_failure` and `cache`, or with
+    the runtime's name for its options:
 
         new_runtime("wasmtime")
         new_runtime({"type": "wasmtime", "wasmtime": {"strategy": "cranelift"}})
@@ -262,6 +262,10 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     if config.trap_on_grow_failure and "growth-traps" not in runtime.info.features:
         runtime.close()
         raise UnsupportedFeatureError(f"{entry.name} has no trap_on_grow_failure", "growth-traps")
+    from .runtimes.base.runtime import BaseRuntime
+
+    if isinstance(runtime, BaseRuntime):
+        runtime.configured(config)
     return runtime
 
 
@@ -290,7 +294,7 @@ def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> Runt
                 f"the option {min(twice)!r} is given twice, under 'options' and under {chosen!r}"
             )
         options.update(given)
-    switches = {name: config[name] for name in _SWITCHES if name in config}
+    switches = {name: config[name] for name in (*_SWITCHES, "cache") if name in config}
     return _checked(RuntimeConfig(type, config.get("features"), options, **switches))
 
 
@@ -300,6 +304,10 @@ def _checked(config: RuntimeConfig) -> RuntimeConfig:
     for name in _SWITCHES:
         if not isinstance(getattr(config, name), bool):
             raise InvalidConfigurationError(f"{name} is a bool, not {shown(getattr(config, name))}")
+    if config.cache is not None:
+        from .runtimes.base.cache import cache_of
+
+        cache_of(config.cache)  # raises what is wrong with it
     if config.features is None:
         return config
     from .runtimes.base.features import feature_names  # what follows imports an adapter anyway

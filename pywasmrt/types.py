@@ -6,6 +6,7 @@ Nothing here knows an engine; everything here is immutable and may be shared by 
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -294,6 +295,10 @@ class RuntimeConfig:
     otherwise, instead of giving -1 (the feature "growth-traps"). The code is `TrapCode.UNREACHABLE`; where the engine
     tells frames, the innermost is "memory.grow refused" or "table.grow refused". Modules are rewritten for that: in one
     that grows anything, offsets in frames are not those of the source, and source lines are not told.
+
+    With `cache` compiled modules are kept on disk, where the engine has a compiled form (the feature "serialize"):
+    True keeps them in the user's own folder, a path keeps them there. The folder must be the user's alone, since its
+    files are code. `pywasmrt cache` tells where it is, lists and clears it.
     """
 
     type: str = "auto"
@@ -301,6 +306,7 @@ class RuntimeConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     interruptible: bool = True
     trap_on_grow_failure: bool = False
+    cache: Union[bool, str, os.PathLike[str], None] = None
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..runtimes.base.serialized import MAGIC as COMPILED
 from ..types import printable
 
-__all__ = ["Failure", "listed", "printable", "read_source"]
+if TYPE_CHECKING:
+    from ..protocols import CompiledModule, Runtime
+
+__all__ = ["Failure", "listed", "load_module", "printable", "read_source"]
 
 _MAGIC = b"\0asm"
+_LONG = 4 << 20  # bytes of a module from which on the terminal is told that it is compiled
 
 
 class Failure(Exception):
     """Ends the command with a message."""
 
 
-def read_source(path: Path) -> bytes | str:
+def load_module(runtime: Runtime, path: Path) -> CompiledModule:
+    """The module in a file, or in what `pywasmrt compile` made of it."""
+    data = _read(path)
+    if data.startswith(COMPILED):
+        return runtime.deserialize(data)
+    source = _source(path, data)
+    if len(source) < _LONG or sys.stderr is None or not sys.stderr.isatty():
+        return runtime.compile(source)
+    message = f"compiling {path.name} ({len(source) / (1 << 20):.0f} MiB); 'pywasmrt compile' does it once"
+    print(printable(message), end="", file=sys.stderr, flush=True)
     try:
-        data = path.read_bytes()
+        return runtime.compile(source)
+    finally:
+        print(f"\r{' ' * len(message)}\r", end="", file=sys.stderr, flush=True)
+
+
+def read_source(path: Path) -> bytes | str:
+    data = _read(path)
+    if data.startswith(COMPILED):
+        raise Failure(f"{str(path)!r} is compiled already: only 'pywasmrt run' takes it")
+    return _source(path, data)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise Failure(f"cannot read {str(path)!r}: {error.strerror}") from None
+
+
+def _source(path: Path, data: bytes) -> bytes | str:
     if data.startswith(_MAGIC):
         return data
     try:

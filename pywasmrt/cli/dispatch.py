@@ -1,4 +1,4 @@
-"""The command line: `pywasmrt run`, `pywasmrt inspect` and `pywasmrt runtimes`.
+"""The command line: `pywasmrt run`, `compile`, `inspect`, `cache` and `runtimes`.
 
 Options and exit codes follow the habits of other WebAssembly runtimes: a command's own exit code; 134 after a trap (as
 a shell shows an abort), also by a deadline or by using up the fuel; 130 after Ctrl-C; 141 where nobody reads what is
@@ -20,7 +20,9 @@ from ..errors import (
     Trap,
     WasmError,
 )
+from .cache import cache
 from .common import Failure, printable
+from .compile import compile_
 from .inspect import inspect
 from .run import run
 from .runtimes import runtimes
@@ -45,13 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what the terminal's encoding has not
         sys.stdout.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str], list[str]], int]] = {
+        "cache": cache,
+        "compile": compile_,
         "run": run,
         "inspect": inspect,
         "runtimes": runtimes,
     }
     parser = argparse.ArgumentParser(
         prog="pywasmrt",
-        description="Run and inspect WebAssembly modules.",
+        description="Run, compile and inspect WebAssembly modules.",
         epilog="'pywasmrt COMMAND --help' tells more about a command.",
     )
     parser.add_argument("--version", action="version", version=f"pywasmrt {__version__}")

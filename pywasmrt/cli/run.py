@@ -13,7 +13,7 @@ from ..errors import Exit, InvalidConfigurationError, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
 from ..wasi import INHERIT, Network, Preopen, WasiConfig
-from .common import Failure, listed, read_source
+from .common import Failure, listed, load_module
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule, ModuleInstance, Runtime
@@ -32,7 +32,7 @@ def _run_parser() -> argparse.ArgumentParser:
         epilog="Arguments that begin with a dash go after '--'.",
     )
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="the module, in binary or text form")
+    add("file", metavar="FILE", type=Path, help="the module: binary, text, or what 'pywasmrt compile' wrote")
     add("args", metavar="ARG", nargs="*", help="arguments for the command, or for the function of --invoke")
     add("--runtime", metavar="NAME", default="auto", help="which runtime to use (see 'pywasmrt runtimes')")
     add("--invoke", metavar="EXPORT", help="call this function instead of running a command, and print its results")
@@ -75,7 +75,7 @@ def run(words: list[str], guest: list[str]) -> int:
     config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
     with _runtime(options.runtime, config) as runtime:
-        module = runtime.compile(read_source(options.file))
+        module = load_module(runtime, options.file)
         wasi = WasiConfig(
             args=[options.file.name, *([] if options.invoke else args)],
             env=dict(_variable(each) for each in options.env),

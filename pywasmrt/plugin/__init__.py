@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .abi import Dialect, Role, Telemetry
-    from .cache import ModuleCache
     from .config import PluginConfig, RuntimeMode, RuntimeType
     from .errors import GuestProtocolError, GuestStatusError, PluginError
     from .plugin import WasmPlugin
@@ -21,7 +20,6 @@ __all__ = [
     "Dialect",
     "GuestProtocolError",
     "GuestStatusError",
-    "ModuleCache",
     "PluginConfig",
     "PluginError",
     "Role",
@@ -36,7 +34,6 @@ _HOME = {
     "Dialect": "abi",
     "GuestProtocolError": "errors",
     "GuestStatusError": "errors",
-    "ModuleCache": "cache",
     "PluginConfig": "config",
     "PluginError": "errors",
     "Role": "abi",

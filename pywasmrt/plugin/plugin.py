@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ from ..registry import new_runtime
 from ..runtimes.base.source import load
 from ..types import ExternKind, FunctionType
 from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Call, Dialect, Role, Telemetry, canonical_name, dialect_of
-from .cache import ModuleCache, default_folder
 from .config import DEFAULT_TIMEOUT, PluginConfig
 from .errors import GuestProtocolError, GuestStatusError, PluginError
 from .forking import renew_after_fork
@@ -94,10 +94,12 @@ class WasmPlugin:
 
     def _load(self, required: tuple[str, ...]) -> None:
         settings = self.config.runtime()
+        if settings.cache is None:
+            settings = replace(settings, cache=self.config.cache)
         self._runtime = self._closing.enter_context(_opened(new_runtime(settings)))
         data = self._read()
         try:
-            module = self._cache().compile(self._runtime, settings, data)
+            module = self._runtime.compile(data)
         except ModuleCompileError as error:
             raise ModuleCompileError(f"{self.config.path}: {error}") from error
         self._module = self._closing.enter_context(_opened(module))
@@ -120,12 +122,6 @@ class WasmPlugin:
             return load(Path(self.config.path))
         except (OSError, ValueError) as error:  # the latter for a NUL in it
             raise InvalidConfigurationError(f"path: the guest's module cannot be read: {error}") from error
-
-    def _cache(self) -> ModuleCache:
-        chosen = self.config.cache
-        if isinstance(chosen, bool):
-            return ModuleCache(default_folder() if chosen else None)
-        return ModuleCache(chosen)
 
     def _check_exports(self, required: tuple[str, ...], names: list[str]) -> None:
         if not any(export.name == "memory" and export.kind is ExternKind.MEMORY for export in self._module.exports):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import resource
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.plugin_guests import binary
 
 import pywasmrt
-from pywasmrt import InvalidConfigurationError, RuntimeConfig
-from pywasmrt.plugin import ModuleCache, PluginConfig
+from pywasmrt import InvalidConfigurationError
+from pywasmrt.plugin import PluginConfig
 from pywasmrt.plugin.logs import GuestLog
 from pywasmrt.types import Frame, FunctionType
 from pywasmrt.values import shown
@@ -106,47 +102,6 @@ def test_a_message_shows_a_bounded_part_of_a_value() -> None:
         PluginConfig("x.wasm", timeout=multiplied(40)).validate()
     while deep:  # undone one by one: freeing all at once would recurse
         deep = deep[0]
-
-
-# The cache
-
-SERIALISES = [each.name for each in pywasmrt.list_runtimes() if each.available and "serialize" in each.features]
-
-
-@pytest.mark.skipif(not SERIALISES, reason="needs a runtime that serialises modules")
-@pytest.mark.parametrize("size", [20 << 30, 1 << 62])
-def test_a_damaged_file_of_any_size_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int) -> None:
-    tmp_path.chmod(0o700)
-    cache = ModuleCache(tmp_path)
-    config = RuntimeConfig(SERIALISES[0])
-    with pywasmrt.new_runtime(config) as runtime:
-        source = binary("(module)")
-        cache.compile(runtime, config, source)
-        (path,) = tmp_path.iterdir()
-        try:
-            os.truncate(path, size)  # a file of one hole
-        except OSError:
-            pytest.skip("the file system has no such files")
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        with caplog.at_level(logging.WARNING):
-            cache.compile(runtime, config, source)
-        assert f"it has {size} bytes" in caplog.text
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + (256 << 10)
-        assert path.stat().st_size < 1 << 20
-        caplog.clear()
-        cache.compile(runtime, config, source)
-        assert caplog.text == ""
-
-
-@pytest.mark.skipif(not SERIALISES, reason="needs a runtime that serialises modules")
-def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tmp_path.chmod(0o700)
-    config = RuntimeConfig(SERIALISES[0])
-    with pywasmrt.new_runtime(config) as runtime, caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            ModuleCache(tmp_path, max_bytes=10).compile(runtime, config, binary("(module)"))
-    assert list(tmp_path.iterdir()) == []
-    assert caplog.text == ""
 
 
 # What guests choose

@@ -11,15 +11,24 @@ collector.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from ...errors import InvalidConfigurationError, ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
-from ...types import ImportType, Limits, RuntimeInfo
+from ...errors import (
+    InvalidConfigurationError,
+    ModuleCompileError,
+    ModuleInstantiateError,
+    UnsupportedFeatureError,
+    WasmError,
+)
+from ...types import ImportType, Limits, RuntimeConfig, RuntimeInfo
 from ...values import nanoseconds, shown
 from ...wasm.reading import check_limits
 from ...wasm.rewriting import Rule, rewritten
 from ...wasm.waits import STOPPABLE_WAITS, has_waits
+from .cache import ModuleCache, cache_of
 from .contracts import OwningRuntime
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
@@ -51,6 +60,10 @@ __all__ = [
 ]
 
 
+_LONG = 1 << 20  # bytes of a module from which on compiling it is logged
+_log = logging.getLogger("pywasmrt.compile")
+
+
 class BaseRuntime(OwningRuntime):
     """An engine, ready to compile. `info` tells its name, version and the features in force."""
 
@@ -63,7 +76,13 @@ class BaseRuntime(OwningRuntime):
         self._info = info
         self._trap_on_grow_failure = trap_on_grow_failure
         self._workers: Workers | None = None
+        self._cache: ModuleCache | None = None
         super().__init__(None)
+
+    def configured(self, config: RuntimeConfig) -> None:
+        """Take what the configuration says that is the same for every runtime. `new_runtime` calls this."""
+        if "serialize" in self._info.features:
+            self._cache = cache_of(config.cache)
 
     @property
     def info(self) -> RuntimeInfo:
@@ -82,7 +101,34 @@ class BaseRuntime(OwningRuntime):
         """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
         self._check_open()
         data = self._binary(source)
-        return self._make_module(self._compile(self._rewritten(data)), data)
+        cache = self._cache
+        if cache is None:
+            return self._compiled(data)
+        key = cache.key(self.identity(), data)
+        blob = cache.read(key)
+        if blob is not None:
+            try:
+                return self.deserialize(blob)
+            except WasmError as error:
+                cache.complain(key, "cannot be used and is made again", error)
+        module = self._compiled(data)
+        try:
+            blob = module.serialize()
+        except WasmError as error:  # not every module can be
+            cache.complain(key, "was not made", error)
+        else:
+            cache.write(key, blob)
+        return module
+
+    def _compiled(self, data: bytes) -> BaseModule:
+        if len(data) < _LONG:
+            return self._make_module(self._compile(self._rewritten(data)), data)
+        size = f"{len(data) / (1 << 20):.1f} MiB"
+        _log.info("compiling a module of %s with %s, which may take long", size, self._info.name)
+        begun = time.monotonic()
+        module = self._make_module(self._compile(self._rewritten(data)), data)
+        _log.info("compiled the module of %s in %.1f s", size, time.monotonic() - begun)
+        return module
 
     def deserialize(self, blob: Any) -> BaseModule:
         """Load what `CompiledModule.serialize` gave. The blob holds machine code that runs unchecked: it must be

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from ...errors import ModuleCompileError
 
-__all__ = ["pack_blob", "unpack_blob"]
+__all__ = ["MAGIC", "pack_blob", "unpack_blob"]
 
-_MAGIC = b"pywasmrt module 1\n"
+MAGIC = b"pywasmrt module 1\n"
 _DIGEST = 16
 
 
@@ -26,20 +26,20 @@ def pack_blob(identity: str, interface: bytes, code: bytes) -> bytes:
     """Put compiled `code` and what belongs to it into one blob."""
     parts = (identity.encode(), interface, code)
     body = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
-    return _MAGIC + _digest(body) + body
+    return MAGIC + _digest(body) + body
 
 
 def unpack_blob(identity: str, blob: bytes) -> tuple[bytes, bytes]:
     """Return the interface and the code in `blob`. Raises `ModuleCompileError` if it is damaged or not for
     `identity`.
     """
-    if not blob.startswith(_MAGIC):
+    if not blob.startswith(MAGIC):
         if blob[:4] == b"\0asm":
             raise ModuleCompileError("this is a WebAssembly module, not a compiled one; use compile")
         raise ModuleCompileError("this is no compiled module: it was not made by serialize() of this library's version")
-    start = len(_MAGIC) + _DIGEST
+    start = len(MAGIC) + _DIGEST
     body = blob[start:]
-    if _digest(body) != blob[len(_MAGIC) : start]:
+    if _digest(body) != blob[len(MAGIC) : start]:
         raise ModuleCompileError("the compiled module is damaged: its digest differs")
     parts = []
     at = 0
