@@ -149,6 +149,7 @@ struct Store {
   bool interruptible;      /* guests poll */
   bool timed;              /* `timeout` or `block_deadline` is set */
   bool stopped;            /* interrupt() was called; atomic */
+  PyObject *stop_error;    /* owned: what this and every later call raises, or NULL where none has ended the store */
   unsigned polls;          /* since the call began */
   PyThreadState *released; /* to take the GIL back with, while it is given away */
   int64_t timeout;         /* for each call */

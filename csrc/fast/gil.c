@@ -42,6 +42,8 @@ bool is_stopped(Store *store) {
 static int raise_stopped(Store *store) {
   if (store->closed)
     PyErr_SetString(store->state->closed_error, "the store was closed during this call");
+  else if (store->stop_error != NULL)
+    PyErr_SetObject((PyObject *)Py_TYPE(store->stop_error), store->stop_error);
   else if (store->stopped)
     PyErr_SetString(store->state->interrupted, "the call was stopped by interrupt()");
   else
@@ -114,6 +116,7 @@ static int64_t earlier(int64_t one, int64_t other) {
 }
 
 int begin_timed(Store *store) {
+  if (store->stop_error != NULL) return raise_stopped(store);
   int64_t now = monotonic_ns();
   store->call_deadline = store->timeout == 0 ? 0 : now + store->timeout;
   store->deadline = earlier(store->call_deadline, store->block_deadline);
@@ -126,7 +129,7 @@ int begin_timed(Store *store) {
 int64_t swap_deadline(Store *store, int64_t until) {
   int64_t before = store->block_deadline;
   store->block_deadline = until;
-  store->timed = until != 0 || store->timeout != 0;
+  store->timed = until != 0 || store->timeout != 0 || store->stop_error != NULL;
   if (store->depth != 0) store->deadline = earlier(store->call_deadline, until);
   return before;
 }

@@ -169,11 +169,21 @@ static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keyword
   return (PyObject *)self;
 }
 
-/* interrupt(thread=0): stops the call that runs, if one does, on that thread unless 0 -> whether one did */
+/* interrupt(thread=0, error=None): stops the call that runs, if one does, on that thread unless 0 -> whether one did. With an
+ * exception `error`, the call raises that, and so does every later one. */
 static PyObject *Store_interrupt(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
   unsigned long long thread = 0;
-  if (!PyArg_ParseTuple(args, "|K", &thread)) return NULL;
+  PyObject *error = Py_None;
+  if (!PyArg_ParseTuple(args, "|KO", &thread, &error)) return NULL;
+  if (error != Py_None) {
+    if (!PyExceptionInstance_Check(error)) {
+      PyErr_SetString(PyExc_TypeError, "what stops a call is an exception");
+      return NULL;
+    }
+    Py_XSETREF(self->stop_error, Py_NewRef(error));
+    self->timed = true; /* so that the beginning of a call looks at it */
+  }
   if (self->top != NULL && !self->closed && thread == 0) {
     self->stopped = true;
     tasks_stopped(self);
@@ -268,6 +278,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(self->fail);
   Py_VISIT(self->turns);
   Py_VISIT(self->module);
+  Py_VISIT(self->stop_error);
   for (HostBlock *block = self->blocks; block != NULL; block = block->next) {
     int stopped = block_traverse(block, visit, arg);
     if (stopped) return stopped;
@@ -282,6 +293,7 @@ static int Store_clear(PyObject *object) {
   Store *self = (Store *)object;
   set_closed(self);
   store_settle(self);
+  Py_CLEAR(self->stop_error);
   return 0;
 }
 
@@ -300,6 +312,7 @@ static void Store_dealloc(PyObject *object) {
   Py_XDECREF(self->fail);
   Py_XDECREF(self->turns);
   Py_XDECREF(self->module);
+  Py_XDECREF(self->stop_error);
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
   Py_DECREF(type);

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Preopen", "WasiConfig"]
 
 
+MAX_THREADS = 1 << 12
+
+
 @dataclass(frozen=True)
 class Preopen:
     """A directory of the host for a guest, or a tree in memory; with `readonly` nothing in it can be changed.
@@ -62,6 +65,11 @@ class WasiConfig:
       `preopens`, which start at 3. The guest works on duplicates, which block as the sockets do (Go wants
       `setblocking(False)`), and cannot shut them down, connect them, or set their options.
     * `max_descriptors`: how many descriptors the guest may have open at a time.
+    * `threads`: how many threads the guest may have at a time beside its first (`wasi.thread-spawn`); 0 for none. On
+      runtimes that link shared memories; one that the guest imports and nobody provides is made for it. Each thread is
+      an instance in a store of its own with the limits of the first, and host functions are called from all of them.
+      They end when the command returns or any calls `proc_exit`, when one traps or raises, and with the store. What
+      ends them comes out of the call that runs in the first instance, and of every later one.
 
     One may serve any number of instances; each gets descriptors of its own. It is checked when it is used, by
     `Runtime.link` and `Runtime.instantiate`, which raise `InvalidConfigurationError`.
@@ -79,6 +87,7 @@ class WasiConfig:
     network: Network = field(default_factory=Network)
     sockets: Sequence[socket.socket] = ()
     max_descriptors: int = 1024
+    threads: int = 0
 
     def modules(self, imports: Sequence[ImportType]) -> Sequence[HostModule]:
         """The host functions for a module that imports `imports`; each takes the instance's context first.
@@ -89,7 +98,7 @@ class WasiConfig:
         from .context import host_modules
 
         self.validate()
-        return host_modules(imports, self.new_context)
+        return host_modules(imports, self.new_context, self.threads > 0)
 
     def new_context(self) -> WasiContext:
         """Open what is given here, for one instance. Called for each.
@@ -141,6 +150,10 @@ class WasiConfig:
         for sock in self.sockets:
             if not isinstance(sock, socket.socket):
                 raise InvalidConfigurationError(f"WasiConfig.sockets holds sockets that listen, not {shown(sock)}")
+        if not isinstance(self.threads, int) or isinstance(self.threads, bool) or not 0 <= self.threads <= MAX_THREADS:
+            raise InvalidConfigurationError(
+                f"WasiConfig.threads is a number of threads, 0 to {MAX_THREADS}, not {shown(self.threads)}"
+            )
         least = 3 + len(self.preopens) + len(self.sockets)
         if not isinstance(self.max_descriptors, int) or not least <= self.max_descriptors <= 1 << 20:
             raise InvalidConfigurationError(

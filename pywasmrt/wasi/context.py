@@ -26,6 +26,7 @@ from .memory_tree import MemoryTree
 from .quotas import BoundedDirectory, Quota
 from .socket_files import lent_socket
 from .stdio import bytes_from, open_input, open_output
+from .threads import THREAD_SPAWN, ThreadGroup
 from .waiting import Waiter
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ PREVIEW1: dict[str, Function] = {
 """The functions of `wasi_snapshot_preview1`."""
 
 _MODULES = ("wasi_snapshot_preview1",)
+_THREADS = "wasi"
 
 
 class _HostModule:
@@ -54,7 +56,7 @@ class _HostModule:
         self.new_state = new_state
 
 
-def host_modules(imports: Sequence[ImportType], new_state: Callable[[], Any]) -> list[HostModule]:
+def host_modules(imports: Sequence[ImportType], new_state: Callable[[], Any], threads: bool) -> list[HostModule]:
     """The host functions for exactly what is imported, methods of what `new_state` makes."""
     made: list[HostModule] = []
     for module in _MODULES:
@@ -63,6 +65,8 @@ def host_modules(imports: Sequence[ImportType], new_state: Callable[[], Any]) ->
             known = {**PREVIEW1, **wasmedge.functions_for(wanted)}
             functions = {name: bind(known[name]) for name in wanted if name in known}
             made.append(_HostModule(module, functions, new_state))
+    if threads and any(each.module == _THREADS and each.name == THREAD_SPAWN.name for each in imports):
+        made.append(_HostModule(_THREADS, {THREAD_SPAWN.name: THREAD_SPAWN}, new_state))
     return made
 
 
@@ -77,6 +81,7 @@ class WasiContext:
         self.on_exit = config.on_exit
         self.network = config.network
         self.waiter = Waiter()
+        self.threads = ThreadGroup(config.threads)
         self.table = Table(config.max_descriptors)
         self.files = self.table.files
         self.memory: Callable[[], Memory | None] = _nothing
@@ -110,11 +115,23 @@ class WasiContext:
 
     def attach(self, instance: ModuleInstance) -> None:
         """Learn of the instance once it exists, and let its store end the waits."""
-        memory = instance.memory()
+        self.use_memory(instance.memory())
+        self.waiter.attach(instance.store)
+
+    def use_memory(self, memory: Any) -> None:
+        """Take `memory`, or None, for what the guest points into."""
         if memory is not None:
             self.memory = ref(memory)
             self.views = _gives_views(memory)
-        self.waiter.attach(instance.store)
+
+    def begin_threads(self, siblings: Any, store: Any) -> None:
+        """Learn how the guest's threads are made, and in which store its first instance is to live."""
+        self.threads.begin(siblings, store)
+
+    def end_threads(self) -> None:
+        """End the guest's threads, as its command has ended, and wait for them."""
+        self.threads.end(None)
+        self.threads.join()
 
     def find_memory(self, caller: Caller) -> Memory:
         """The memory of the instance that calls, where it is not known: before `attach`, or when nobody holds it."""
@@ -124,7 +141,8 @@ class WasiContext:
             return _NO_MEMORY
 
     def close(self) -> None:
-        """Forget every descriptor, and end a wait that is under way. Idempotent, from any thread."""
+        """Forget every descriptor, and end threads and waits that are under way. Idempotent, from any thread."""
+        self.threads.end(None)
         self.waiter.close()
         self.table.clear()
 

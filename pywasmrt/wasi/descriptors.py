@@ -7,6 +7,7 @@ keeps it until it is done, and no number of the host's is ever used after it was
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -156,18 +157,20 @@ class Directory(Descriptor):
 class Table:
     """The descriptors of one instance, by number."""
 
-    __slots__ = ("_limit", "_listed", "files")
+    __slots__ = ("_limit", "_listed", "_lock", "files")
 
     def __init__(self, limit: int) -> None:
         self.files: dict[int, Descriptor] = {}
         self._limit = limit
+        self._lock = threading.Lock()  # the threads of a guest have one table in common
         self._listed = 0  # entries in listings, those of closed descriptors included until they are counted anew
 
     def add(self, file: Descriptor) -> int:
         """Give `file` the lowest number that is free. `EMFILE` where the limit is reached."""
-        self.check_room()
-        fd = next(each for each in range(len(self.files) + 1) if each not in self.files)
-        self.files[fd] = file
+        with self._lock:
+            self.check_room()
+            fd = next(each for each in range(len(self.files) + 1) if each not in self.files)
+            self.files[fd] = file
         return fd
 
     def check_room(self) -> None:
@@ -202,10 +205,13 @@ class Table:
 
     def renumber(self, fd: int, to: int) -> None:
         """Move a descriptor to the number of another, which is closed."""
-        if fd not in self.files or to not in self.files:
-            _refuse(Errno.BADF)
-        if fd != to:
-            self.files[to] = self.files.pop(fd)
+        with self._lock:
+            if fd not in self.files or to not in self.files:
+                _refuse(Errno.BADF)
+            replaced = self.files[to]
+            if fd != to:
+                self.files[to] = self.files.pop(fd)
+        del replaced  # after the lock: closing may take a while
 
     def keep_listing(self, directory: Directory, listing: Sequence[Entry]) -> None:
         """Let `directory` tell `listing` from now on. The others are forgotten where all would be too many: a guest may
@@ -215,7 +221,7 @@ class Table:
         self._listed += len(listing)
         if self._listed <= MAX_LISTED:
             return
-        others = [file for file in self.files.values() if isinstance(file, Directory) and file is not directory]
+        others = [file for file in list(self.files.values()) if isinstance(file, Directory) and file is not directory]
         self._listed = len(listing) + sum(len(each.listing) for each in others)
         if self._listed > MAX_LISTED:
             for each in others:

@@ -36,8 +36,9 @@ class MemoryFile(Descriptor):
         self._position = 0
 
     def read(self, size: int) -> bytes:
-        data = self.read_at(size, self._position)
-        self._position += len(data)
+        with self._tree.lock:
+            data = self._node.get(size, self._position)
+            self._position += len(data)
         return data
 
     def write(self, data: bytes) -> int:

@@ -187,6 +187,10 @@ class BaseInstance(_Finder):
             start()
         except Exit as end:
             return end.code
+        finally:
+            end_threads = getattr(self._wasi, "end_threads", None)
+            if end_threads is not None:
+                end_threads()
         return 0
 
     def interrupt(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .lifetime import Closable
@@ -20,8 +21,16 @@ class BaseLinkedModule(Closable):
 
     _kind = "linked module"
 
-    def __init__(self, module: BaseModule, linking: Linking, limits: Limits | None) -> None:
+    def __init__(
+        self,
+        module: BaseModule,
+        linking: Linking,
+        limits: Limits | None,
+        again: Callable[[Limits | None], Linking] | None = None,
+    ) -> None:
+        """`again` links anew for each instance, where something is each one's own."""
         self.module = module
+        self._again = again
         self.limits = limits
         self._linking: Linking | None = linking
         super().__init__(module)
@@ -43,12 +52,13 @@ class BaseLinkedModule(Closable):
         if linking is None or self._life.ended_by is not None:
             raise self._life.error(self._kind)
         if limits is None:
-            return linking, self.limits
-        self.module.runtime._check_store_limits(limits)
-        return linking, limits
+            limits = self.limits
+        else:
+            self.module.runtime._check_store_limits(limits)
+        return linking if self._again is None else self._again(limits), limits
 
     def _free(self) -> None:
-        self._linking = None
+        self._linking = self._again = None
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""

@@ -20,7 +20,7 @@ from ...values import did_you_mean, shown
 if TYPE_CHECKING:
     from ...protocols import CompiledModule, WasiProvider
 
-__all__ = ["HostImport", "Linking", "extern_kind", "resolve_imports"]
+__all__ = ["HostImport", "Linking", "extern_kind", "is_provided", "resolve_imports"]
 
 _REF = ValueType.REF
 _MISSING: Any = object()
@@ -155,6 +155,8 @@ def resolve_imports(
         value, provider = _find(spaces, wanted.module, wanted.name)
         if value is _MISSING:
             hint = _suggestion(spaces, wanted) if len(problems) < _MOST_HINTS else ""
+            if (wanted.module, wanted.name) == ("wasi", "thread-spawn"):
+                hint = "; WasiConfig(threads=N) lets the guest start N threads"
             problems.append(f"{wanted} is not provided{hint}")
             continue
         served, reason = _match(wanted, value, provider, check_extern)
@@ -167,6 +169,12 @@ def resolve_imports(
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise ModuleInstantiateError(f"cannot instantiate the module: {count} not fit{listed}", problems)
     return found
+
+
+def is_provided(providers: Sequence[object], wanted: ImportType) -> bool:
+    """Whether one of `providers` has something of that name."""
+    spaces = [_namespaces(provider) for provider in providers]
+    return _find(spaces, wanted.module, wanted.name)[0] is not _MISSING
 
 
 # A namespace is a provider made uniform: module name to something that `_field` can look a field up in.

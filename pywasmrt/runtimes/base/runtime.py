@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import (
@@ -36,6 +37,7 @@ from .linked import BaseLinkedModule
 from .linking import Linking
 from .module import BaseModule
 from .serialized import unpack_blob
+from .siblings import with_memories
 from .source import check_magic, load, path_hint
 from .store import BaseStore, GuardedStore
 from .workers import Workers
@@ -163,9 +165,13 @@ class BaseRuntime(OwningRuntime):
         """Find and check once what serves the module's imports, to make instances of it as often as wanted."""
         of = self._checked_module(module, wasi, "link")
         self._check_store_limits(limits)
-        linking = Linking(of, imports, wasi, self._check_extern)
+        providers = self._providers(of, imports, wasi, limits)
+        linking = Linking(of, providers, wasi, self._check_extern)
         self._prepare(linking, True)
-        return BaseLinkedModule(of, linking, limits)
+        again: Callable[[Limits | None], Linking] | None = None
+        if providers is not imports:  # each instance has shared memories of its own
+            again = partial(self._linking, of, imports, None, wasi, verb="link")
+        return BaseLinkedModule(of, linking, limits, again)
 
     def instantiate(
         self,
@@ -220,9 +226,15 @@ class BaseRuntime(OwningRuntime):
             if store.runtime is not self:
                 raise ModuleInstantiateError("the store belongs to another runtime")
             check_extern = store._check_extern
-        linking = Linking(of, imports, wasi, check_extern)
+        linking = Linking(of, self._providers(of, imports, wasi, limits), wasi, check_extern)
         self._prepare(linking, False)
         return linking
+
+    def _providers(
+        self, of: BaseModule, imports: tuple[Any, ...], wasi: WasiProvider | None, limits: Limits | None
+    ) -> tuple[Any, ...]:
+        """`imports`, and what a guest with threads may expect beside them."""
+        return with_memories(self, of.imports, imports, limits) if getattr(wasi, "threads", 0) else imports
 
     def _checked_module(self, module: object, wasi: object, verb: str) -> BaseModule:
         """The module. Raises what is wrong with the runtime, with `wasi` or with it."""

@@ -17,6 +17,7 @@ from .instance import BaseInstance, InstanceState
 from .lifetime import Life
 from .linking import HostImport, Linking
 from .module import BaseModule
+from .siblings import Siblings
 
 if TYPE_CHECKING:
     from ...protocols import WasiContext
@@ -86,6 +87,14 @@ class BaseStore(OwningStore):
         self._tell_waiting()
         return running
 
+    def interrupt_with(self, error: BaseException) -> bool:
+        """As `interrupt`, where the call raises `error`, and so does every later one: that of another thread of the
+        same guest, which has ended it.
+        """
+        running = self._interrupt_with(error)
+        self._tell_waiting()
+        return running
+
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
         """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`."""
@@ -149,6 +158,9 @@ class BaseStore(OwningStore):
         context = None
         if linking.owners or linking.wasi is not None:
             states, context = self._new_states(linking)
+            begin_threads = getattr(context, "begin_threads", None)
+            if begin_threads is not None:
+                begin_threads(Siblings(self.runtime, linking, states[:-1], self.limits), self)
         try:
             state = InstanceState(linking.module, self._life if owned else self._new_life())
             state.handle = self._instantiate(linking, states, state)
@@ -162,6 +174,13 @@ class BaseStore(OwningStore):
                 self._close_wasi(context)
             raise
         return instance
+
+    def _new_sibling(self, linking: Linking, states: Sequence[Any]) -> BaseInstance:
+        """Make one more instance that `states` belong to, in a store that was made for it."""
+        self._enter_mode(_SYNCHRONOUS)
+        state = InstanceState(linking.module, self._life)
+        state.handle = self._instantiate(linking, states, state)
+        return self._finished(linking, states, state, True, None)
 
     async def _new_instance_async(self, linking: Linking, owned: bool) -> BaseInstance:
         """As `_new_instance`, in an asynchronous store."""
@@ -268,6 +287,10 @@ class BaseStore(OwningStore):
     def _interrupt(self) -> bool:
         """Hook: stop the call that runs, and tell whether one does."""
         raise NotImplementedError
+
+    def _interrupt_with(self, error: BaseException) -> bool:
+        """Hook: as `_interrupt`, where this and every later call raises `error`, if the adapter can have it do so."""
+        return self._interrupt()
 
     def _swap_deadline(self, until: int) -> int:
         """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none, and return what it was."""

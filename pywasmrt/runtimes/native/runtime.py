@@ -320,6 +320,9 @@ class NativeStore(BaseStore):
     def _interrupt(self) -> bool:
         return self.fast.interrupt()
 
+    def _interrupt_with(self, error: BaseException) -> bool:
+        return self.fast.interrupt(0, error)
+
     def _swap_deadline(self, until: int) -> int:
         return self.fast.swap_deadline(until)
 
