@@ -40,7 +40,8 @@ typedef enum wrt_result {
   WRT_TRAP,        /* the guest trapped: failure->trap says why */
   WRT_HOST,        /* a host function failed and the guest was unwound; the host knows the reason */
   WRT_ERROR,       /* anything else: failure->message says what */
-  WRT_PENDING      /* it is not over yet, and there is no failure: wrt_task.h */
+  WRT_PENDING,     /* it is not over yet, and there is no failure: wrt_task.h */
+  WRT_EXIT         /* a component ended itself by WASI 0.2: failure->status says how */
 } wrt_result;
 
 /* The order of pywasmrt.types.ValueType. */
@@ -136,6 +137,7 @@ typedef struct wrt_failure {
   char *message;
   wrt_frame *frames;
   size_t frame_count;
+  int status; /* with WRT_EXIT: the exit code */
 } wrt_failure;
 
 /* Bytes handed out by an engine, owned by the receiver (bytes_clear). */

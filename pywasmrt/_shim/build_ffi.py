@@ -1,7 +1,8 @@
 """Makes the cffi module `pywasmrt._shim._wrt` from `csrc/wrt.h`; run by setup.py, of no use in an installed package.
 
-`wrt.h` is the whole contract with the engines, and cffi reads it as it stands: only the preprocessor lines that cffi
-does not know are left out, so the header may use none that changes what the rest declares.
+`wrt.h` and `wrt_component.h` are the whole contract with the engines, and cffi reads them as they stand: only the
+preprocessor lines that cffi does not know are left out, so the headers may use none that changes what the rest
+declares.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 MODULE = "pywasmrt._shim._wrt"
 HEADER = Path("csrc", "wrt.h")
+COMPONENT_HEADER = Path("csrc", "wrt_component.h")
 FAULTS = Path("csrc", "engines", "fault")  # an engine that fails on demand, for tests
 
 _COMMENT_OR_DIRECTIVE = re.compile(r"/\*.*?\*/|^[ \t]*#(?:\\\n|/\*.*?\*/|[^\n])*", re.MULTILINE | re.DOTALL)
@@ -44,14 +46,15 @@ def make() -> Any:
     from cffi import FFI
 
     ffi = FFI()
-    ffi.cdef(declarations(HEADER.read_text(encoding="utf-8")))
+    for contract in (HEADER, COMPONENT_HEADER):
+        ffi.cdef(declarations(contract.read_text(encoding="utf-8")))
     with_faults = os.environ.get("PYWASMRT_FAULTS", "") not in ("", "0")
     if with_faults:
         ffi.cdef(declarations(Path(FAULTS, "fault.h").read_text(encoding="utf-8")))
     header = FAULTS / "fault.h" if with_faults else HEADER
     ffi.set_source(
         MODULE,
-        '#include "' + header.relative_to("csrc").as_posix() + '"\n',
+        "".join(f'#include "{each.relative_to("csrc").as_posix()}"\n' for each in (header, COMPONENT_HEADER)),
         sources=[path for path in sorted(glob("csrc/engines/*/*.c")) if with_faults or Path(path).parent != FAULTS],
         depends=sorted(glob("csrc/**/*.h", recursive=True)),
         include_dirs=["csrc"],

@@ -15,10 +15,13 @@ from pathlib import Path
 
 from ..errors import RuntimeNotFoundError
 
-__all__ = ["SUPPORTED_MAJORS", "Library", "find", "wasmtime_library_reason"]
+__all__ = ["COMPONENT_MAJOR", "SUPPORTED_MAJORS", "Library", "find", "major", "wasmtime_library_reason"]
 
 SUPPORTED_MAJORS = (48, 49, 50)
 """The major versions of the `wasmtime` package whose C structs are those of `csrc/engines/wasmtime/api.h`."""
+
+COMPONENT_MAJOR = 50
+"""The first major version whose C structs for components are those of `csrc/wrt_component.h`."""
 
 _PACKAGE = "wasmtime"
 _INSTALL = f"pip install '{_PACKAGE}>={SUPPORTED_MAJORS[0]},<{SUPPORTED_MAJORS[-1] + 1}'"
@@ -40,7 +43,7 @@ def find() -> Library:
     version = _package_version(folder)
     if version is None:
         raise RuntimeNotFoundError(f"the version of {_PACKAGE} in {folder} cannot be told; {_INSTALL}")
-    if _major(version) not in SUPPORTED_MAJORS:
+    if major(version) not in SUPPORTED_MAJORS:
         majors = ", ".join(map(str, SUPPORTED_MAJORS))
         raise RuntimeNotFoundError(f"{_PACKAGE} {version} is installed, but only versions {majors} serve; {_INSTALL}")
     path = folder / _platform_folder() / _file_name()
@@ -75,9 +78,10 @@ def _package_version(folder: Path) -> str | None:
     return None if found is None else found.version
 
 
-def _major(version: str) -> int | None:
+def major(version: str) -> int:
+    """The major version; -1 where it cannot be told."""
     head = version.split(".", 1)[0]
-    return int(head) if head.isdigit() else None
+    return int(head) if head.isdigit() else -1
 
 
 def _platform_folder() -> str:

@@ -41,14 +41,14 @@ const char *wrt_wasmtime_load(const char *path) {
 #define LOOK_UP_SETTING(type, name) LOOK_UP(wt.set.name, "wasmtime_config_" #name "_set")
   WASMTIME_API(LOOK_UP_FUNCTION)
   WASMTIME_SETTINGS(LOOK_UP_SETTING)
+  wt.library = library;
   loaded = true;
   return NULL;
 }
 
 /* ---- bytes ---- */
 
-/* Moves Wasmtime's vector into `out` without a copy. */
-static int give_bytes(wasm_byte_vec *vector, wrt_bytes *out, wrt_failure *failure) {
+int wt_give_bytes(wasm_byte_vec *vector, wrt_bytes *out, wrt_failure *failure) {
   wasm_byte_vec *owner = malloc(sizeof *owner);
   if (owner == NULL) {
     wt.wasm_byte_vec_delete(vector);
@@ -118,13 +118,13 @@ static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_mo
 static int text_to_binary(const char *text, size_t size, wrt_bytes *out, wrt_failure *failure) {
   wasm_byte_vec binary;
   wasmtime_error_t *error = wt.wasmtime_wat2wasm(text, size, &binary);
-  return error == NULL ? give_bytes(&binary, out, failure) : wt_fail_error(failure, WRT_INVALID, error);
+  return error == NULL ? wt_give_bytes(&binary, out, failure) : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static int serialize(wrt_module *module, wrt_bytes *out, wrt_failure *failure) {
   wasm_byte_vec blob;
   wasmtime_error_t *error = wt.wasmtime_module_serialize((wasmtime_module_t *)module, &blob);
-  return error == NULL ? give_bytes(&blob, out, failure) : wt_fail_error(failure, WRT_ERROR, error);
+  return error == NULL ? wt_give_bytes(&blob, out, failure) : wt_fail_error(failure, WRT_ERROR, error);
 }
 
 static int deserialize(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {

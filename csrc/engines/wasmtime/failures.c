@@ -106,6 +106,56 @@ int wt_fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_e
   return WRT_HOST;
 }
 
+/* How the texts of Wasmtime's traps begin, in the order of their codes. */
+static const struct {
+  const char *text;
+  wrt_trap code;
+} trap_texts[] = {
+    {"call stack exhausted", WRT_TRAP_STACK_OVERFLOW},
+    {"out of bounds memory access", WRT_TRAP_MEMORY_OUT_OF_BOUNDS},
+    {"unaligned atomic", WRT_TRAP_HEAP_MISALIGNED},
+    {"undefined element: out of bounds table access", WRT_TRAP_TABLE_OUT_OF_BOUNDS},
+    {"uninitialized element", WRT_TRAP_INDIRECT_CALL_TO_NULL},
+    {"indirect call type mismatch", WRT_TRAP_BAD_SIGNATURE},
+    {"integer overflow", WRT_TRAP_INTEGER_OVERFLOW},
+    {"integer divide by zero", WRT_TRAP_INTEGER_DIVISION_BY_ZERO},
+    {"invalid conversion to integer", WRT_TRAP_BAD_CONVERSION_TO_INTEGER},
+    {"wasm `unreachable` instruction executed", WRT_TRAP_UNREACHABLE},
+    {"interrupt", WRT_TRAP_INTERRUPT},
+    {"all fuel consumed by WebAssembly", WRT_TRAP_OUT_OF_FUEL},
+    {"null reference", WRT_TRAP_NULL_REFERENCE},
+};
+
+/* The code of the trap that a message tells of; false where it tells of none. */
+static bool trap_in(const char *message, wrt_trap *code) {
+  static const char mark[] = "wasm trap: ";
+  const char *at = message == NULL ? NULL : strstr(message, mark);
+  if (at == NULL) return false;
+  at += sizeof mark - 1;
+  *code = WRT_TRAP_OTHER;
+  for (size_t i = 0; i < sizeof trap_texts / sizeof *trap_texts; i++)
+    if (strncmp(at, trap_texts[i].text, strlen(trap_texts[i].text)) == 0) *code = trap_texts[i].code;
+  return true;
+}
+
+int wt_fail_traced(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error) {
+  if (store->host_failed) return wt_fail_guest(store, failure, result, error, NULL);
+  wasm_frame_vec trace;
+  wasm_byte_vec text;
+  wrt_trap code = WRT_TRAP_OTHER;
+  wt.wasmtime_error_message(error, &text);
+  wt.wasmtime_error_wasm_trace(error, &trace);
+  bool traced = trace.size > 0;
+  *failure = (wrt_failure){.message = copy_text(text.data, text.size)};
+  bool trapped = trap_in(failure->message, &code);
+  if (take_exception(store->context)) code = WRT_TRAP_UNCAUGHT_EXCEPTION;
+  failure->trap = code;
+  copy_frames(failure, trace);
+  wt.wasm_byte_vec_delete(&text);
+  wt.wasmtime_error_delete(error);
+  return trapped || traced ? WRT_TRAP : result;
+}
+
 void wt_failure_clear(wrt_failure *failure) {
   for (size_t i = 0; i < failure->frame_count; i++) {
     free(failure->frames[i].func_name);

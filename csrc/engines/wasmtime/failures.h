@@ -19,6 +19,10 @@ int wt_fail_error(wrt_failure *failure, int result, wasmtime_error_t *error);
  * that is neither a trap nor a failure of the host. */
 int wt_fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error, wasm_trap_t *trap);
 
+/* How a component ended, when it did not end well, as wt_fail_guest: traps come as errors there, which have no code, and are
+ * known by their text. `error` is consumed. `result` is for an error that is neither a trap nor a failure of the host. */
+int wt_fail_traced(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error);
+
 /* Frees what a failure holds. */
 void wt_failure_clear(wrt_failure *failure);
 

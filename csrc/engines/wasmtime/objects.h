@@ -20,6 +20,7 @@ _Static_assert(sizeof(wasmtime_val_raw) == 2 * sizeof(wrt_slot), "a value is two
 #define DECLARE(result, name, parameters) result(*name) parameters;
 #define DECLARE_SETTING(type, name) void (*name)(wasm_config_t *, type);
 extern struct wt_functions {
+  void *library; /* as dlopen gave it; never closed */
   WASMTIME_API(DECLARE)
   struct {
     WASMTIME_SETTINGS(DECLARE_SETTING)
@@ -55,6 +56,7 @@ struct wrt_store {
   int (*poll)(void *env);
   void *poll_env;
   wasmtime_linker_t *linker; /* owned: what asynchronous host functions are made with; NULL before the first */
+  void *host;            /* what the host functions of components are called with */
   size_t shared_count;
   wasmtime_sharedmemory_t **shared; /* owned */
   void *const *envs;                /* borrowed: of the linked instance's host functions */
@@ -70,6 +72,9 @@ typedef struct host_record {
 } host_record;
 
 static inline wasmtime_extern *unwrap(const wrt_extern *item) { return (wasmtime_extern *)item; }
+
+/* engine.c: moves Wasmtime's vector into `out` without a copy. */
+int wt_give_bytes(wasm_byte_vec *vector, wrt_bytes *out, wrt_failure *failure);
 
 #pragma GCC visibility pop
 
