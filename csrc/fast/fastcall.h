@@ -17,6 +17,7 @@
 
 #include "wrt.h"
 #include "wrt_task.h"
+#include "wrt_component.h"
 
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
@@ -43,6 +44,10 @@ typedef struct State {
   PyTypeObject *caller_type;
   PyTypeObject *linked_type;
   PyTypeObject *task_type;
+  PyTypeObject *plan_type; /* these four are for components */
+  PyTypeObject *component_function_type;
+  PyTypeObject *linker_type;
+  PyTypeObject *resource_type;
   PyObject *closed_error;
   PyObject *busy_error;
   PyObject *memory_access_error;
@@ -57,6 +62,10 @@ typedef struct State {
   PyObject *raise_asynchronous;   /* (name) never returns */
   PyObject *first_wait;           /* (task, seconds or None) -> Wait */
   PyObject *shown_int;            /* (int) -> how an error message shows it */
+  PyObject *component_error;      /* the class of a failed function's error */
+  PyObject *mapping_class;        /* collections.abc.Mapping */
+  PyObject *value_name;           /* "value" */
+  PyObject *payload_name;         /* "payload" */
 } State;
 
 /* An engine, ticked by the ticker (fast/ticker.c) and deleted when the last store, module or runtime lets go of it. */
@@ -64,12 +73,14 @@ typedef struct Engine {
   PyObject_HEAD
   const wrt_engine_ops *ops;
   wrt_engine *native;   /* owned */
+  const wrt_component_ops *component_ops; /* NULL where it runs no components */
   struct Engine *next;  /* among those that are ticked */
   struct Engine **link; /* what points at this one */
 } Engine;
 
 typedef struct Store Store;
 typedef struct Task Task; /* fast/task.c */
+struct ComponentState;
 
 /* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
  * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
@@ -164,6 +175,7 @@ struct Store {
   Task *polled;      /* the one whose guest is running, while the engine polls */
   bool rested;       /* the event loop had its turn since the last poll */
   Task *serving;     /* the one whose host function runs, on the thread `owner` */
+  struct ComponentState *components; /* owned; NULL where it has none, see fast/component_store.c */
   Engine *engine;      /* owned */
   Store *next;         /* among all stores of the process, for the child of a fork */
   Store **link;        /* what points at this one; NULL before it is among them */
@@ -220,6 +232,16 @@ bool read_handle(PyObject *object, void *handle, size_t size);
   X(table_set, METH_VARARGS) X(table_grow, METH_VARARGS)
 #define METHOD_DECLARATION(name, flags) PyObject *store_##name(PyObject *object, PyObject *args);
 EXTERN_METHODS(METHOD_DECLARATION)
+
+/* fast/component_*.c: the methods of Store for components, and what a store does for them */
+#define COMPONENT_METHODS(X) \
+  X(component_function, METH_VARARGS) X(instantiate_component, METH_VARARGS) X(component_wasi, METH_VARARGS)
+COMPONENT_METHODS(METHOD_DECLARATION)
+void component_state_free(Store *store);
+int component_state_traverse(Store *store, visitproc visit, void *arg);
+/* Whether a guest has written what Python has not got yet, and handing that over: 0, or -1 with an exception set. */
+bool component_output_waits(Store *store);
+int component_drain(Store *store);
 
 /* fast/function.c */
 

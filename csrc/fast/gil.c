@@ -85,7 +85,8 @@ int poll_python(void *env) {
   int result = WRT_OK;
   EXIT_GUARD(guard);
   bool begun = polls > 1 || stopped != NULL; /* else the tick came just after the call */
-  bool look = stopped != NULL || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
+  bool waits = component_output_waits(store);
+  bool look = stopped != NULL || waits || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
   if (store->released != NULL && look) gil_retake(store);
   if (store->released == NULL && begun) {
     if (stopped != NULL) {
@@ -96,6 +97,7 @@ int poll_python(void *env) {
       HostFrame frame = {store, host_frames, greenlets_loaded ? greenlet_here() : NULL};
       host_frames = &frame;
       int signalled = PyErr_CheckSignals();
+      if (signalled == 0 && waits) signalled = component_drain(store);
       host_frames = frame.outer;
       if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake(); /* it forked, as in call_python */
       if (signalled < 0)

@@ -1,5 +1,5 @@
 /* module.c: the extension module pywasmrt._shim._fastcall: its types, and what they ask of Python. */
-#include "fastcall.h"
+#include "component.h"
 
 static const struct {
   const char *module;
@@ -20,6 +20,8 @@ static const struct {
     {"pywasmrt._shim.bridge", "raise_asynchronous", offsetof(State, raise_asynchronous)},
     {"pywasmrt._shim.waiting", "first_wait", offsetof(State, first_wait)},
     {"pywasmrt._shim.bridge", "shown_int", offsetof(State, shown_int)},
+    {"pywasmrt.errors", "ComponentError", offsetof(State, component_error)},
+    {"collections.abc", "Mapping", offsetof(State, mapping_class)},
 };
 enum { WANTED = sizeof wanted / sizeof *wanted };
 
@@ -46,6 +48,14 @@ static int module_exec(PyObject *module) {
       add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0 ||
       add_type(module, &linked_spec, &state->linked_type) < 0 || add_type(module, &task_spec, &state->task_type) < 0)
     return -1;
+  if (add_type(module, &plan_spec, &state->plan_type) < 0 ||
+      add_type(module, &component_function_spec, &state->component_function_type) < 0 ||
+      add_type(module, &linker_spec, &state->linker_type) < 0 ||
+      add_type(module, &resource_spec, &state->resource_type) < 0)
+    return -1;
+  state->value_name = PyUnicode_InternFromString("value");
+  state->payload_name = PyUnicode_InternFromString("payload");
+  if (state->value_name == NULL || state->payload_name == NULL) return -1;
   return 0;
 }
 
@@ -59,6 +69,10 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   Py_VISIT(state->caller_type);
   Py_VISIT(state->linked_type);
   Py_VISIT(state->task_type);
+  Py_VISIT(state->plan_type);
+  Py_VISIT(state->component_function_type);
+  Py_VISIT(state->linker_type);
+  Py_VISIT(state->resource_type);
   return 0;
 }
 
@@ -73,6 +87,12 @@ static void module_free(void *module) {
   Py_CLEAR(state->caller_type);
   Py_CLEAR(state->linked_type);
   Py_CLEAR(state->task_type);
+  Py_CLEAR(state->plan_type);
+  Py_CLEAR(state->component_function_type);
+  Py_CLEAR(state->linker_type);
+  Py_CLEAR(state->resource_type);
+  Py_CLEAR(state->value_name);
+  Py_CLEAR(state->payload_name);
 }
 
 static PyObject *module_this_thread(PyObject *module, PyObject *unused) {

@@ -22,7 +22,9 @@ static PyObject *frame_list(const wrt_failure *failure) {
 PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure) {
   PyObject *frames = frame_list(failure);
   if (frames != NULL) {
-    PyObject *never = PyObject_CallFunction(fail, "iizN", result, (int)failure->trap, failure->message, frames);
+    PyObject *never = PyObject_CallFunction(fail, "iizN", result,
+                                            result == WRT_EXIT ? failure->status : (int)failure->trap, failure->message,
+                                            frames);
     Py_XDECREF(never);
   }
   ops->failure_clear(failure);
@@ -89,6 +91,7 @@ static void free_native(Store *store) {
   store->native = NULL; /* first, so that Python code run below finds it gone */
   store->blocks = NULL;
   if (native != NULL) store->ops->store_delete(native); /* moves every reference to the garbage */
+  component_state_free(store);
   while (blocks != NULL) {
     HostBlock *next = blocks->next;
     block_free(blocks);
@@ -284,6 +287,8 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
     if (stopped) return stopped;
   }
   for (HostRef *ref = self->refs; ref != NULL; ref = ref->next) Py_VISIT(ref->object);
+  int stopped = component_state_traverse(self, visit, arg);
+  if (stopped) return stopped;
   for (int i = 0; i < 3; i++) Py_VISIT(self->parked[i]);
   return 0;
 }
@@ -332,6 +337,7 @@ static PyMethodDef store_methods[] = {
     {"fuel", Store_fuel, METH_NOARGS, NULL},
     {"set_fuel", Store_set_fuel, METH_O, NULL},
     EXTERN_METHODS(METHOD_ROW)
+    COMPONENT_METHODS(METHOD_ROW)
     {NULL, NULL, 0, NULL},
 };
 

@@ -178,11 +178,13 @@ void ticker_dismiss(Store *store) {
 
 /* ---- Engine ---- */
 
-/* Engine(ops address, engine address): takes the engine over, and ticks it from now on. */
+/* Engine(ops address, engine address, component ops address or 0): takes the engine over, and ticks it from now on. */
 static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   PyObject *ops_address, *engine_address;
+  Py_ssize_t component_ops = 0;
   (void)keywords;
-  if (!PyArg_ParseTuple(args, "O!O!", &PyLong_Type, &ops_address, &PyLong_Type, &engine_address)) return NULL;
+  if (!PyArg_ParseTuple(args, "O!O!|n", &PyLong_Type, &ops_address, &PyLong_Type, &engine_address, &component_ops))
+    return NULL;
   const wrt_engine_ops *ops = PyLong_AsVoidPtr(ops_address);
   wrt_engine *native = PyLong_AsVoidPtr(engine_address);
   if (ops == NULL || native == NULL) return NULL;
@@ -191,6 +193,7 @@ static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *keywor
   greenlets_look();
   self->ops = ops;
   self->native = native;
+  self->component_ops = (const wrt_component_ops *)component_ops;
   pthread_mutex_lock(&ticker.lock);
   self->next = ticker.engines;
   self->link = &ticker.engines;

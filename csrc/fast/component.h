@@ -1,0 +1,185 @@
+/* component.h: what the files of the components' call path (component_*.c) share.
+ *
+ *   component_plan.c      a plan: how the values of one WIT type cross, made once for a type
+ *   component_arena.c     memory for the values of a call's arguments
+ *   component_lower.c     Python objects to values of the engine, by a plan
+ *   component_lift.c      and back
+ *   component_function.c  an exported function as a Python callable
+ *   component_linker.c    what a component imports: host functions as Python callables, and the host's resources
+ *   component_resource.c  handles to resources
+ *   component_store.c     what a store keeps for components, and instances
+ *   component_wasi.c      what guests write to their streams
+ *
+ * The values of a call's arguments live in an arena of the caller's and borrow the text of Python's strings. The values of a
+ * host function's result are made of the engine's own memory. A lowering says which of the two it is for.
+ *
+ * What a value is refused for is nothing to C: lowering only tells that it does not fit, and Python finds the words
+ * (pywasmrt/component/codecs.py), as for functions of modules.
+ */
+#ifndef WRT_FAST_COMPONENT_H
+#define WRT_FAST_COMPONENT_H
+
+#include "fastcall.h"
+#include "wrt_component.h"
+
+#include <pthread.h>
+
+/* What a plan is for: a wrt_value_kind, or more exactly one of these. */
+enum {
+  PLAN_OWN = WRT_VALUE_RESOURCE,
+  PLAN_BORROW,
+  PLAN_BYTES /* list<u8> */
+};
+
+/* How the values of a type cross. Immutable; owned by functions and by other plans. */
+typedef struct Plan {
+  PyObject_HEAD
+  uint8_t kind;
+  bool wrapped;     /* an option: `Some` around its payload, as options nest */
+  bool plain;       /* a record: instances of `type` hold their fields at `offsets` */
+  uint32_t host_type; /* a resource of the host's: its number; 0 for one of the guest's */
+  uint32_t count;   /* of children and names */
+  struct Plan **children; /* owned; the element, payload (NULL where there is none), fields, cases */
+  wrt_text *names;  /* owned, with the text; of fields, cases, flags */
+  PyObject **attributes; /* owned; of a record: the names of its fields in Python, interned */
+  Py_ssize_t *offsets;   /* owned; of a record, where `plain` */
+  PyObject *type;   /* owned; the class of a record, enum or flags, of a guest's resource; of an option `Some`; or NULL */
+  PyObject **objects;    /* owned; of a variant: the class of each case; of an enum: each member; of a result: Ok and Err */
+  PyObject *index;  /* owned; a dict of what `objects` holds to its number; or NULL */
+  PyObject *cache;  /* owned; of flags: a dict of bits to members */
+} Plan;
+
+/* Memory for the values of one call. It is the store's where that is free, and otherwise of its own. */
+typedef struct Arena {
+  char *at;
+  char *end;
+  struct ArenaBlock *blocks; /* owned */
+  struct ArenaHeld *held;    /* objects that the values borrow from, and handles to give back */
+} Arena;
+
+/* What the values of an arena borrow from, or what is to be given back when they are gone. */
+typedef struct ArenaHeld {
+  struct ArenaHeld *next;
+  PyObject *object;     /* owned, or NULL: text, or a guest's resource that is given away */
+  wrt_resource *handle; /* owned, or NULL: to a resource of the host's */
+  uint32_t rep;
+  bool owned;
+} ArenaHeld;
+
+typedef struct Lowering {
+  Store *store;
+  const wrt_component_ops *ops;
+  Arena *arena; /* NULL where the engine's memory is to be used */
+} Lowering;
+
+typedef struct Lifting {
+  Store *store;
+  const wrt_component_ops *ops;
+  bool in_host; /* the values are the arguments of a host function */
+} Lifting;
+
+/* A handle to a resource of a guest's, as Python holds it; the base of the classes that Python makes. */
+typedef struct Resource {
+  PyObject_HEAD
+  Store *store;         /* owned; NULL in one that was never given a handle */
+  const wrt_component_ops *ops;
+  wrt_resource *native; /* owned; NULL once it was given away or dropped */
+  bool borrowed;        /* lent to the host function that runs */
+  bool giving;          /* an argument of a call that begins takes it */
+  PyObject *weakrefs;
+} Resource;
+
+/* What a linker's host function needs. */
+typedef struct HostEntry {
+  struct Linker *linker; /* borrowed: it owns this */
+  PyObject *callable;    /* owned */
+  PyObject *signature;   /* owned: what finds the words for a wrong result */
+  Plan *result;          /* owned, or NULL */
+  bool fallible;         /* its result is a result<…>: returned, or raised as `error_type` */
+  uint32_t count;
+  Plan *params[]; /* owned */
+} HostEntry;
+
+typedef struct Linker {
+  PyObject_HEAD
+  Engine *engine;       /* owned */
+  State *state;         /* borrowed from the module */
+  PyObject *module;     /* owned */
+  wrt_linker *native;   /* owned */
+  HostEntry **entries;  /* owned */
+  size_t count;
+  bool used;            /* it instantiated, so it takes nothing more */
+} Linker;
+
+/* What guests write to stdout or stderr, until Python takes it. */
+typedef struct ComponentStream {
+  pthread_mutex_t lock; /* of the bytes */
+  char *data;           /* owned */
+  size_t size, capacity;
+  bool waits;     /* there are bytes; atomic */
+  PyObject *sink; /* owned: what takes them; or NULL */
+} ComponentStream;
+
+/* What a store keeps for its components; made at the first need. */
+typedef struct ComponentState {
+  PyObject *linkers;   /* owned: a list of those that instantiated here, which their guests go on using */
+  HostRef **resources; /* owned; the host's resources that guests hold, by number */
+  uint32_t capacity;
+  uint32_t free;       /* first number that may be free */
+  wrt_resource **forgotten; /* owned: handles whose objects died; dropped at the next call */
+  size_t forgotten_count, forgotten_capacity;
+  char *scratch;       /* owned; memory for an arena */
+  size_t scratch_size;
+  bool scratch_taken;
+  ComponentStream streams[2]; /* stdout, stderr */
+  bool draining;
+} ComponentState;
+
+extern PyType_Spec plan_spec, component_function_spec, linker_spec, resource_spec;
+
+/* component_lower.c */
+
+/* Puts `object` into `out`: 0, or -1. Then an exception is set, or none, and the object does not fit the plan. `out` is whole,
+ * whatever happens. */
+int lower(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out);
+/* component_arena.c */
+
+/* Opens an arena over memory of the caller's own stack; when that is used up it takes more. */
+void arena_open(Arena *arena, char *stack, size_t size);
+/* Memory of whole words, not cleared; NULL with an exception set. */
+void *arena_take(Lowering *lowering, size_t count, size_t size);
+/* Holds an object for as long as the values are there; NULL with an exception set. */
+ArenaHeld *arena_hold(Lowering *lowering, PyObject *object);
+/* Frees what the values of the arena consisted of, and gives back what they borrowed. `called`: the engine has taken them. */
+void arena_close(Arena *arena, Store *store, bool called);
+
+/* component_lift.c */
+
+/* The object that `value` stands for, a new reference; NULL with an exception set. */
+PyObject *lift(Lifting *lifting, Plan *plan, const wrt_value *value);
+
+/* component_resource.c */
+
+/* A handle as a Python object of class `type`; takes `native` over, also on failure. */
+PyObject *resource_object(Store *store, PyTypeObject *type, wrt_resource *native, bool borrowed);
+/* Keeps `object` for guests under a number: 0, or -1 with an exception set. */
+int host_resource_keep(Store *store, PyObject *object, uint32_t *rep);
+/* The object under a number, borrowed; NULL with an exception set. */
+PyObject *host_resource_get(Store *store, uint32_t rep);
+/* Lets go of a number. Needs no GIL; the object is released with the store's garbage. */
+void host_resource_drop(void *env, void *host, uint32_t rep);
+/* Drops the handles whose objects died. With the GIL, between calls. */
+void drop_forgotten(Store *store);
+
+/* component_store.c */
+
+/* The store's state for components; NULL with an exception set. */
+ComponentState *component_state(Store *store);
+
+/* component_wasi.c */
+void component_streams_free(ComponentState *state);
+
+/* component_linker.c */
+int call_component_host(void *env, void *host, wrt_value *args, size_t arg_count, wrt_value *results, size_t result_count);
+
+#endif
