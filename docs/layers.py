@@ -27,7 +27,12 @@ ROWS: list[tuple[str, list[tuple[str, str]]]] = [
     ),
     (
         "Python",
-        [("_shim", "loads the native parts"), ("wasm", "the binary format"), ("values, host", "the value rules")],
+        [
+            ("_shim", "loads the native parts"),
+            ("wasm", "the binary format"),
+            ("component", "WIT"),
+            ("values, host", "the value rules"),
+        ],
     ),
     ("Python", [("types, errors, protocols", "what users meet: records, errors, contracts")]),
     ("C", [("csrc/fast", "the call path: functions, host functions, memories, stores")]),

@@ -13,6 +13,7 @@
      ├── MemoryAccessError (IndexError)           a read or write beyond the linear memory
      ├── ClosedError                              use after close
      ├── BusyError                                the store is running a call on another thread
+     ├── ComponentError                           a component's function gave the error of its result: .payload
      ├── Trap                                     the guest trapped: .code, .frames
      ├── Exit                                     the guest called WASI's proc_exit: .code
      ├── Interrupted                              the call was stopped from outside
@@ -33,6 +34,7 @@ from .types import Frame, TrapCode, printable
 __all__ = [
     "BusyError",
     "ClosedError",
+    "ComponentError",
     "DeadlineExceeded",
     "Exit",
     "FuelExhausted",
@@ -116,6 +118,20 @@ class MemoryAccessError(WasmError, IndexError):
 
 class ClosedError(WasmError):
     """The object, or one that it belongs to, was closed."""
+
+
+class ComponentError(WasmError):
+    """A function of a component whose result is a `result<…>` gave its error, which is `payload`.
+
+    A host function raises it to give a component such an error.
+    """
+
+    def __init__(self, payload: Any = None) -> None:
+        super().__init__(payload)
+        self.payload = payload
+
+    def __str__(self) -> str:
+        return "the function gave an error without a value" if self.payload is None else str(self.payload)
 
 
 class BusyError(WasmError):

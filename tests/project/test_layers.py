@@ -21,6 +21,7 @@ FLOORS: list[set[str]] = [
     {"protocols"},
     {"annotated"},
     {"values", "wasm", "host"},
+    {"component"},
     {"_shim"},
     {"runtimes"},
     {"registry"},
