@@ -39,12 +39,15 @@ from .types import (
 __all__ = [
     "Caller",
     "CompiledModule",
+    "Component",
+    "ComponentInstance",
     "Context",
     "Exports",
     "FunctionInstance",
     "Global",
     "HostModule",
     "ImportProvider",
+    "LinkedComponent",
     "LinkedModule",
     "Memory",
     "ModuleInstance",
@@ -58,6 +61,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # which type checkers bring along
+
+    from .component.types import WorldItem
 else:
     Buffer = Union[bytes, bytearray, memoryview]  # stands for whatever has the buffer protocol
 ModuleSource = Union[Buffer, str, "PathLike[str]"]
@@ -441,6 +446,97 @@ class Context(_Checkable, AbstractContextManager["Context"], Protocol):
 
 
 @runtime_checkable
+class Component(_Checkable, AbstractContextManager["Component"], Protocol):
+    """A compiled component: immutable, shared by threads, instantiated any number of times by the runtime that compiled
+    it.
+    """
+
+    @property
+    def imports(self) -> tuple[WorldItem, ...]:
+        """What it asks for: interfaces, functions and types, in its order."""
+
+    @property
+    def exports(self) -> tuple[WorldItem, ...]:
+        """What it offers, in its order."""
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """The Python classes of its records, variants, enums and flags: `types["local:demo/shapes"].Point`."""
+
+    def use_classes(self, classes: Mapping[tuple[str | None, str], Any]) -> None:
+        """Have values be of these classes, by interface and name of WIT (of a variant's case `"variant.case"`); what
+        `pywasmrt bindgen` writes calls this, before the first instance.
+        """
+
+    def wit(self) -> str:
+        """Its world as WIT text."""
+
+    def serialize(self) -> bytes:
+        """The compiled code as a blob for `Runtime.deserialize_component`."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class LinkedComponent(_Checkable, AbstractContextManager["LinkedComponent"], Protocol):
+    """A component with what serves its imports, found and checked once: what `Runtime.link_component` gives. From any
+    thread, several at a time. It belongs to its component.
+    """
+
+    @property
+    def component(self) -> Component: ...
+
+    @property
+    def limits(self) -> Limits | None:
+        """The limits of its instances' stores, where `instantiate` is not given others."""
+
+    def instantiate(self, *, limits: Limits | None = None) -> ComponentInstance:
+        """Make an instance in a store of its own. The caller closes it."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class ComponentInstance(_Checkable, AbstractContextManager["ComponentInstance"], Protocol):
+    """A component's running form, in a store of its own: it runs one call chain at a time, and a host function cannot
+    call back into the component that called it (`BusyError`). After a trap, or an exception of a host function other
+    than `ComponentError`, the component model lets nobody enter it again: make a new one.
+    """
+
+    @property
+    def component(self) -> Component: ...
+
+    @property
+    def exports(self) -> Any:
+        """Everything that is exported: functions as attributes (`exports.get_value` for `get-value`), interfaces by
+        name (`exports["local:demo/calc"].add(1, 2)`), with the classes of their resources and types.
+        """
+
+    def run(self) -> int:
+        """Run a command by its export `wasi:cli/run`, and return its exit code."""
+
+    def interrupt(self) -> bool:
+        """Stop the call that runs; from any thread. Returns whether one was running."""
+
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Give every call in a `with` block until `seconds` from now."""
+
+    @property
+    def fuel(self) -> int | None: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
 class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     """An engine, ready to compile and instantiate. It may be used from any thread."""
 
@@ -536,6 +632,50 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         limits: Limits | None = None,
     ) -> tuple[ModuleInstance, Context]:
         """As `instantiate`, with the context that owns the host's side of the instance."""
+
+    # The four methods for components are asked of no runtime by `isinstance`: one without the feature "component-model"
+    # may lack them, or have them of `pywasmrt.component.absent.NoComponents`, which say so.
+    if TYPE_CHECKING:
+
+        def compile_component(self, source: ModuleSource) -> Component:
+            """Compile a component (the feature "component-model"). Raises `ModuleCompileError`, also for a module, and
+            `UnsupportedFeatureError` where the engine runs no components.
+            """
+
+        def deserialize_component(self, blob: Buffer) -> Component:
+            """Load what `Component.serialize` gave; what `deserialize` says of blobs holds here too."""
+
+        def link_component(
+            self,
+            component: Component,
+            *imports: Mapping[str, Any],
+            wasi: WasiProvider | None = None,
+            limits: Limits | None = None,
+        ) -> LinkedComponent:
+            """Find and check once what serves the component's imports, to make instances of it as often as wanted.
+            Takes what `instantiate_component` takes.
+            """
+
+        def instantiate_component(
+            self,
+            component: Component,
+            *imports: Mapping[str, Any],
+            wasi: WasiProvider | None = None,
+            limits: Limits | None = None,
+        ) -> ComponentInstance:
+            """Link the component to what it imports and make an instance, in a store of its own. The caller closes it.
+
+            An import is given by the name of its interface: any object with the interface's functions as attributes
+            (a class instance, a Python module, a mapping), under their names in Python, and with a class for each of
+            its resources. A function that the component imports by itself is given by its own name. A version in a
+            name may be left out, or be one that is compatible by semver. `wasi` gives what WASI 0.2 imports; what it
+            cannot express raises `UnsupportedFeatureError`. One `ModuleInstantiateError` lists all that is missing or
+            does not fit.
+
+                component = rt.compile_component(pathlib.Path("guest.wasm"))
+                with rt.instantiate_component(component, {"local:demo/host": Host()}) as instance:
+                    instance.exports["local:demo/calc"].add(1, 2)
+            """
 
     @property
     def closed(self) -> bool: ...

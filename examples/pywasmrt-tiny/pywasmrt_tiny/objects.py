@@ -33,6 +33,7 @@ from pywasmrt import (
     ValueType,
     WasmError,
 )
+from pywasmrt.component.absent import NoComponents
 from pywasmrt.runtimes.base.linking import HostImport, Linking
 from pywasmrt.runtimes.base.turns import LendableLock, Turns
 from pywasmrt.runtimes.base.workers import Workers
@@ -115,7 +116,7 @@ class Owned:
         self.close()
 
 
-class TinyRuntime(Owned):
+class TinyRuntime(NoComponents, Owned):
     """Implements protocols.Runtime."""
 
     kind = "runtime"

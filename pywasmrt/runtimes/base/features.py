@@ -67,6 +67,7 @@ API_FEATURES = frozenset(
         "import-mutable-global",  # or a mutable one
         "host-memory",  # the host can make a memory outside of any module
         "host-table",  # or a table
+        "component-model",  # components, by compile_component
     }
 )
 

@@ -30,7 +30,7 @@ from ...wasm.reading import check_limits
 from ...wasm.rewriting import Rule, rewritten
 from ...wasm.waits import STOPPABLE_WAITS, has_waits
 from .cache import ModuleCache, cache_of
-from .contracts import OwningRuntime
+from .component import Components
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
 from .linked import BaseLinkedModule
@@ -66,7 +66,7 @@ _LONG = 1 << 20  # bytes of a module from which on compiling it is logged
 _log = logging.getLogger("pywasmrt.compile")
 
 
-class BaseRuntime(OwningRuntime):
+class BaseRuntime(Components):
     """An engine, ready to compile. `info` tells its name, version and the features in force."""
 
     _kind = "runtime"
@@ -288,9 +288,9 @@ class BaseRuntime(OwningRuntime):
         data = load(source)
         if isinstance(data, str):
             try:
-                return self._text_to_binary(data)
+                data = self._text_to_binary(data)
             except ModuleCompileError as error:
-                raise ModuleCompileError(f"{error}{path_hint(data)}") from None
+                raise ModuleCompileError(f"{error}{path_hint(str(source))}") from None
         check_magic(data)
         return data
 

@@ -43,6 +43,8 @@ def load(source: object) -> bytes | str:
 def check_magic(data: bytes) -> None:
     """Raise `ModuleCompileError` unless `data` begins as a binary module does."""
     if data[:4] == _MAGIC:
+        if data[6:8] == b"\1\0":  # the layer: a component
+            raise ModuleCompileError("this is a component, not a module; use compile_component")
         return
     if not data:
         raise ModuleCompileError("not a WebAssembly module: there are no bytes")

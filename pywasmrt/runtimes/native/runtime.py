@@ -19,6 +19,7 @@ from ..._shim import _fastcall
 from ..._shim._wrt import ffi, lib
 from ..._shim.bridge import VALUE_TYPES, type_codes
 from ...errors import (
+    Exit,
     FuelExhausted,
     ModuleCompileError,
     ModuleInstantiateError,
@@ -43,6 +44,7 @@ from ...values import checked_delta, checked_index, nanoseconds, to_wasm
 from ..base.forking import forks, inside
 from ..base.linking import HostImport, Linking
 from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
+from .component import ComponentEngine, NativeComponents
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -70,7 +72,9 @@ class Engine:
         stack_needed: int,
         explain: Explain,
         complete: CompleteFrames | None = None,
+        component_ops: Any = None,
     ) -> None:
+        """`component_ops` is the engine's table for components, where it runs any."""
         self.ops = ops
         self.stack_needed = stack_needed
         self._explain = explain
@@ -81,10 +85,17 @@ class Engine:
         self._do(ops.engine_new, settings, len(names), out)
         self.handle = out[0]
         try:
-            self.owner = _fastcall.Engine(int(ffi.cast("uintptr_t", ops)), int(ffi.cast("uintptr_t", out[0])))
+            self.owner = _fastcall.Engine(
+                int(ffi.cast("uintptr_t", ops)),
+                int(ffi.cast("uintptr_t", out[0])),
+                0 if component_ops is None else int(ffi.cast("uintptr_t", component_ops)),
+            )
         except BaseException:
             ops.engine_delete(out[0])
             raise
+        self.components: ComponentEngine | None = None
+        if component_ops is not None:
+            self.components = ComponentEngine(component_ops, self.handle, self._do, self._bytes)
 
     def validate(self, data: bytes) -> None:
         """Raise `ModuleCompileError` unless `data` is a valid module."""
@@ -137,7 +148,11 @@ class Engine:
         return data
 
     def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame]) -> NoReturn:
-        """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h."""
+        """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h; with WRT_EXIT `trap`
+        is the exit code.
+        """
+        if result == lib.WRT_EXIT:
+            raise Exit(trap)
         if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:
             raise FuelExhausted
         message = message or "the engine gave no reason"
@@ -168,8 +183,10 @@ def _frames(message: str, frames: list[RawFrame], complete: CompleteFrames | Non
     return found if complete is None else complete(message, found)
 
 
-class NativeRuntime(BaseRuntime):
+class NativeRuntime(NativeComponents, BaseRuntime):
     """A runtime over one engine. `settings` names everything that compiled code depends on."""
+
+    engine: Engine
 
     def __init__(
         self,

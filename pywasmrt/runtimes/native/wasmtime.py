@@ -42,11 +42,14 @@ def describe() -> RuntimeInfo:
     reason = _shim.unavailable_reason() or library.wasmtime_library_reason()
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
-    return RuntimeInfo(NAME, True, library.find().version, WASMTIME_DEFAULT | _api_features(True, False))
+    version = library.find().version
+    return RuntimeInfo(NAME, True, version, WASMTIME_DEFAULT | _api_features(version, True, False))
 
 
-def _api_features(interruptible: bool, fuel: bool) -> frozenset[str]:
+def _api_features(version: str, interruptible: bool, fuel: bool) -> frozenset[str]:
     lacking = (set() if interruptible else {"interruption", "deadline"}) | (set() if fuel else {"fuel"})
+    if library.major(version) < library.COMPONENT_MAJOR:
+        lacking |= {"component-model"}
     return API_FEATURES - lacking
 
 
@@ -73,7 +76,7 @@ def create(config: RuntimeConfig) -> Any:
         return _open(settings | own, stack + _STACK_MARGIN)
 
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
-    features = proposals | _api_features(config.interruptible, bool(settings.get("consume_fuel")))
+    features = proposals | _api_features(info.version or "", config.interruptible, bool(settings.get("consume_fuel")))
     return NativeRuntime(
         make_engine(forks() > 0),
         replace(info, features=features),
@@ -123,8 +126,20 @@ def _open(settings: dict[str, int], stack: int) -> Engine:
         problem = lib.wrt_wasmtime_load(path)
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
+    component_ops = _component_ops()
     with _backtrace_details():
-        return NativeEngine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines)
+        return NativeEngine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines, component_ops)
+
+
+def _component_ops() -> Any:
+    """The table for components, or None where this Wasmtime is too old for it."""
+    from ..._shim._wrt import ffi, lib
+
+    if library.major(library.find().version) < library.COMPONENT_MAJOR:
+        return None
+    with environment():
+        problem = lib.wrt_wasmtime_component_load()
+    return None if problem != ffi.NULL else lib.wrt_wasmtime_component_ops()
 
 
 # The engine takes the place of a name among these as its number.
@@ -150,6 +165,8 @@ def _settings_of(config: RuntimeConfig) -> dict[str, int]:
 
 
 def _explain(message: str) -> str:
+    if "cannot enter component instance" in message:
+        return "the component trapped before, and so cannot be entered again; make a new instance"
     if message.startswith("error while executing"):
         return trap_text(message)
     return compile_error_text(message.removeprefix("wasm trap: "))

@@ -68,9 +68,16 @@ _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTER
 
 # v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
 # may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
-_LACKING = {"simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption", "suspension"} | (
-    {"buffer"} if sys.version_info < (3, 12) else set()
-)
+_LACKING = {
+    "simd",
+    "relaxed-simd",
+    "threads",
+    "f32-nan-bits",
+    "trap-lines",
+    "interruption",
+    "suspension",
+    "component-model",
+} | ({"buffer"} if sys.version_info < (3, 12) else set())
 
 # Named as in wasmtime.Config.
 _OPTIONS = {
