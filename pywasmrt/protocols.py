@@ -307,6 +307,9 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
         `Exit`.
         """
 
+    async def run_async(self) -> int:
+        """As `run`, by `call_async`: the way to run a command in an asynchronous store."""
+
     def interrupt(self) -> bool:
         """As `Store.interrupt`, of the instance's store."""
 
@@ -359,6 +362,10 @@ class WasiContext(Protocol):
 
     def attach(self, instance: ModuleInstance) -> None:
         """Told once the instance exists."""
+
+    def begin_asynchronous(self) -> None:
+        """Told at first, where the instance's store is asynchronous: a host function that would wait returns a
+        coroutine."""
 
     def close(self) -> None:
         """Give back what the instance had open. Idempotent; from any thread, also during a call."""

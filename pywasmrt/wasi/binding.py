@@ -6,13 +6,14 @@ succeeds and raises `WasiError` otherwise; `OSError` and `MemoryAccessError` are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import MemoryAccessError
 from ..types import HostFunction, ValueType
 from .errno import Errno, WasiError, from_os_error
+from .waiting import WouldWait
 
 if TYPE_CHECKING:
     from .context import WasiContext
@@ -54,21 +55,25 @@ def bind(function: Function) -> HostFunction:
     """
     body = function.body
 
-    def call(context: WasiContext, caller: Any, *args: int) -> int:
+    def call(context: WasiContext, caller: Any, *args: int) -> Any:
         try:
             memory = context.memory()
             body(context, context.find_memory(caller) if memory is None else memory, *args)
         except _FAILURES as error:
             return _errno(error)
+        except WouldWait as wait:
+            return _go_on(body, context, caller, args, wait)
         return 0
 
-    def call_with_four(context: WasiContext, caller: Any, a: int, b: int, c: int, d: int) -> int:
+    def call_with_four(context: WasiContext, caller: Any, a: int, b: int, c: int, d: int) -> Any:
         # As `call`, for the functions that are called most (fd_read, fd_write): handing on *args takes a while.
         try:
             memory = context.memory()
             body(context, context.find_memory(caller) if memory is None else memory, a, b, c, d)
         except _FAILURES as error:
             return _errno(error)
+        except WouldWait as wait:
+            return _go_on(body, context, caller, (a, b, c, d), wait)
         return 0
 
     def call_without_result(context: WasiContext, caller: Any, *args: int) -> None:
@@ -78,6 +83,25 @@ def bind(function: Function) -> HostFunction:
     if not function.results:
         wrapped = call_without_result
     return HostFunction(function.name, wrapped, function.params, function.results, pass_caller=True, takes_state=True)
+
+
+def _go_on(
+    body: Callable[..., Any], context: WasiContext, caller: Any, args: tuple[int, ...], wait: WouldWait
+) -> Coroutine[Any, Any, int]:
+    """What an asynchronous store awaits: a coroutine that waits on the event loop, does the function again, and gives
+    its errno.
+    """
+    from .loop_waiting import go_on  # which loads asyncio
+
+    def attempt() -> int:
+        try:
+            memory = context.memory()
+            body(context, context.find_memory(caller) if memory is None else memory, *args)
+        except _FAILURES as error:
+            return _errno(error)
+        return 0
+
+    return go_on(context.waiter, wait, attempt)
 
 
 _FAILURES = (WasiError, MemoryAccessError, OSError, OverflowError)

@@ -82,6 +82,7 @@ class WasiContext:
         self.network = config.network
         self.waiter = Waiter()
         self.threads = ThreadGroup(config.threads)
+        self.lookups: dict[Any, Any] = {}  # of names, which the event loop waits for
         self.table = Table(config.max_descriptors)
         self.files = self.table.files
         self.memory: Callable[[], Memory | None] = _nothing
@@ -112,6 +113,11 @@ class WasiContext:
         if given.limit is None or given.readonly:
             return HostDirectory(handle, self.waiter, given.readonly)
         return BoundedDirectory(handle, self.waiter, Quota(given.limit))
+
+    def begin_asynchronous(self) -> None:
+        """Have the event loop wait for the guest, whose store is asynchronous. It gets no threads."""
+        self.waiter.gives_up = True
+        self.threads = ThreadGroup(0)
 
     def attach(self, instance: ModuleInstance) -> None:
         """Learn of the instance once it exists, and let its store end the waits."""
@@ -145,6 +151,7 @@ class WasiContext:
         self.threads.end(None)
         self.waiter.close()
         self.table.clear()
+        self.lookups.clear()
 
 
 class _NoMemory:

@@ -15,7 +15,7 @@ from .abi import SOCKET_RIGHTS, FdFlags, FileType, Rights, Stat
 from .descriptors import Descriptor
 from .errno import Errno, WasiError
 from .handles import Handle
-from .waiting import POLL_IN, POLL_OUT
+from .waiting import POLL_IN, POLL_OUT, WouldWait
 
 if TYPE_CHECKING:
     from .waiting import Waiter
@@ -66,7 +66,7 @@ class Socket(Descriptor):
     blocked guest can be stopped.
     """
 
-    __slots__ = ("_handle", "_waiter", "bound", "filetype", "lent", "name", "sock")
+    __slots__ = ("_connecting", "_handle", "_taken", "_waiter", "bound", "filetype", "lent", "name", "sock")
 
     most_rights = SOCKET_RIGHTS
     most_inheriting = SOCKET_RIGHTS
@@ -82,6 +82,8 @@ class Socket(Descriptor):
         self.name: str | None = None
         """The path of a unix socket that the guest bound: the host only knows by which descriptor it was reached."""
         self._waiter = waiter
+        self._connecting = False  # to where it was asked to, since a wait for that was given up
+        self._taken = b""  # what was received before such a wait, of all that was asked for
         super().__init__(flags)
         if lent:
             self.rights &= ~Rights.SOCK_SHUTDOWN
@@ -104,7 +106,11 @@ class Socket(Descriptor):
     def receive(self, size: int, peek: bool, wait_for_all: bool) -> tuple[bytes, bool, Any]:
         """What `recvfrom` gives: the data, whether a datagram was cut off, and the sender's address."""
         flags = _DONTWAIT | (socket.MSG_PEEK if peek else 0)
-        data, _, state, address = self._do(POLL_IN, lambda: self.sock.recvmsg(size, 0, flags))
+        if self._taken and not peek:
+            data, state, address = self._taken[:size], 0, None
+            self._taken = self._taken[size:]
+        else:
+            data, _, state, address = self._do(POLL_IN, lambda: self.sock.recvmsg(size, 0, flags))
         if wait_for_all and not peek and data and self.filetype == FileType.SOCKET_STREAM:
             whole = bytearray(data)  # which a peer may fill one byte at a time
             while len(whole) < size:
@@ -112,6 +118,9 @@ class Socket(Descriptor):
                     more = self.read(size - len(whole))
                 except (WasiError, OSError):  # what there is so far must not get lost
                     break
+                except WouldWait:
+                    self._taken = bytes(whole)
+                    raise
                 if not more:
                     break
                 whole += more
@@ -131,7 +140,7 @@ class Socket(Descriptor):
         return Socket(self._do(POLL_IN, accept), self._waiter, flags)
 
     def connect(self, address: Any) -> None:
-        code = self.sock.connect_ex(address)
+        code = host.EINPROGRESS if self._connecting else self.sock.connect_ex(address)
         while code == host.EAGAIN and self.sock.family == socket.AF_UNIX:
             # The listener's queue is full. Nothing was begun, so there is nothing to wait for but time.
             if self.flags & FdFlags.NONBLOCK:
@@ -141,7 +150,9 @@ class Socket(Descriptor):
         if code in (host.EINPROGRESS, host.EINTR):
             if self.flags & FdFlags.NONBLOCK:
                 raise WasiError(Errno.INPROGRESS)
+            self._connecting = True
             self._waiter.ready(self.sock.fileno(), POLL_OUT, 0)
+            self._connecting = False
             code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
@@ -149,8 +160,8 @@ class Socket(Descriptor):
     def stat(self) -> Stat:
         return Stat(0, 0, self.filetype, 1, 0, 0, 0, 0)
 
-    def host_fd(self) -> int:
-        return self.sock.fileno()
+    def host_fd(self) -> int | None:
+        return None if self._taken else self.sock.fileno()
 
     def readable_bytes(self) -> int:
         import fcntl

@@ -1,5 +1,9 @@
 """The one place where a guest blocks: waiting for descriptors or for time, until the call is to stop.
 
+In an asynchronous store nothing blocks: what would is given up with `WouldWait`, the event loop waits in its stead
+(`loop_waiting`), and the function is done again from its beginning, where the wait is then found answered. So every
+function waits before it has done anything that cannot be done twice.
+
 Every wait watches a pipe of its own beside what the guest waits for. Whoever interrupts or closes the store writes a
 byte to it, and the wait ends at once. Ctrl-C needs no help: the signal's handler runs inside `poll` and raises through
 it. Deadlines bound the wait's own timeout.
@@ -20,7 +24,7 @@ from .abi import FdFlags
 from .errno import Errno, WasiError
 from .handles import pipe
 
-__all__ = ["POLL_IN", "POLL_OUT", "Stoppable", "Stopped", "Waiter"]
+__all__ = ["POLL_IN", "POLL_OUT", "Stoppable", "Stopped", "Waiter", "WouldWait"]
 
 POLL_IN = select.POLLIN
 POLL_OUT = select.POLLOUT
@@ -52,6 +56,14 @@ class Stopped(WasiError):
 
     def __init__(self) -> None:
         super().__init__(Errno.INTR)
+
+
+class WouldWait(Exception):
+    """What the function waits for, in an asynchronous store: as the arguments of `Waiter.wait`."""
+
+    def __init__(self, wants: Mapping[int, int], timeout: int | None) -> None:
+        self.wants = wants
+        self.timeout = timeout
 
 
 class _Bell:
@@ -94,6 +106,10 @@ class Waiter:
         self._main = _Seat(None)
         self._seats: dict[int, _Seat] = {}  # of the threads that the guest started, by their number
         self._stopped = False
+        self.gives_up = False
+        """Whether a wait is given up with `WouldWait`, for the event loop to wait."""
+        self.answer: dict[int, int] | None = None
+        """What the wait that was given up came to."""
 
     def attach(self, store: Any) -> None:
         """Let the store stop the waits, if it can."""
@@ -141,6 +157,8 @@ class Waiter:
             poller.register(fd, mask)
         if timeout == 0:
             return dict(poller.poll(0))
+        if self.gives_up:
+            return self._answered(wants, timeout)
         seat = self._seat()
         bell = seat.bell
         if bell is None:
@@ -176,3 +194,12 @@ class Waiter:
         finally:
             if store is not None:
                 store.off_stop(seat.wake)
+
+    def _answered(self, wants: Mapping[int, int], timeout: int | None) -> dict[int, int]:
+        """The answer to the wait that was given up before, or that which needs no wait; else gives up."""
+        answer, self.answer = self.answer, None
+        if answer is None:
+            answer = self.wait(wants, 0)
+            if not answer:
+                raise WouldWait(wants, timeout)
+        return answer

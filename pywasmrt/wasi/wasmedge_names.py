@@ -11,7 +11,7 @@ from .binding import Functions, function
 from .errno import Errno, WasiError
 from .lookup import Lookup
 from .memory import U32, check, put_size, read_bytes
-from .waiting import POLL_IN
+from .waiting import POLL_IN, WouldWait
 
 if TYPE_CHECKING:
     from ..protocols import Memory
@@ -109,10 +109,16 @@ def _found(context: WasiContext, *arguments: Any) -> list[Any]:
     """What the host's resolver finds; left behind when the running call is to end."""
     if arguments[-1] & socket.AI_NUMERICHOST and arguments[-1] & socket.AI_NUMERICSERV:
         return socket.getaddrinfo(*arguments)  # which waits for nothing
-    lookup = Lookup(*arguments)
-    while not lookup.start():
-        context.waiter.wait({}, _PAUSE)
-    context.waiter.wait({lookup.fileno(): POLL_IN}, None)
+    lookup: Lookup | None = context.lookups.pop(arguments, None)
+    if lookup is None:
+        lookup = Lookup(*arguments)
+        while not lookup.start():
+            context.waiter.wait({}, _PAUSE)
+    try:
+        context.waiter.wait({lookup.fileno(): POLL_IN}, None)
+    except WouldWait:
+        context.lookups[arguments] = lookup  # to be asked for again
+        raise
     return lookup.result()
 
 

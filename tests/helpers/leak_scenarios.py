@@ -100,7 +100,7 @@ class Scenarios:
         return turn, 2
 
     def waiting(self) -> Work:
-        """Calls that wait, end in an exception where they wait, and are cancelled there; and instances of such guests."""
+        """Calls that wait, that end in an exception where they wait, and that are cancelled there."""
         held = (EXTERNREF,) if "reference-types" in self.features else (I32,)
         guest = self.runtime.compile(guests.passthrough(FunctionType(held, held)).encode())
         loop = asyncio.new_event_loop()

@@ -492,6 +492,16 @@ class TinyInstance(Unstoppable, Owned):
             return end.code
         return 0
 
+    async def run_async(self) -> int:
+        start = self.function("_start")
+        if start is None:
+            raise FunctionNotExportedError("the module is no command: it exports no function '_start'")
+        try:
+            await start.call_async()
+        except Exit as end:
+            return end.code
+        return 0
+
     def close(self) -> None:
         super().close()
         if self._owns_store:

@@ -178,13 +178,8 @@ class BaseInstance(_Finder):
 
     def run(self) -> int:
         """Run a command by its export `_start`, and return its exit code."""
-        start = self.function("_start")
-        if start is None:
-            raise FunctionNotExportedError(
-                "the module is no command: it exports no function '_start'; call what it does export by its name"
-            )
         try:
-            start()
+            self._command()()
         except Exit as end:
             return end.code
         finally:
@@ -192,6 +187,22 @@ class BaseInstance(_Finder):
             if end_threads is not None:
                 end_threads()
         return 0
+
+    async def run_async(self) -> int:
+        """As `run`, by `call_async`."""
+        try:
+            await self._command().call_async()
+        except Exit as end:
+            return end.code
+        return 0
+
+    def _command(self) -> Any:
+        start = self.function("_start")
+        if start is None:
+            raise FunctionNotExportedError(
+                "the module is no command: it exports no function '_start'; call what it does export by its name"
+            )
+        return start
 
     def interrupt(self) -> bool:
         """Stop the call that runs in the instance's store; from any thread. Returns whether one was running."""

@@ -187,6 +187,8 @@ class BaseStore(OwningStore):
         self._enter_mode(_ASYNCHRONOUS)
         states, context = self._new_states(linking)
         try:
+            if context is not None:
+                context.begin_asynchronous()
             state = InstanceState(linking.module, self._life if owned else self._new_life())
             state.handle = await self._instantiate_async(linking, states, state)
             instance = self._finished(linking, states, state, owned, context)
