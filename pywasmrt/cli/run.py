@@ -56,6 +56,7 @@ def _run_parser() -> argparse.ArgumentParser:
         help="let it listen, for example on '127.0.0.1:8080'",
     )
     add("--resolve", action="store_true", help="let it look names up")
+    add("--threads", metavar="N", type=int, default=0, help="let it have N threads at a time beside its first")
     return parser
 
 
@@ -84,6 +85,7 @@ def run(words: list[str], guest: list[str]) -> int:
             stderr=INHERIT,
             preopens=_directories(options.dir),
             network=Network(connect=options.connect, listen=options.listen, resolve=options.resolve),
+            threads=options.threads,
         )
         try:
             instance = _instance(runtime, module, wasi, limits)

@@ -13,7 +13,7 @@ from weakref import ref
 from ..values import shown
 from .abi import FileType, Stat
 from .errno import Errno, WasiError
-from .resolve import DOTS, MAX_LINKS, split
+from .resolve import DOTS, MAX_LINKS, Path, split
 
 __all__ = ["NAME_COST", "File", "Folder", "Found", "Link", "MemoryTree", "Node", "resolve"]
 
@@ -84,6 +84,8 @@ class File(Node):
         end = min(offset + size, self._size)
         if end <= offset:
             return b""
+        if end <= _BLOCK and self._first is not None and end <= len(self._first):
+            return bytes(self._first[offset:end])
         pieces = []
         while offset < end:
             number, begin = divmod(offset, _BLOCK)
@@ -98,6 +100,11 @@ class File(Node):
 
     def put(self, data: bytes, offset: int) -> None:
         """Write `data` at `offset`; the file grows as it must."""
+        end = offset + len(data)
+        if end <= _BLOCK and self._first is not None and offset <= len(self._first):
+            self._first[offset:end] = data
+            self._size = max(self._size, end)
+            return
         view = memoryview(data)
         at = 0
         while at < len(view):
@@ -111,7 +118,7 @@ class File(Node):
                     block.extend(bytes(begin - len(block)))
                 block[begin : begin + len(piece)] = piece
             at += len(piece)
-        self._size = max(self._size, offset + len(view))
+        self._size = max(self._size, end)
 
     def cut(self, size: int) -> None:
         """Make the file as large as `size`, by cutting it off or by zeros."""
@@ -404,6 +411,20 @@ def resolve(root: Folder, path: bytes, follow: bool) -> Found:
     the module `resolve`.
     """
     parts = split(path)
+    folder = root
+    for each in parts.folders:
+        below = folder.nodes.get(each)
+        if type(below) is not Folder:
+            break
+        folder = below
+    else:  # as most paths are: directories by their names, and at the end no link to follow
+        found = folder.nodes.get(parts.name)
+        if parts.name not in DOTS and len(parts.name) <= _MAX_NAME and not (follow and isinstance(found, Link)):
+            return Found(folder, parts.name, found, parts.slash)
+    return _resolve_slowly(root, parts, follow)
+
+
+def _resolve_slowly(root: Folder, parts: Path, follow: bool) -> Found:
     stack = [root]
     links = 0
 
