@@ -21,7 +21,7 @@ from .errors import (
     UnsupportedFeatureError,
     UnsupportedRuntimeTypeError,
 )
-from .types import RuntimeConfig, RuntimeInfo
+from .types import Pool, RuntimeConfig, RuntimeInfo
 from .values import did_you_mean, shown
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _BUILT_IN = {
 _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"
 _SWITCHES = ("interruptible", "trap_on_grow_failure")
-_CONFIG_KEYS = ("type", "features", "options", *_SWITCHES, "cache")
+_CONFIG_KEYS = ("type", "features", "options", *_SWITCHES, "cache", "pool")
 
 _log = logging.getLogger(__name__)
 
@@ -192,8 +192,8 @@ def new_runtime(
     """Make a runtime.
 
     `name` is one of `list_runtimes`, "auto", or itself a configuration with a type. `config` is a `RuntimeConfig`, or a
-    mapping with the keys `type`, `features`, `options`, `interruptible`, `trap_on_grow_failure` and `cache`, or with
-    the runtime's name for its options:
+    mapping with the keys `type`, `features`, `options`, `interruptible`, `trap_on_grow_failure`, `cache` and `pool`, or
+    with the runtime's name for its options:
 
         new_runtime("wasmtime")
         new_runtime({"type": "wasmtime", "wasmtime": {"strategy": "cranelift"}})
@@ -262,6 +262,9 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     if config.trap_on_grow_failure and "growth-traps" not in runtime.info.features:
         runtime.close()
         raise UnsupportedFeatureError(f"{entry.name} has no trap_on_grow_failure", "growth-traps")
+    if config.pool is not None and "pooling" not in runtime.info.features:
+        runtime.close()
+        raise UnsupportedFeatureError(f"{entry.name} has no pool for instances; leave pool out", "pooling")
     from .runtimes.base.runtime import BaseRuntime
 
     if isinstance(runtime, BaseRuntime):
@@ -294,7 +297,7 @@ def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> Runt
                 f"the option {min(twice)!r} is given twice, under 'options' and under {chosen!r}"
             )
         options.update(given)
-    switches = {name: config[name] for name in (*_SWITCHES, "cache") if name in config}
+    switches = {name: config[name] for name in (*_SWITCHES, "cache", "pool") if name in config}
     return _checked(RuntimeConfig(type, config.get("features"), options, **switches))
 
 
@@ -308,6 +311,8 @@ def _checked(config: RuntimeConfig) -> RuntimeConfig:
         from .runtimes.base.cache import cache_of
 
         cache_of(config.cache)  # raises what is wrong with it
+    if config.pool is not None and not isinstance(config.pool, Pool):
+        raise InvalidConfigurationError(f"pool is a Pool or None, not {shown(config.pool)}")
     if config.features is None:
         return config
     from .runtimes.base.features import feature_names  # what follows imports an adapter anyway

@@ -23,6 +23,7 @@ __all__ = [
     "Limits",
     "LooseType",
     "MemoryType",
+    "Pool",
     "RuntimeConfig",
     "RuntimeInfo",
     "TableType",
@@ -283,6 +284,29 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """Room for instances that is set aside when a runtime is made, and used again by one after another (the feature
+    "pooling").
+
+    `instances` is how many may live at a time in the whole runtime. `memory_bytes` bounds each of their memories, and
+    `table_elements` each of their tables; a module that declares more is refused when it is compiled. `memories` and
+    `tables` are how many there may be at a time altogether; None is as many as instances. References that a guest
+    keeps (externref, the GC proposal) take the place of a memory in each store. `keep_resident` is how many bytes of a
+    memory, and of a table, are cleared by hand and kept for the next, instead of being given back to the system.
+
+    What is beyond raises `ModuleInstantiateError`, which names the bound. The pool costs address space, some 4 GiB for
+    each memory, and no memory until it is used.
+    """
+
+    instances: int = 1000
+    memory_bytes: int = 1 << 24
+    memories: int | None = None
+    tables: int | None = None
+    table_elements: int = 20_000
+    keep_resident: int = 1 << 16
+
+
+@dataclass(frozen=True)
 class RuntimeConfig:
     """How to set up a runtime. Building one acquires nothing and cannot fail; `new_runtime` checks it.
 
@@ -299,6 +323,9 @@ class RuntimeConfig:
     With `cache` compiled modules are kept on disk, where the engine has a compiled form (the feature "serialize"):
     True keeps them in the user's own folder, a path keeps them there. The folder must be the user's alone, since its
     files are code. `pywasmrt cache` tells where it is, lists and clears it.
+
+    With `pool` instances live in room that is set aside for them: making one takes half as long, and there may be so
+    many at a time and no more.
     """
 
     type: str = "auto"
@@ -307,6 +334,7 @@ class RuntimeConfig:
     interruptible: bool = True
     trap_on_grow_failure: bool = False
     cache: Union[bool, str, os.PathLike[str], None] = None
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)

@@ -134,21 +134,21 @@ def test_options_reach_the_factory() -> None:
             ("fake", {"otpions": {}}),
             (
                 "a configuration has no 'otpions' (str), only type, features, options, interruptible,"
-                " trap_on_grow_failure, fake"
+                " trap_on_grow_failure, cache, pool, fake"
             ),
         ),
         (
             ({"fake": {}},),
             (
                 "a configuration has no 'fake' (str), only type, features, options, interruptible,"
-                " trap_on_grow_failure; options of a runtime need its name as the type"
+                " trap_on_grow_failure, cache, pool; options of a runtime need its name as the type"
             ),
         ),
         (
             ("fake", {"wasmtime": {}}),
             (
                 "a configuration has no 'wasmtime' (str), only type, features, options, interruptible,"
-                " trap_on_grow_failure, fake; options of a runtime need its name as the type"
+                " trap_on_grow_failure, cache, pool, fake; options of a runtime need its name as the type"
             ),
         ),
         (("fake", {"options": 5}), "'options' is a mapping of options, not 5 (int)"),

@@ -13,6 +13,7 @@
 
 /* Objects that only Wasmtime looks into. */
 typedef struct wasm_config_t wasm_config_t;
+typedef struct wasmtime_pooling_allocation_config_t wasmtime_pool_config_t;
 typedef struct wasm_engine_t wasm_engine_t;
 typedef struct wasm_trap_t wasm_trap_t;
 typedef struct wasm_frame_t wasm_frame_t;
@@ -189,6 +190,9 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
 #define WASMTIME_API(X)                                                                                                 \
   X(wasm_config_t *, wasm_config_new, (void))                                                                           \
   X(void, wasm_config_delete, (wasm_config_t *))                                                                        \
+  X(wasmtime_pool_config_t *, wasmtime_pooling_allocation_config_new, (void))                                           \
+  X(void, wasmtime_pooling_allocation_config_delete, (wasmtime_pool_config_t *))                                        \
+  X(void, wasmtime_pooling_allocation_strategy_set, (wasm_config_t *, const wasmtime_pool_config_t *))                  \
   X(wasm_engine_t *, wasm_engine_new_with_config, (wasm_config_t *))                                                    \
   X(void, wasm_engine_delete, (wasm_engine_t *))                                                                        \
   X(void, wasm_byte_vec_delete, (wasm_byte_vec *))                                                                      \
@@ -332,6 +336,22 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
   X(void, wasmtime_externref_unroot, (wasmtime_externref *))                                                            \
   X(void, wasmtime_externref_from_raw, (wasmtime_context_t *, uint32_t, wasmtime_externref *))                          \
   X(uint32_t, wasmtime_externref_to_raw, (wasmtime_context_t *, const wasmtime_externref *))                            \
+
+/* Settings of the pooling allocator, each set by wasmtime_pooling_allocation_config_<name>_set; as options, pool_<name>. */
+#define WASMTIME_POOL_SETTINGS(X)                                                                                       \
+  X(uint32_t, total_core_instances)                                                                                     \
+  X(uint32_t, total_component_instances)                                                                                \
+  X(uint32_t, total_memories)                                                                                           \
+  X(uint32_t, total_tables)                                                                                             \
+  X(uint32_t, total_stacks)                                                                                             \
+  X(uint32_t, total_gc_heaps)                                                                                           \
+  X(uint32_t, max_memories_per_module)                                                                                  \
+  X(uint32_t, max_tables_per_module)                                                                                    \
+  X(uint32_t, max_unused_warm_slots)                                                                                    \
+  X(size_t, max_memory_size)                                                                                            \
+  X(size_t, table_elements)                                                                                             \
+  X(size_t, linear_memory_keep_resident)                                                                                \
+  X(size_t, table_keep_resident)
 
 /* Engine settings, each set by wasmtime_config_<name>_set; the value's C type follows. */
 #define WASMTIME_SETTINGS(X)                                                                                            \

@@ -40,7 +40,9 @@ const char *wrt_wasmtime_load(const char *path) {
 #define LOOK_UP_FUNCTION(result, name, parameters) LOOK_UP(wt.name, #name)
 #define LOOK_UP_SETTING(type, name) LOOK_UP(wt.set.name, "wasmtime_config_" #name "_set")
   WASMTIME_API(LOOK_UP_FUNCTION)
+#define LOOK_UP_POOL_SETTING(type, name) LOOK_UP(wt.pool.name, "wasmtime_pooling_allocation_config_" #name "_set")
   WASMTIME_SETTINGS(LOOK_UP_SETTING)
+  WASMTIME_POOL_SETTINGS(LOOK_UP_POOL_SETTING)
   wt.library = library;
   loaded = true;
   return NULL;
@@ -67,6 +69,18 @@ static void bytes_clear(wrt_bytes *bytes) {
 
 /* ---- engine and module ---- */
 
+/* Sets an option of the pool, which is made with the first. */
+static bool set_pool_option(wasmtime_pool_config_t **pool, const wrt_option *option) {
+#define SET_POOL_OPTION(type, setting)                                                    \
+  if (strcmp(option->name, "pool_" #setting) == 0) {                                      \
+    if (*pool == NULL) *pool = wt.wasmtime_pooling_allocation_config_new();               \
+    wt.pool.setting(*pool, (type)option->value);                                          \
+    return true;                                                                          \
+  }
+  WASMTIME_POOL_SETTINGS(SET_POOL_OPTION)
+  return false;
+}
+
 static bool set_option(wasm_config_t *config, const wrt_option *option) {
 #define SET_OPTION(type, setting)                        \
   if (strcmp(option->name, #setting) == 0) {             \
@@ -81,12 +95,18 @@ static int engine_new(const wrt_option *options, size_t count, wrt_engine **out,
   wrt_engine *engine = calloc(1, sizeof *engine);
   if (engine == NULL) return wt_fail_memory(failure);
   wasm_config_t *config = wt.wasm_config_new();
+  wasmtime_pool_config_t *pool = NULL;
   for (size_t i = 0; i < count; i++) {
-    if (!set_option(config, &options[i])) {
+    if (!set_option(config, &options[i]) && !set_pool_option(&pool, &options[i])) {
+      if (pool != NULL) wt.wasmtime_pooling_allocation_config_delete(pool);
       wt.wasm_config_delete(config);
       free(engine);
       return wt_fail(failure, WRT_INVALID, options[i].name);
     }
+  }
+  if (pool != NULL) {
+    wt.wasmtime_pooling_allocation_strategy_set(config, pool);
+    wt.wasmtime_pooling_allocation_config_delete(pool);
   }
   engine->engine = wt.wasm_engine_new_with_config(config); /* takes the config */
   if (engine->engine == NULL) {

@@ -19,12 +19,16 @@ _Static_assert(sizeof(wasmtime_val_raw) == 2 * sizeof(wrt_slot), "a value is two
 
 #define DECLARE(result, name, parameters) result(*name) parameters;
 #define DECLARE_SETTING(type, name) void (*name)(wasm_config_t *, type);
+#define DECLARE_POOL_SETTING(type, name) void (*name)(wasmtime_pool_config_t *, type);
 extern struct wt_functions {
   void *library; /* as dlopen gave it; never closed */
   WASMTIME_API(DECLARE)
   struct {
     WASMTIME_SETTINGS(DECLARE_SETTING)
   } set;
+  struct {
+    WASMTIME_POOL_SETTINGS(DECLARE_POOL_SETTING)
+  } pool;
 } wt;
 
 /* ---- our objects ---- */

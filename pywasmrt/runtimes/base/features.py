@@ -58,6 +58,7 @@ API_FEATURES = frozenset(
         "deadline",  # Limits.timeout and deadline() stop a guest
         "growth-traps",  # growth that is refused traps, where RuntimeConfig.trap_on_grow_failure asks for that
         "suspension",  # in an asynchronous store guests wait on stacks of their own; elsewhere each has a worker thread
+        "pooling",  # instances live in a pool, where RuntimeConfig.pool asks for that
         "fuel",  # what a guest uses is counted, where an option asks for that
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged

@@ -24,6 +24,7 @@ from ..base.features import (
 from ..base.forking import environment, forks
 from ..base.options import checked_options, flag, number_of_bytes, one_of
 from ..wasmtime_text import compile_error_text, frame_lines, trap_text
+from .pool import compiling_settings, exhausted_text, pool_settings
 
 if TYPE_CHECKING:
     from .runtime import Engine
@@ -75,13 +76,21 @@ def create(config: RuntimeConfig) -> Any:
         own = {"parallel_compilation": 0} if alone else {}
         return _open(settings | own, stack + _STACK_MARGIN)
 
-    identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()))
+    def make_compiler() -> Engine:
+        own = {"parallel_compilation": 0, **compiling_settings(settings)}
+        return _open(settings | own, stack + _STACK_MARGIN)
+
+    if config.pool is not None:
+        settings.update(pool_settings(config.pool, settings.get("memory_reservation")))
+    identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()) if not _is_of_pool(name))
+    if config.pool is not None:
+        identity += ",pool"  # compiled code is for a pool or not, whatever its size
     features = proposals | _api_features(info.version or "", config.interruptible, bool(settings.get("consume_fuel")))
     return NativeRuntime(
         make_engine(forks() > 0),
         replace(info, features=features),
         identity,
-        lambda: make_engine(True),
+        make_compiler,
         trap_on_grow_failure=config.trap_on_grow_failure,
     )
 
@@ -164,9 +173,13 @@ def _settings_of(config: RuntimeConfig) -> dict[str, int]:
     return {name: _NAMES[name].index(value) if name in _NAMES else int(value) for name, value in options.items()}
 
 
+def _is_of_pool(setting: str) -> bool:
+    return setting.startswith("pool_")
+
+
 def _explain(message: str) -> str:
     if "cannot enter component instance" in message:
         return "the component trapped before, and so cannot be entered again; make a new instance"
     if message.startswith("error while executing"):
         return trap_text(message)
-    return compile_error_text(message.removeprefix("wasm trap: "))
+    return exhausted_text(compile_error_text(message.removeprefix("wasm trap: ")))

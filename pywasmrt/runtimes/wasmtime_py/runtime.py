@@ -69,15 +69,9 @@ _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTER
 # v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
 # may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
 _LACKING = {
-    "simd",
-    "relaxed-simd",
-    "threads",
-    "f32-nan-bits",
-    "trap-lines",
-    "interruption",
-    "suspension",
-    "component-model",
-} | ({"buffer"} if sys.version_info < (3, 12) else set())
+    *("simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption", "suspension", "component-model"),
+    *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
+}
 
 # Named as in wasmtime.Config.
 _OPTIONS = {
