@@ -174,6 +174,13 @@ class HostModule:
     def __contains__(self, name: object) -> bool:
         return name in self._functions
 
+    def __getstate__(self) -> tuple[str, tuple[HostFunction, ...]]:
+        return self._name, tuple(self._functions.values())
+
+    def __setstate__(self, state: tuple[str, tuple[HostFunction, ...]]) -> None:
+        HostModule.__init__(self, state[0])
+        self._functions.update((each.name, each) for each in state[1])
+
     def __repr__(self) -> str:
         return f"<HostModule {self._name!r} functions={list(self._functions)}>"
 

@@ -387,7 +387,17 @@ class WasiProvider(_Checkable, Protocol):
 @runtime_checkable
 class CompiledModule(_Checkable, AbstractContextManager["CompiledModule"], Protocol):
     """A compiled module: immutable, shared by threads, instantiated any number of times by the runtime that compiled
-    it."""
+    it.
+
+    It pickles, so that it can go to other processes (`multiprocessing`, `ProcessPoolExecutor`): as its bytes and its
+    runtime's configuration. There it is compiled, or taken from the cache of `RuntimeConfig`, once a process, by a
+    runtime of the same configuration; the 32 that were used last are kept. One that `deserialize` made goes as compiled
+    code, which only the same engine, version and kind of machine takes. A `LinkedModule` pickles where its imports do.
+    """
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime that compiled it, and can instantiate it."""
 
     @property
     def imports(self) -> tuple[ImportType, ...]: ...

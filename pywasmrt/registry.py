@@ -8,15 +8,19 @@ that two packages offer is an error where it is asked for; one that is taken alr
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Union
+from weakref import WeakValueDictionary
 
+from ._version import __version__
 from .errors import (
     InvalidConfigurationError,
+    ModuleCompileError,
     RuntimeNotFoundError,
     UnsupportedFeatureError,
     UnsupportedRuntimeTypeError,
@@ -121,15 +125,16 @@ class _Plugin(_Entry):
 
 
 _lock = threading.Lock()
+_restoring = threading.RLock()  # held while a module is unpickled, which signal handlers may do too
 
 
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.Lock()
+def _renew_locks() -> None:
+    global _lock, _restoring
+    _lock, _restoring = threading.Lock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # a thread that there is no more may hold it
+    os.register_at_fork(after_in_child=_renew_locks)  # a thread that there is no more may hold it
 _registered: dict[str, _Entry] = {}
 _plugins: dict[str, _Plugin] | None = None  # None: not looked for yet
 
@@ -268,8 +273,61 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     from .runtimes.base.runtime import BaseRuntime
 
     if isinstance(runtime, BaseRuntime):
-        runtime.configured(config)
+        runtime.configured(config, _restore)
     return runtime
+
+
+# Modules that were pickled: by what they were compiled from and how, so that a process compiles each once. They alone
+# hold their runtimes.
+_MOST_RESTORED = 32
+_restored: dict[tuple[str, bytes], Any] = {}
+_restored_runtimes: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+def _restore(form: int, version: str, engine: str, config: RuntimeConfig, compiled: bool, data: bytes) -> Any:
+    """Unpickle a module (`BaseRuntime.recipe`): its bytes, or its compiled code, and what it was compiled with."""
+    from hashlib import sha256
+
+    from .runtimes.base.runtime import PICKLES
+
+    if form != PICKLES:
+        raise ModuleCompileError(
+            f"the module was pickled by pywasmrt {version}, in a form that this version, {__version__}, does not know; "
+            "use the same version in all processes"
+        )
+    settings = _settings_key(config)
+    key = settings, sha256(data).digest()
+    with _restoring:
+        module = _restored.pop(key, None)
+        if module is None or module.closed:
+            runtime = _restored_runtimes.get(settings)
+            if runtime is None or runtime.closed:
+                runtime = _restored_runtimes[settings] = new_runtime(config)
+            module = _loaded(runtime, version, engine, data) if compiled else runtime.compile(data)
+        _restored[key] = module  # the last, as it was used now
+        if len(_restored) > _MOST_RESTORED:
+            del _restored[next(iter(_restored))]
+    return module
+
+
+def _settings_key(config: RuntimeConfig) -> str:
+    values = {**vars(config), "options": sorted(config.options.items())}
+    values["features"] = None if config.features is None else sorted(config.features)
+    return repr(values)
+
+
+def _loaded(runtime: Any, version: str, engine: str, data: bytes) -> Any:
+    try:
+        return runtime.deserialize(data)
+    except ModuleCompileError as error:
+        raise ModuleCompileError(
+            f"the module was pickled by pywasmrt {version} as compiled code for {engine}, and cannot be loaded here: "
+            f"{error}"
+        ) from None
+
+
+# Their engines would find half of the interpreter gone at its end.
+atexit.register(_restored.clear)
 
 
 def _as_config(config: object, name: str, entries: Mapping[str, _Entry]) -> RuntimeConfig:

@@ -197,6 +197,9 @@ class HostFunction:
     pass_caller: bool = False
     takes_state: bool = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}  # without what linking has noted
+
 
 class LooseType(enum.Enum):
     """What a loose annotation (`int`, `float`, none at all) admits of the guest's import."""

@@ -29,6 +29,12 @@ class OwningRuntime(Closable):
     def identity(self) -> str:
         raise NotImplementedError
 
+    def recipe(self, module: Any) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def link(self, module: Any, *imports: Any, wasi: Any = None, limits: Limits | None = None) -> Any:
+        raise NotImplementedError
+
     def _need(self, feature: str) -> None:
         raise NotImplementedError
 

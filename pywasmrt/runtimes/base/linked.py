@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .lifetime import Closable
 
@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["BaseLinkedModule"]
 
 
+def _relinked(module: BaseModule, imports: tuple[Any, ...], wasi: Any, limits: Limits | None) -> BaseLinkedModule:
+    linked: BaseLinkedModule = module.runtime.link(module, *imports, wasi=wasi, limits=limits)
+    return linked
+
+
 class BaseLinkedModule(Closable):
-    """A module with what serves its imports; from any thread, several at a time."""
+    """A module with what serves its imports; from any thread, several at a time. It pickles where its imports do, as
+    the module and these.
+    """
 
     _kind = "linked module"
 
@@ -26,10 +33,14 @@ class BaseLinkedModule(Closable):
         module: BaseModule,
         linking: Linking,
         limits: Limits | None,
+        imports: tuple[Any, ...],
         again: Callable[[Limits | None], Linking] | None = None,
     ) -> None:
-        """`again` links anew for each instance, where something is each one's own."""
+        """`imports` are what it was linked to. `again` links anew for each instance, where something is each one's
+        own.
+        """
         self.module = module
+        self._imports: tuple[Any, ...] | None = imports
         self._again = again
         self.limits = limits
         self._linking: Linking | None = linking
@@ -58,7 +69,19 @@ class BaseLinkedModule(Closable):
         return linking if self._again is None else self._again(limits), limits
 
     def _free(self) -> None:
-        self._linking = self._again = None
+        self._linking = self._again = self._imports = None
+
+    def __copy__(self) -> BaseLinkedModule:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> BaseLinkedModule:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        linking, imports = self._linking, self._imports
+        if linking is None or imports is None or self._life.ended_by is not None:
+            raise self._life.error(self._kind)
+        return _relinked, (self.module, imports, linking.wasi, self.limits)
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""

@@ -21,11 +21,12 @@ class BaseModule(Closable):
 
     def __init__(self, runtime: OwningRuntime, handle: Any, data: bytes) -> None:
         """`data` is the module's binary form, or what `interface_only` left of it."""
-        self.runtime = runtime
+        self.runtime: Any = runtime  # to its users a protocols.Runtime
         self.handle = handle
         self._data = data
         self._interface: Interface | None = None
         self._by_name: dict[str, ExportType] | None = None
+        self.source: bytes | None = None  # what it was compiled from, for other processes; None where nobody knows
         super().__init__(runtime)
 
     def interface(self) -> Interface:
@@ -60,6 +61,17 @@ class BaseModule(Closable):
         self._check_open()
         self.interface()
         return pack_blob(self.runtime.identity(), interface_only(self._data), self._serialize())
+
+    def __copy__(self) -> BaseModule:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> BaseModule:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._check_open()
+        recipe: tuple[Any, ...] = self.runtime.recipe(self)
+        return recipe
 
     def _serialize(self) -> bytes:
         """Hook: the engine's blob."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from ..._version import __version__
 from ...errors import (
     InvalidConfigurationError,
     ModuleCompileError,
@@ -62,6 +63,7 @@ __all__ = [
 ]
 
 
+PICKLES = 1  # the form of a pickled module
 _LONG = 1 << 20  # bytes of a module from which on compiling it is logged
 _log = logging.getLogger("pywasmrt.compile")
 
@@ -79,10 +81,16 @@ class BaseRuntime(Components):
         self._trap_on_grow_failure = trap_on_grow_failure
         self._workers: Workers | None = None
         self._cache: ModuleCache | None = None
+        self._config: RuntimeConfig | None = None
+        self._restore: Callable[..., Any] | None = None
         super().__init__(None)
 
-    def configured(self, config: RuntimeConfig) -> None:
-        """Take what the configuration says that is the same for every runtime. `new_runtime` calls this."""
+    def configured(self, config: RuntimeConfig, restore: Callable[..., Any]) -> None:
+        """Take what the configuration says that is the same for every runtime, and what unpickles its modules (called
+        as `recipe` says). `new_runtime` calls this.
+        """
+        self._config = config
+        self._restore = restore
         if "serialize" in self._info.features:
             self._cache = cache_of(config.cache)
 
@@ -103,6 +111,12 @@ class BaseRuntime(Components):
         """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
         self._check_open()
         data = self._binary(source)
+        module = self._loaded(data)
+        module.source = data
+        return module
+
+    def _loaded(self, data: bytes) -> BaseModule:
+        """The module, compiled now or before."""
         cache = self._cache
         if cache is None:
             return self._compiled(data)
@@ -121,6 +135,15 @@ class BaseRuntime(Components):
         else:
             cache.write(key, blob)
         return module
+
+    def recipe(self, module: BaseModule) -> tuple[Any, ...]:
+        """How to have `module` again in another process: a callable and its arguments."""
+        if self._restore is None:
+            raise TypeError("a module can be pickled where its runtime was made by new_runtime")
+        source = module.source
+        engine = f"{self._info.name} {self._info.version}"
+        form = (True, module.serialize()) if source is None else (False, source)
+        return self._restore, (PICKLES, __version__, engine, self._config, *form)
 
     def _compiled(self, data: bytes) -> BaseModule:
         if len(data) < _LONG:
@@ -171,7 +194,7 @@ class BaseRuntime(Components):
         again: Callable[[Limits | None], Linking] | None = None
         if providers is not imports:  # each instance has shared memories of its own
             again = partial(self._linking, of, imports, None, wasi, verb="link")
-        return BaseLinkedModule(of, linking, limits, again)
+        return BaseLinkedModule(of, linking, limits, imports, again)
 
     def instantiate(
         self,
