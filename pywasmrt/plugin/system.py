@@ -6,7 +6,7 @@
     env: {KEY: value}                  # nothing of the host's environment is passed on by itself
     stdout: inherit                    # or discard, log (to pywasmrt.guest.<name>, by lines), or a file's path
     stderr: inherit
-    preopens: {/data: ./data}          # or {/data: {path: ./data, readonly: true}}
+    preopens: {/data: ./data}          # or {/data: {path: ./data, readonly: true, limit: 1048576}}
     network: {connect: ["*:4318"], listen: ["127.0.0.1:4318"], resolve: true}    # or true for everything, false
 
 A receiver may by default listen and connect, and an exporter connect, since that is what they are for; a processor has
@@ -138,12 +138,12 @@ def _preopen(guest: str, host: object) -> Any:
     from ..wasi import Preopen
 
     if isinstance(host, Mapping):
-        unknown = set(host) - {"path", "readonly"}
+        unknown = set(host) - {"path", "readonly", "limit"}
         if unknown or "path" not in host or not isinstance(host.get("readonly", False), bool):
             raise InvalidConfigurationError(
-                f"wasi.preopens[{guest!r}] is a path, or a mapping with path and readonly; not {shown(host)}"
+                f"wasi.preopens[{guest!r}] is a path, or a mapping with path, readonly and limit; not {shown(host)}"
             )
-        return Preopen(host["path"], host.get("readonly", False))
+        return Preopen(host["path"], host.get("readonly", False), host.get("limit"))
     return host
 
 

@@ -58,12 +58,13 @@ def test_what_is_given_is_taken(tmp_path: Path) -> None:
             "env": {"K": "v"},
             "stdout": lines,
             "stderr": "discard",
-            "preopens": {"/a": str(tmp_path), "/b": {"path": str(tmp_path), "readonly": True}},
+            "preopens": {"/a": str(tmp_path), "/b": {"path": str(tmp_path), "readonly": True, "limit": 5}},
         }
     )
     assert (found.args, found.env, found.stdout, found.stderr) == (["a", "b"], {"K": "v"}, lines, None)
     assert found.preopens["/a"] == str(tmp_path)
     assert found.preopens["/b"].readonly
+    assert found.preopens["/b"].limit == 5
     assert made({"stdout": "out.txt"}).stdout == Path("out.txt")
     own = WasiConfig()
     assert made(own) is own
@@ -83,7 +84,10 @@ def test_a_guest_without_wasi_needs_none() -> None:
         ({"args": "one"}, "^wasi: WasiConfig.args is a list"),
         ({"stdout": 3}, "^wasi.stdout is inherit, discard, log or the path of a file, not 3"),
         ({"preopens": []}, r"^wasi.preopens is a mapping, not \[\]"),
-        ({"preopens": {"/": {"pth": "."}}}, r"^wasi.preopens\['/'\] is a path, or a mapping with path and readonly"),
+        (
+            {"preopens": {"/": {"pth": "."}}},
+            r"^wasi.preopens\['/'\] is a path, or a mapping with path, readonly and limit",
+        ),
         ({"network": "all"}, "^wasi.network is true, false or a mapping, not 'all'"),
         ({"network": {"conect": []}}, "^wasi.network has no key 'conect'"),
         ({"network": {"connect": "127.0.0.1:1"}}, "^wasi.network.connect and listen are lists"),

@@ -17,6 +17,7 @@ import pytest
 
 import pywasmrt
 from pywasmrt import (
+    ClosedError,
     DeadlineExceeded,
     HostModule,
     InvalidConfigurationError,
@@ -318,6 +319,25 @@ def test_a_failure_is_never_lost(guests: Opened) -> None:
                 guest.exports.finished()
         guests.made.remove(guest)
         guest.close()
+
+
+def test_what_ends_a_guest_is_an_exception(sharing: Runtime) -> None:
+    store: Any = sharing.new_store()
+    with pytest.raises(TypeError, match="is an exception"):
+        store.fast.interrupt(0, 5)
+    error = KeyError("ended")
+    assert store.interrupt_with(error) is False
+    guest = sharing.instantiate(sharing.compile('(module (func (export "f")))'), store=sharing.new_store())
+    guest.exports.f()
+    guest.store.interrupt_with(error)  # type: ignore[attr-defined]
+    with pytest.raises(KeyError) as raised:
+        guest.exports.f()
+    assert raised.value is error
+    guest.store.close()
+    with pytest.raises(ClosedError):
+        guest.exports.f()
+    with pytest.raises(KeyError):
+        sharing.instantiate(sharing.compile("(module (func $f) (start $f))"), store=store)
 
 
 def test_closing_a_runtime_ends_threads() -> None:
