@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno as host
 import os
 import stat as modes
 from collections.abc import Callable
@@ -48,6 +49,9 @@ _SYNC_FLAGS = (
 )
 _ALLOCATED_PIECE = 1 << 26
 _LISTED_PIECE = 1 << 10
+_STREAM_PIECE = 1 << 16
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+_CANNOT = (host.EOPNOTSUPP, host.ENOTSUP, host.EINVAL, host.ENOSYS, host.ESPIPE)
 _PIPE_PIECE = 4096
 """What a pipe that is ready for writing takes without blocking (PIPE_BUF)."""
 
@@ -154,25 +158,55 @@ class HostFile(_Held):
 
 class HostStream(_Held):
     """A terminal, pipe, or other device. Before each use the host is asked whether it is ready, since its descriptor
-    may be shared with others who want it to block.
+    may be shared with others who want it to block. Where others were quicker it is waited for again: pipes are asked
+    not to block (RWF_NOWAIT); a terminal, which cannot be, may then keep the guest beyond its deadline.
     """
 
-    __slots__ = ("_waiter", "filetype")
+    __slots__ = ("_nowait", "_waiter", "filetype")
 
     most_rights = STREAM_RIGHTS
 
     def __init__(self, fd: Handle | int, filetype: int, waiter: Waiter, flags: int = 0) -> None:
         self._waiter = waiter
+        self._nowait = _NOWAIT
         self.filetype = filetype
         super().__init__(fd, flags)
 
     def read(self, size: int) -> bytes:
-        self._waiter.ready(self.fd, POLL_IN, self.flags)
+        while True:
+            self._waiter.ready(self.fd, POLL_IN, self.flags)
+            with contextlib.suppress(BlockingIOError):
+                return self._read_now(size)
+
+    def _read_now(self, size: int) -> bytes:
+        if self._nowait:
+            into = bytearray(min(size, _STREAM_PIECE))
+            try:
+                return bytes(into[: os.preadv(self.fd, (into,), -1, self._nowait)])
+            except OSError as error:
+                self._may_wait(error)
         return os.read(self.fd, size)
 
     def write(self, data: bytes) -> int:
-        self._waiter.ready(self.fd, POLL_OUT, self.flags)
-        return os.write(self.fd, data[:_PIPE_PIECE])
+        piece = data[:_PIPE_PIECE]
+        while True:
+            self._waiter.ready(self.fd, POLL_OUT, self.flags)
+            with contextlib.suppress(BlockingIOError):
+                return self._write_now(piece)
+
+    def _write_now(self, piece: bytes) -> int:
+        if self._nowait:
+            try:
+                return os.pwritev(self.fd, (piece,), -1, self._nowait)
+            except OSError as error:
+                self._may_wait(error)
+        return os.write(self.fd, piece)
+
+    def _may_wait(self, error: OSError) -> None:
+        """Do without asking not to block, where the host cannot do it with this kind of file; else raise `error`."""
+        if error.errno not in _CANNOT:
+            raise error
+        self._nowait = 0
 
     def sync(self, data_only: bool) -> None:
         with contextlib.suppress(OSError):  # a pipe cannot be synchronised, and need not be

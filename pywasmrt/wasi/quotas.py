@@ -18,6 +18,7 @@ from . import resolve
 from .abi import FdFlags, OFlags
 from .descriptors import Descriptor, Directory
 from .errno import Errno, WasiError
+from .handles import open_at
 from .host_files import HostDirectory, HostFile
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAME_COST", "BoundedDirectory", "Quota"]
 
+_LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW
 NAME_COST = 640
 """What a name in a directory counts for, as in a `MemoryTree`."""
 
@@ -48,22 +50,33 @@ class Quota:
         """Account for `size` more bytes, or less. What was there before the guest came gives no credit."""
         self.used = max(0, self.used + size)
 
-    def freed_by(self, place: resolve.Place) -> int:
-        """What is freed where the name at `place` goes: the file's bytes too if that is its last name, unless this
-        guest has it open and could go on filling it.
+    @contextmanager
+    def freeing(self, place: resolve.Place) -> Iterator[None]:
+        """Around what takes the name at `place` away. What is freed is asked of the file itself, which is held open
+        meanwhile: others may put another one under the name. Its bytes are given back if that was its last name, unless
+        this guest has it open and could go on filling it.
         """
-        directory = place.directory if isinstance(place.directory, int) else place.directory.fd
         try:
-            found = os.stat(place.name, dir_fd=directory, follow_symlinks=False)
-        except OSError:
-            return 0
-        if not modes.S_ISREG(found.st_mode) or found.st_nlink > 1:
-            return NAME_COST
+            held = open_at(place.directory, place.name, _LOOK, 0)
+        except OSError:  # nothing there: what is to come will say so
+            held = None
+        before = None if held is None else os.fstat(held.fd)
+        yield
+        if held is None or before is None:
+            return
+        after = os.fstat(held.fd)
+        if after.st_nlink >= before.st_nlink:
+            return
+        self.add(-NAME_COST)
+        if modes.S_ISREG(after.st_mode) and after.st_nlink == 0 and not self._has_open(after):
+            self.add(-after.st_size)
+
+    def _has_open(self, about: os.stat_result) -> bool:
         for file in self.open:
-            about = os.fstat(file.fd)
-            if (about.st_dev, about.st_ino) == (found.st_dev, found.st_ino):
-                return NAME_COST
-        return NAME_COST + found.st_size
+            found = os.fstat(file.fd)
+            if (found.st_dev, found.st_ino) == (about.st_dev, about.st_ino):
+                return True
+        return False
 
 
 class BoundedFile(HostFile):
@@ -165,38 +178,14 @@ class BoundedDirectory(HostDirectory):
         with self._adding(NAME_COST):
             super().link(path, to, to_path)
 
-    @contextmanager
-    def _removing(self, path: bytes) -> Iterator[None]:
-        """Around what takes the name `path` away where it succeeds."""
-        with self._quota.lock:
-            freed = self._quota.freed_by(resolve.parent(self.fd, path))
-            yield
-            self._quota.add(-freed)
-
     def remove_directory(self, path: bytes) -> None:
-        with self._removing(path):
+        with self._quota.lock, self._quota.freeing(resolve.parent(self.fd, path)):
             super().remove_directory(path)
 
     def unlink(self, path: bytes) -> None:
-        with self._removing(path):
+        with self._quota.lock, self._quota.freeing(resolve.parent(self.fd, path)):
             super().unlink(path)
 
     def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
-        with self._quota.lock:
-            source, place = resolve.parent(self.fd, path), resolve.parent(self._same_kind(to).fd, to_path)
-            freed = 0 if _same(source, place) else self._quota.freed_by(place)
+        with self._quota.lock, self._quota.freeing(resolve.parent(self._same_kind(to).fd, to_path)):
             super().rename(path, to, to_path)
-            self._quota.add(-freed)
-
-
-def _same(one: resolve.Place, other: resolve.Place) -> bool:
-    """Whether two names are one file's, which a rename leaves as they are."""
-    found = []
-    for place in (one, other):
-        directory = place.directory if isinstance(place.directory, int) else place.directory.fd
-        try:
-            about = os.stat(place.name, dir_fd=directory, follow_symlinks=False)
-        except OSError:
-            return False
-        found.append((about.st_dev, about.st_ino))
-    return found[0] == found[1]

@@ -98,6 +98,27 @@ def test_what_was_there_gives_no_credit(one_runtime: pywasmrt.Runtime, tmp_path:
         assert guest.try_write(guest.open("new", oflags=CREAT), b"x" * LIMIT)[0] is Errno.NOSPC
 
 
+def test_what_others_put_under_a_name_gives_no_credit(
+    one_runtime: pywasmrt.Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else exchanges a large file for a small one at the last moment, and back."""
+    (tmp_path / "large").write_bytes(b"x" * 100_000)
+    with Raw(one_runtime, wasi.WasiConfig(preopens={"/": wasi.Preopen(tmp_path, limit=LIMIT)})) as guest:
+        guest.create("kept", b"x" * 15_000)
+        real = os.unlink
+
+        def unlink(*args: Any, **options: Any) -> None:
+            os.rename(tmp_path / "large", tmp_path / "away")
+            (tmp_path / "large").touch()
+            real(*args, **options)
+            os.rename(tmp_path / "away", tmp_path / "large")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", unlink)
+            assert guest.unlink("large") is Errno.SUCCESS
+        assert guest.try_write(guest.open("more", oflags=CREAT), b"x" * 15_000)[0] is Errno.NOSPC
+
+
 def test_names_move_within_one_account_only(one_runtime: pywasmrt.Runtime, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()

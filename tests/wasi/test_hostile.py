@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,8 @@ from pywasmrt import wasi
 from pywasmrt.wasi import handles, resolve
 from pywasmrt.wasi.abi import Rights
 from pywasmrt.wasi.errno import Errno
+from pywasmrt.wasi.host_files import HostStream
+from pywasmrt.wasi.waiting import Stopped
 
 from .guest import Raw
 from .test_sockets import DGRAM, UNIX, Net
@@ -87,6 +90,43 @@ def test_a_standard_stream_from_a_path_is_a_stream(raw: Make, tmp_path: Path, fd
         data = b"x" * 10_000  # more than a pipe takes at a time
         assert guest.write(fd, data) == len(data)
         assert path.read_bytes() == data
+
+
+class Misled:
+    """A waiter that says of everything that it is ready, a few times: somebody else was quicker."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def ready(self, fd: int, mask: int, flags: int) -> None:
+        self.asked += 1
+        if self.asked > 3:
+            raise Stopped
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="needs preadv2")
+def test_a_pipe_that_others_emptied_or_filled_is_waited_for_again() -> None:
+    reading, writing = os.pipe()
+    try:
+        waiter: Any = Misled()
+        with pytest.raises(Stopped):
+            HostStream(reading, 0, waiter).read(10)
+        assert waiter.asked == 4
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        waiter = Misled()
+        with pytest.raises(Stopped):
+            HostStream(writing, 0, waiter).write(b"x" * 4096)
+        assert waiter.asked == 4
+        waiter = Misled()
+        assert HostStream(reading, 0, waiter).read(10) == b"x" * 10
+        assert len(HostStream(reading, 0, waiter).read(1 << 20)) > 10
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 # Sockets that the host lends
