@@ -23,6 +23,7 @@ from ..errors import (
 from .cache import cache
 from .common import Failure, printable
 from .compile import compile_
+from .component import bindgen
 from .inspect import inspect
 from .run import run
 from .runtimes import runtimes
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what the terminal's encoding has not
         sys.stdout.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str], list[str]], int]] = {
+        "bindgen": bindgen,
         "cache": cache,
         "compile": compile_,
         "run": run,

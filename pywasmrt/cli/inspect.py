@@ -11,6 +11,7 @@ from ..registry import list_runtimes, new_runtime
 from ..runtimes.base.features import PROPOSALS
 from ..types import ExternKind, RuntimeConfig
 from .common import Failure, printable, read_source
+from .component import inspect_component, is_component_source
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule
@@ -25,6 +26,8 @@ def inspect(words: list[str], guest: list[str]) -> int:
     parser.add_argument("file", metavar="FILE", type=Path, help="the module, in binary or text form")
     options = parser.parse_args(words + guest)
     source = read_source(options.file)
+    if is_component_source(source):
+        return inspect_component(source)
     module, verdicts = _tried(source)
     if module is None:
         raise Failure("no runtime takes it\n" + "\n".join(f"  {name}: {text}" for name, text in verdicts.items()))

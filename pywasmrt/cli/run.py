@@ -14,6 +14,7 @@ from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
 from ..wasi import INHERIT, Network, Preopen, WasiConfig
 from .common import Failure, listed, load_module
+from .component import component_in, run_component
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule, ModuleInstance, Runtime
@@ -76,7 +77,8 @@ def run(words: list[str], guest: list[str]) -> int:
     config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
     with _runtime(options.runtime, config) as runtime:
-        module = load_module(runtime, options.file)
+        source = component_in(options.file)
+        module = load_module(runtime, options.file) if source is None else None
         wasi = WasiConfig(
             args=[options.file.name, *([] if options.invoke else args)],
             env=dict(_variable(each) for each in options.env),
@@ -88,6 +90,8 @@ def run(words: list[str], guest: list[str]) -> int:
             threads=options.threads,
         )
         try:
+            if module is None:
+                return run_component(runtime, source or b"", options.file.name, wasi, limits, options.invoke) & 0xFF
             instance = _instance(runtime, module, wasi, limits)
             if options.invoke is None:
                 return _run_command(instance, options.file) & 0xFF

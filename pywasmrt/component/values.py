@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 __all__ = ["Err", "Ok", "Some"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Some(Generic[T]):
+class Some(Generic[T_co]):
     """A value of an option whose payload may be None itself: of `option<option<T>>`, beside None."""
 
-    value: T
+    value: T_co
 
 
 @dataclass(frozen=True, slots=True)
-class Ok(Generic[T]):
+class Ok(Generic[T_co]):
     """The good outcome of a `result` that is not the result of a function."""
 
-    value: T = None  # type: ignore[assignment]
+    value: T_co = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
-class Err(Generic[T]):
+class Err(Generic[T_co]):
     """The bad outcome of a `result` that is not the result of a function."""
 
-    value: T = None  # type: ignore[assignment]
-
-
-Value = Any
+    value: T_co = None  # type: ignore[assignment]
