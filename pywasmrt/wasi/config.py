@@ -15,6 +15,7 @@ from .memory_tree import MemoryTree
 from .network import Network
 
 if TYPE_CHECKING:
+    from ..component.wasi import ComponentWasi
     from ..protocols import HostModule
     from ..types import ImportType
     from .context import WasiContext
@@ -109,6 +110,16 @@ class WasiConfig:
 
         self.validate()
         return WasiContext(self)
+
+    def component_settings(self, http: bool, opened: bool = True) -> ComponentWasi:
+        """The same for a component, whose WASI 0.2 is the engine's own. `http` says that it asks for wasi:http.
+        `Runtime.link_component` calls this with `opened` false, to check, and again for each instance.
+
+        Raises `UnsupportedFeatureError` naming the field that the engine cannot keep.
+        """
+        from .components import component_wasi
+
+        return component_wasi(self, http, opened)
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for values that cannot be used, without opening anything."""

@@ -20,7 +20,17 @@ from .waiting import POLL_IN
 if TYPE_CHECKING:
     from .waiting import Waiter
 
-__all__ = ["INHERIT", "Inherit", "Input", "Output", "bytes_from", "open_input", "open_output"]
+__all__ = [
+    "INHERIT",
+    "Inherit",
+    "Input",
+    "Output",
+    "bytes_from",
+    "open_input",
+    "open_output",
+    "text_writer",
+    "wants_text",
+]
 
 
 class Inherit:
@@ -144,7 +154,7 @@ def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
             return Output(write)
         if isinstance(sink, io.RawIOBase):
             return Output(_raw_writer(write))
-        return Output(_text_writer(write) if _is_text(sink) else _counted(write))
+        return Output(text_writer(write) if wants_text(sink) else _counted(write))
     if callable(sink):
         return Output(_ignoring_result(sink))
     raise _wrong(name, sink, "None, wasi.INHERIT, a bytearray, a file, a callable or a pathlib.Path")
@@ -155,11 +165,13 @@ def _limited(file: Descriptor, mask: int) -> Descriptor:
     return file
 
 
-def _is_text(file: Any) -> bool:
+def wants_text(file: Any) -> bool:
+    """Whether a file takes text."""
     return isinstance(file, io.TextIOBase) or hasattr(file, "encoding")
 
 
-def _text_writer(write: Callable[[str], Any]) -> Callable[[bytes], None]:
+def text_writer(write: Callable[[str], Any]) -> Callable[[bytes], None]:
+    """Writes bytes to a file of text, as UTF-8."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def put(data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasmrt.testing.components import ALLOCATOR
 
-__all__ = ["CALLS_HOST", "COUNTERS", "HOST_RESOURCE", "MISBEHAVING", "RESULTS"]
+__all__ = ["CALLS_HOST", "COMMAND", "COUNTERS", "HOST_RESOURCE", "MISBEHAVING", "RESULTS"]
 
 CALLS_HOST = f"""(component
   (import "local:demo/host@1.2.0" (instance $host
@@ -237,3 +237,83 @@ MISBEHAVING = """(component
 )
 """
 """Functions that trap, never end, call back, and an allocator that lies, by the mode that it was set to."""
+
+COMMAND = f"""(component
+  (import "wasi:io/error@0.2.0" (instance $error (export "error" (type (sub resource)))))
+  (alias export $error "error" (type $err))
+  (import "wasi:io/streams@0.2.0" (instance $streams
+    (export "output-stream" (type $stream (sub resource)))
+    (alias outer 1 $err (type $err'))
+    (export "error" (type $e (eq $err')))
+    (type $problem (variant (case "last-operation-failed" (own $e)) (case "closed")))
+    (export "stream-error" (type $problem' (eq $problem)))
+    (export "[method]output-stream.blocking-write-and-flush"
+      (func (param "self" (borrow $stream)) (param "contents" (list u8)) (result (result (error $problem')))))))
+  (alias export $streams "output-stream" (type $stream))
+  (import "wasi:cli/stdout@0.2.0" (instance $stdout
+    (alias outer 1 $stream (type $s))
+    (export "output-stream" (type $s' (eq $s)))
+    (export "get-stdout" (func (result (own $s'))))))
+  (import "wasi:cli/environment@0.2.0" (instance $environment
+    (export "get-environment" (func (result (list (tuple string string)))))
+    (export "get-arguments" (func (result (list string))))))
+  (import "wasi:cli/exit@0.2.0" (instance $exit (export "exit" (func (param "status" (result))))))
+  {ALLOCATOR}
+  (alias export $stdout "get-stdout" (func $get-stdout))
+  (alias export $streams "[method]output-stream.blocking-write-and-flush" (func $write))
+  (alias export $environment "get-arguments" (func $arguments))
+  (alias export $environment "get-environment" (func $variables))
+  (alias export $exit "exit" (func $end))
+  (core func $get-stdout' (canon lower (func $get-stdout)))
+  (core func $write' (canon lower (func $write) (memory $memory) (realloc $realloc)))
+  (core func $arguments' (canon lower (func $arguments) (memory $memory) (realloc $realloc)))
+  (core func $variables' (canon lower (func $variables) (memory $memory) (realloc $realloc)))
+  (core func $end' (canon lower (func $end)))
+  (core func $drop (canon resource.drop $stream))
+  (core module $main
+    (import "libc" "memory" (memory 1))
+    (import "wasi" "get-stdout" (func $get-stdout (result i32)))
+    (import "wasi" "write" (func $write (param i32 i32 i32 i32)))
+    (import "wasi" "arguments" (func $arguments (param i32)))
+    (import "wasi" "variables" (func $variables (param i32)))
+    (import "wasi" "exit" (func $exit (param i32)))
+    (import "wasi" "drop" (func $drop (param i32)))
+    (func $print (param $at i32) (param $size i32) (local $out i32)
+      (local.set $out (call $get-stdout))
+      (call $write (local.get $out) (local.get $at) (local.get $size) (i32.const 40))
+      (call $drop (local.get $out)))
+    (func (export "run") (result i32) (local $n i32) (local $list i32)
+      (call $arguments (i32.const 16))
+      (local.set $list (i32.load (i32.const 16)))
+      (loop $more
+        (if (i32.lt_u (local.get $n) (i32.load (i32.const 20)))
+          (then
+            (call $print (i32.load (local.get $list)) (i32.load offset=4 (local.get $list)))
+            (i32.store8 (i32.const 32) (i32.const 10))
+            (call $print (i32.const 32) (i32.const 1))
+            (local.set $list (i32.add (local.get $list) (i32.const 8)))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br $more))))
+      (call $variables (i32.const 24))
+      (if (i32.load (i32.const 28))
+        (then (call $print
+          (i32.load offset=8 (i32.load (i32.const 24)))
+          (i32.load offset=12 (i32.load (i32.const 24))))))
+      (if (i32.eq (local.get $n) (i32.const 3)) (then (call $exit (i32.const 1))))
+      (i32.eq (local.get $n) (i32.const 2))))
+  (core instance $main (instantiate $main
+    (with "libc" (instance $libc))
+    (with "wasi" (instance
+      (export "get-stdout" (func $get-stdout'))
+      (export "write" (func $write'))
+      (export "arguments" (func $arguments'))
+      (export "variables" (func $variables'))
+      (export "exit" (func $end'))
+      (export "drop" (func $drop))))))
+  (func $run (result (result)) (canon lift (core func $main "run")))
+  (instance $runs (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $runs))
+)
+"""
+"""Prints its arguments, one a line, and the value of its first variable. Exits by `exit` with three arguments, and ends
+in an error with two."""

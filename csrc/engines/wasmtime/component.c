@@ -184,10 +184,10 @@ static int store_wasi(wrt_store *store, const wrt_component_wasi *wasi, wrt_fail
   wasi_config_t *config = wc.wasi_config_new();
   if (!configure(config, wasi)) {
     wc.wasi_config_delete(config);
-    return wt_fail(failure, WRT_INVALID, "Wasmtime took no such arguments, variables or directories");
+    return wt_fail(failure, WRT_ERROR, "Wasmtime took no such arguments, variables or directories");
   }
   wasmtime_error_t *error = wc.wasmtime_context_set_wasi(store->context, config); /* takes it */
-  if (error != NULL) return wt_fail_error(failure, WRT_INVALID, error);
+  if (error != NULL) return wt_fail_error(failure, WRT_ERROR, error);
   if (wasi->http) wc.wasmtime_context_set_wasi_http(store->context);
   return WRT_OK;
 }

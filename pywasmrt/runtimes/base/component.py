@@ -203,7 +203,7 @@ class Components(OwningRuntime):
         self._check_store_limits(limits)
         linkage = resolve(component.world, imports, wasi is not None)
         if wasi is not None:
-            wasi.component_settings(linkage.http)  # raises what cannot be kept
+            wasi.component_settings(linkage.http, opened=False)  # raises what cannot be kept
         return linkage, self._link_component(component, linkage)
 
     def _new_component_instance(
