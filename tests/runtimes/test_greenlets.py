@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,11 @@ import pywasmrt
 from pywasmrt import BusyError, Runtime
 
 greenlet: Any = pytest.importorskip("greenlet")
+
+pytestmark = pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""),
+    reason="greenlets copy parts of the stack, which the sanitizer forbids",
+)
 
 Needs = Callable[..., None]
 
