@@ -10,6 +10,7 @@
 
 #include "externs.h"
 #include "failures.h"
+#include "reserve.h"
 
 struct wrt_task {
   wrt_store *store;
@@ -47,7 +48,11 @@ static int task_poll(wrt_task *task, bool rested, wrt_failure *failure) {
   wasmtime_error_t *error = task->error;
   task->trap = NULL;
   task->error = NULL;
-  if (trap != NULL || error != NULL) return wt_fail_guest(store, failure, task->otherwise, error, trap);
+  if (trap != NULL || error != NULL) {
+    int result = wt_fail_guest(store, failure, task->otherwise, error, trap);
+    if (result == task->otherwise && failure->message != NULL) wt_reserve_release(failure->message, strlen(failure->message));
+    return result;
+  }
   if (task->out != NULL) memcpy(task->out, &task->instance, sizeof task->instance);
   for (size_t i = 0; i < task->result_count; i++) {
     wt_val_to_slot(store, &task->results[i], &task->slots[2 * i]);
@@ -67,6 +72,7 @@ static int call_begin(wrt_store *store, const wrt_extern *function, const uint8_
     free(task);
     return wt_fail_memory(failure);
   }
+  wt_reserve_hold();
   task->store = store;
   task->otherwise = WRT_ERROR;
   task->function = unwrap(function)->of.func;
@@ -132,6 +138,7 @@ static int instantiate_begin(wrt_store *store, wrt_module *module, const wrt_ext
                              wrt_instance *out, wrt_task **task, wrt_failure *failure) {
   wrt_task *self = calloc(1, sizeof *self);
   if (self == NULL) return wt_fail_memory(failure);
+  wt_reserve_hold();
   self->store = store;
   self->otherwise = WRT_LINK;
   self->out = out;

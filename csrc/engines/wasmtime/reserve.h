@@ -1,0 +1,17 @@
+/* reserve.h: mappings kept back for the host. For this folder only. */
+#ifndef WRT_WASMTIME_RESERVE_H
+#define WRT_WASMTIME_RESERVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#pragma GCC visibility push(hidden)
+
+/* Holds some, if none are held. It may not get them; nothing is owned. */
+void wt_reserve_hold(void);
+/* Gives them back where the text of a failure says that the system refused memory; the text is borrowed. */
+void wt_reserve_release(const char *message, size_t size);
+
+#pragma GCC visibility pop
+
+#endif
