@@ -16,6 +16,13 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PACKAGE_ROOT = Path(pywasmrt.__file__).resolve().parent.parent
 
 SHOWN = {
+    "agent_tools.py": [
+        "weather: 2 degrees, snow",
+        "report: the call reached its deadline",
+        "think: the call reached its deadline",
+    ],
+    "asgi.py": ["it costs 107", "200 different answers at once", "they would have taken longer: True"],
+    "chat.py": ["Ada: 40", "Bob: 1", "turns: [3, 3]"],
     "embed.py": ["exports: memory, add, divide, sum", "add(40, 2) = 42", "divide(17, 5) = (3, 2)", "sum = 4950"],
     "host_functions.py": ["guest: two of them", "two(7) = 500", "the host function's own exception: KeyError(9)"],
     "sandbox.py": [

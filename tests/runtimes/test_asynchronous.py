@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -581,3 +582,41 @@ def test_a_loop_that_ends_under_a_guest_unwinds_it(runtime: pywasmrt.Runtime) ->
     instance = asyncio.run(main())  # which cancels what is left
     assert events == ["finally"]
     assert asyncio.run(instance.exports.add.call_async(1, 2)) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_of_a_fork_goes_on_with_guests_that_sleep(runtime: pywasmrt.Runtime, needs: Needs) -> None:
+    needs("suspension")
+
+    async def wait(x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
+
+    instance = asyncio.run(start(runtime, wait))
+    call = instance.exports.run.call_async(41)
+    assert call.send(None) is None  # it waits
+    child = os.fork()
+    if child == 0:
+        try:
+            call.send(None)
+        except StopIteration as stop:
+            os._exit(stop.value)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    with pytest.raises(StopIteration):
+        call.send(None)
+
+
+def test_an_awaited_call_cannot_be_awaited_again(runtime: pywasmrt.Runtime) -> None:
+    async def main() -> None:
+        instance = await start(runtime, doubled)
+        call = instance.exports.run.call_async(1)
+        assert await call == 2
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await call
+        never = instance.exports.run.call_async(1)
+        never.close()
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await never
+
+    run(main)
