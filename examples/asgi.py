@@ -1,4 +1,4 @@
-"""A web application with a guest for each request, whose host function waits for the database. Plain ASGI, no framework.
+"""A web application with a guest for each request, whose host function waits for the database: plain ASGI.
 
 python examples/asgi.py               asks itself, two hundred requests at once
 uvicorn --app-dir examples asgi:app   serves it

@@ -620,3 +620,25 @@ def test_an_awaited_call_cannot_be_awaited_again(runtime: pywasmrt.Runtime) -> N
             await never
 
     run(main)
+
+
+def test_guests_of_a_pool_wait_on_stacks_of_the_pool(runtime: pywasmrt.Runtime, needs: Needs) -> None:
+    needs("suspension")
+
+    async def main() -> None:
+        with pywasmrt.new_runtime(runtime.info.name, {"pool": pywasmrt.Pool(instances=3)}) as pooled:
+            gate = asyncio.Event()
+
+            async def wait(x: int) -> int:
+                await gate.wait()
+                return x
+
+            instances = [await start(pooled, wait) for _ in range(3)]
+            calls = [asyncio.ensure_future(each.exports.run.call_async(n)) for n, each in enumerate(instances)]
+            await asyncio.sleep(0)
+            with pytest.raises(pywasmrt.ModuleInstantiateError, match="pool is used up"):
+                await start(pooled, wait)
+            gate.set()
+            assert await asyncio.gather(*calls) == [0, 1, 2]
+
+    run(main)

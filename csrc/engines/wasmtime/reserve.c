@@ -1,8 +1,8 @@
 /* reserve.c: mappings kept back, for when the system gives no more.
  *
- * Each guest that sleeps holds a few mappings, and the kernel bounds how many a process has. The engine tells when that bound is
- * met, but then the host is at it as well: its next allocation may fail, and with it whatever was to deal with the failure. So
- * some mappings are held from the first task on, and given back at the moment when the engine meets the bound.
+ * Each guest that sleeps holds a few mappings, and the kernel bounds how many a process has. The engine tells when that bound
+ * is met, but then the host is at it as well: its next allocation may fail, and with it whatever was to deal with the failure.
+ * So some mappings are held from the first task on, and given back at the moment when the engine meets the bound.
  */
 #include "reserve.h"
 

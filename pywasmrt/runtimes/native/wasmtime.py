@@ -182,4 +182,10 @@ def _explain(message: str) -> str:
         return "the component trapped before, and so cannot be entered again; make a new instance"
     if message.startswith("error while executing"):
         return trap_text(message)
-    return exhausted_text(compile_error_text(message.removeprefix("wasm trap: ")))
+    text = exhausted_text(compile_error_text(message.removeprefix("wasm trap: ")))
+    if "(os error 12)" in message:
+        text += (
+            "; the system gives this process no more memory, or no more mappings: each instance takes a few, and on "
+            "Linux vm.max_map_count bounds them"
+        )
+    return text
