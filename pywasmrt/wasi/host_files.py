@@ -168,9 +168,11 @@ class HostStream(_Held):
 
     def __init__(self, fd: Handle | int, filetype: int, waiter: Waiter, flags: int = 0) -> None:
         self._waiter = waiter
-        self._nowait = _NOWAIT
         self.filetype = filetype
         super().__init__(fd, flags)
+        # Of a file that is not in memory yet, such a call would say "not now" again and again.
+        mode = os.fstat(self.fd).st_mode
+        self._nowait = _NOWAIT if modes.S_ISFIFO(mode) or modes.S_ISSOCK(mode) else 0
 
     def read(self, size: int) -> bytes:
         while True:

@@ -129,6 +129,20 @@ def test_a_pipe_that_others_emptied_or_filled_is_waited_for_again() -> None:
         os.close(writing)
 
 
+def test_a_file_that_is_not_in_memory_is_read_as_a_stream(raw: Make, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * (1 << 20))
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    guest = raw(stdin=path)
+    total = 0
+    while data := guest.read(0, 100_000):
+        total += len(data)
+    assert total == 1 << 20
+
+
 # Sockets that the host lends
 
 
