@@ -45,6 +45,7 @@ __all__ = [
     "Exports",
     "FunctionInstance",
     "Global",
+    "GuestBuffer",
     "HostModule",
     "ImportProvider",
     "LinkedComponent",
@@ -161,6 +162,34 @@ class Memory(_Checkable, Protocol):
     def write(self, offset: int, data: Buffer) -> None:
         """Copy the bytes-like `data` in, starting at `offset`. Raises `MemoryAccessError`, writing nothing, if it
         does not fit."""
+
+    def read_cstring(
+        self, offset: int, limit: int | None = None, *, encoding: str | None = "utf-8", errors: str = "strict"
+    ) -> Any:
+        """The text at `offset`, up to the NUL that ends it; its bytes where `encoding` is None.
+
+        `limit` bounds its length in bytes, where a guest could make it as long as its memory. Raises `ValueError` for a
+        longer one, `MemoryAccessError` where no NUL comes before the memory ends, and `UnicodeDecodeError` unless
+        `errors` says otherwise.
+        """
+
+    def read_struct(self, format: str, offset: int = 0) -> tuple[Any, ...]:
+        """The values at `offset` in a format of the `struct` module, little-endian and without padding.
+
+        Raises `MemoryAccessError`, and `ValueError` for what is no such format: `x` stands for a byte of padding.
+        """
+
+    def write_struct(self, format: str, offset: int, *values: Any) -> None:
+        """Write `values` at `offset` in such a format. Raises as `read_struct`, and `struct.error` for values that do
+        not fit it; then nothing was written.
+        """
+
+    def view(self, format: str, offset: int = 0, count: int | None = None) -> memoryview:
+        """A view of `count` numbers of one format (`b B h H i I q Q f d`) at `offset`, without a copy; up to the end
+        without `count`. It is as long-lived as `memoryview(memory)`.
+
+        Raises `MemoryAccessError`, and `UnsupportedFeatureError` without the feature "buffer".
+        """
 
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
@@ -280,6 +309,55 @@ class _HasExports(_Checkable, Protocol):
 
     def table(self, name: str) -> Table | None:
         """The exported table of that name, or None."""
+
+    def put(
+        self,
+        data: Buffer | str,
+        *,
+        allocator: str | tuple[str, str | None] | None = None,
+        memory: str = "memory",
+    ) -> GuestBuffer:
+        """Put bytes, or text as UTF-8, into the guest's memory, at a place that its own allocator gives.
+
+        Known are the exports `malloc` and `free`, `alloc` and `dealloc`, `allocate` and `deallocate`, `__new`, `__pin`
+        and `__unpin` of AssemblyScript, those of wasm-bindgen, and `cabi_realloc`, which frees nothing. `allocator`
+        names others: a pair, or one name for what is never freed.
+
+            with instance.put("a text") as text:
+                instance.exports.count(text.pointer, text.size)
+
+        The caller frees it. Raises `FunctionNotExportedError` where there is no allocator, `MemoryAccessError` where it
+        has no room or gives what is not the guest's memory, and what the call raises.
+        """
+
+
+@runtime_checkable
+class GuestBuffer(_Checkable, Protocol):
+    """Bytes in a guest's memory, which its own allocator made room for: what `put` gives. It unpacks into pointer and
+    size, and is a context manager that frees it.
+    """
+
+    @property
+    def pointer(self) -> int:
+        """Where they begin."""
+
+    @property
+    def size(self) -> int:
+        """How many they are, in bytes."""
+
+    def __iter__(self) -> Iterator[int]: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self) -> bytes:
+        """What is there now."""
+
+    def free(self) -> None:
+        """Give the place back to the guest's allocator, if that takes it back. Idempotent."""
+
+    def __enter__(self) -> GuestBuffer: ...
+
+    def __exit__(self, *error: Any) -> None: ...
 
 
 @runtime_checkable

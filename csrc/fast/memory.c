@@ -252,12 +252,18 @@ static PyObject *Memory_repr(PyObject *object) {
 }
 
 /* Memory(store, handle): the adapter's way to make one. */
+/* The state of the module that `type`, or the class that it is derived from, belongs to. */
+static State *state_of(PyTypeObject *type) {
+  while (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE) || ((PyHeapTypeObject *)type)->ht_module == NULL) type = type->tp_base;
+  return PyType_GetModuleState(type);
+}
+
 static PyObject *Memory_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   PyObject *store, *bytes;
   wrt_extern handle;
   (void)keywords;
   if (!PyArg_ParseTuple(args, "OS", &store, &bytes) || !read_handle(bytes, &handle, sizeof handle)) return NULL;
-  State *state = PyType_GetModuleState(type);
+  State *state = state_of(type);
   if (state == NULL) return NULL;
   if (!PyObject_TypeCheck(store, state->store_type)) {
     PyErr_SetString(PyExc_TypeError, "a Memory is made in a Store");
@@ -328,6 +334,6 @@ static PyType_Slot memory_slots[] = {
 PyType_Spec memory_spec = {
     .name = "pywasmrt._shim._fastcall.Memory",
     .basicsize = sizeof(Memory),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = memory_slots,
 };

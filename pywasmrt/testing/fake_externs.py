@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import MemoryAccessError, ModuleInstantiateError
 from ..runtimes.base.lifetime import Life
+from ..runtimes.base.memory import MemoryHelpers
 from ..runtimes.base.store import GuardedStore
 from ..types import PAGE_SIZE, GlobalType, MemoryType, TableType, ValueType
 from ..values import bytes_of, checked_delta, checked_index, checked_size, memory_access_error, to_wasm
@@ -37,7 +38,7 @@ class FakeExtern:
         return f"<{type(self).__name__} {self._type}{' closed' if self.life.ended_by else ''}>"
 
 
-class FakeMemory(FakeExtern):
+class FakeMemory(FakeExtern, MemoryHelpers):
     """Implements protocols.Memory with a bytearray. Views of it are not offered."""
 
     kind = "memory"

@@ -34,7 +34,9 @@ from pywasmrt import (
     WasmError,
 )
 from pywasmrt.component.absent import NoComponents
+from pywasmrt.runtimes.base.buffers import GuestBuffer, put
 from pywasmrt.runtimes.base.linking import HostImport, Linking
+from pywasmrt.runtimes.base.memory import MemoryHelpers
 from pywasmrt.runtimes.base.turns import LendableLock, Turns
 from pywasmrt.runtimes.base.workers import Workers
 from pywasmrt.values import (
@@ -409,6 +411,9 @@ class TinyInstance(Unstoppable, Owned):
         if module.parsed.start is not None:
             self.functions[module.parsed.start]()
 
+    def put(self, data: Any, *, allocator: Any = None, memory: str = "memory") -> GuestBuffer:
+        return put(self.function, self.memory(memory), data, allocator)
+
     def state(self, module: str = "env") -> Any:
         return self._linking.state(self._states, module)
 
@@ -541,6 +546,9 @@ class TinyCaller(Owned):
             raise MemoryExportNotFoundError(f"the calling instance exports no memory {name!r}")
         return found
 
+    def put(self, data: Any, *, allocator: Any = None, memory: str = "memory") -> GuestBuffer:
+        return put(self.function, self.memory(memory), data, allocator)
+
 
 class _Extern(Owned):
     def __init__(self, store: TinyStore, owner: Owned, type: Any) -> None:
@@ -608,7 +616,7 @@ class TinyFunction(_Extern):
         return to_slots(self.type.results, returned or ())
 
 
-class TinyMemory(_Extern):
+class TinyMemory(_Extern, MemoryHelpers):
     """Implements protocols.Memory."""
 
     kind = "memory"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from ...errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
 from ...types import ExternKind, FunctionType
 from ...values import did_you_mean, shown
+from .buffers import GuestBuffer, put
 from .contracts import OwningStore
 from .lifetime import Life
 from .module import BaseModule
@@ -117,6 +118,11 @@ class _Finder:
     def table(self, name: str) -> Any:
         """The exported table of that name, or None."""
         return self._find(name, ExternKind.TABLE)
+
+    def put(self, data: Any, *, allocator: Any = None, memory: str = "memory") -> GuestBuffer:
+        """Put bytes, or text as UTF-8, into the guest's memory, at a place that its own allocator gives."""
+        self._check_name(memory)
+        return put(self.function, self._find(memory, ExternKind.MEMORY), data, allocator)
 
 
 class BaseInstance(_Finder):

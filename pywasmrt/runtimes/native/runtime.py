@@ -43,6 +43,7 @@ from ...types import (
 from ...values import checked_delta, checked_index, nanoseconds, to_wasm
 from ..base.forking import forks, inside
 from ..base.linking import HostImport, Linking
+from ..base.memory import MemoryHelpers
 from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
 from .component import ComponentEngine, NativeComponents
 
@@ -361,7 +362,7 @@ class NativeStore(BaseStore):
         if type.is_64 and "memory64" not in self.runtime.info.features:
             raise UnsupportedFeatureError("64-bit memories need the feature 'memory64', which is off here", "memory64")
         handle = _made(type, self.fast.memory, type.minimum, type.maximum, type.is_64, type.shared)
-        return _fastcall.Memory(self.fast, handle)
+        return NativeMemory(self.fast, handle)
 
     def _table_new(self, type: TableType, init: Any) -> NativeTable:
         handle = _made(type, self.fast.table, type.minimum, type.maximum, VALUE_TYPES.index(type.element), init)
@@ -522,6 +523,12 @@ class NativeGlobal(_Extern):
         return f"<Global {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
 
 
+class NativeMemory(_fastcall.Memory, MemoryHelpers):
+    """A linear memory."""
+
+    __slots__ = ()
+
+
 class NativeTable(_Extern):
     """A table of references."""
 
@@ -593,7 +600,7 @@ def wrap(store: Any, life: Life, handle: bytes, export: ExportType, owner: Any) 
     if export.kind is ExternKind.FUNCTION:
         return store.function(handle, export.name)
     if export.kind is ExternKind.MEMORY:
-        return _fastcall.Memory(store, handle)
+        return NativeMemory(store, handle)
     if export.kind is ExternKind.TABLE:
         return NativeTable(store, life, handle, export.type)
     if export.kind is ExternKind.GLOBAL:

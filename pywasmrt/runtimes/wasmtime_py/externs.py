@@ -27,6 +27,7 @@ from ...values import (
     to_wasm,
 )
 from ..base.lifetime import Life
+from ..base.memory import MemoryHelpers
 from .contracts import OwningStore
 from .greenlets import check, inside
 
@@ -311,7 +312,7 @@ def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
 # Memories
 
 
-class Memory(Extern):
+class Memory(Extern, MemoryHelpers):
     """A linear memory."""
 
     __slots__ = ("_base", "type")
