@@ -35,35 +35,39 @@ class InstanceState:
         self.handle: Any = None
 
 
+def _special(name: str) -> bool:
+    """Whether `name` is of the form in which Python and its tools look up behaviour: `__reduce_ex__`, `_repr_html_`."""
+    return len(name) > 1 and name[0] == name[-1] == "_"
+
+
 class Exports:
     """The exports of an instance: `exports.name`, `exports["name"]`, iterable by name in the module's order.
 
-    An export is made at its first use and then kept, so that it is the same object each time. Those found are kept in
-    this object's own `__dict__`, which makes finding them again as quick as any attribute.
+    An export is made at its first use and then kept, so that it is the same object each time. Guests choose the names,
+    and no name may change what this object does: a name that begins and ends with an underscore is found by
+    `exports["__name__"]` only, since Python and its tools look for behaviour under such names (`__reduce_ex__`,
+    `__array__`, `_repr_html_`). The others are kept in this object's own `__dict__` as well, which makes finding them
+    again as quick as any attribute; this class has no attributes of its own under such names that a `__dict__` could
+    hide.
     """
 
-    __slots__ = ("__dict__", "__state", "__store", "__weakref__")
+    __slots__ = ("__dict__", "__found", "__state", "__store", "__weakref__")
 
     def __init__(self, store: OwningStore, state: InstanceState) -> None:
         _set_store(self, store)  # past __setattr__, which takes a while to say that nothing is set
         _set_state(self, state)
+        _set_found(self, {})
 
     def __getattr__(self, name: str) -> Any:
-        state = self.__state
-        if state.life.ended_by is not None:
-            raise state.life.error("instance")
-        by_name = state.module.exports_by_name()
-        export = by_name.get(name)
-        if export is None:
-            hint = did_you_mean(name, by_name) if isinstance(name, str) else ""
-            listed = f"{len(by_name)} others" if len(by_name) > 8 else ", ".join(by_name) or "nothing"
-            raise FunctionNotExportedError(f"the instance does not export {name!r}, but {listed}{hint}")
-        # setdefault: two threads that look at once get the same object
-        return self.__dict__.setdefault(name, self.__store._export(state, export))
+        if _special(name):
+            exported = name in self.__state.module.exports_by_name()
+            hint = f"; the export of that name is exports[{name!r}]" if exported else ""
+            raise FunctionNotExportedError(f"exports have no attribute {name!r}{hint}")
+        return _found(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        found = self.__dict__.get(name)
-        return self.__getattr__(name) if found is None else found
+        found = self.__found.get(name)
+        return _found(self, name) if found is None else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"exports cannot be set ({name!r}); a global is set by its value")
@@ -81,7 +85,7 @@ class Exports:
         return name in self.__state.module.exports_by_name()
 
     def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *self})
+        return sorted({*object.__dir__(self), *(name for name in self if not _special(name))})
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("exports cannot be copied or pickled: they belong to their instance")
@@ -92,6 +96,33 @@ class Exports:
 
 _set_store = vars(Exports)["_Exports__store"].__set__
 _set_state = vars(Exports)["_Exports__state"].__set__
+_set_found = vars(Exports)["_Exports__found"].__set__
+
+# These two are functions beside the class, so that the object's own attributes have no part in finding them.
+
+
+def _found(exports: Exports, name: str) -> Any:
+    """Make the export of that name, and keep it."""
+    state: InstanceState = exports._Exports__state  # type: ignore[attr-defined]
+    if state.life.ended_by is not None:
+        raise state.life.error("instance")
+    by_name = state.module.exports_by_name()
+    export = by_name.get(name)
+    if export is None:
+        hint = did_you_mean(name, by_name) if isinstance(name, str) else ""
+        listed = f"{len(by_name)} others" if len(by_name) > 8 else ", ".join(by_name) or "nothing"
+        raise FunctionNotExportedError(f"the instance does not export {name!r}, but {listed}{hint}")
+    made = exports._Exports__store._export(state, export)  # type: ignore[attr-defined]
+    # setdefault: two threads that look at once get the same object
+    made = exports._Exports__found.setdefault(name, made)  # type: ignore[attr-defined]
+    if not _special(name):
+        exports.__dict__[name] = made
+    return made
+
+
+def _in_use(exports: Exports) -> list[Any]:
+    """The exports that were found so far."""
+    return list(exports._Exports__found.values())  # type: ignore[attr-defined]
 
 
 class _Finder:
@@ -240,7 +271,7 @@ class BaseInstance(_Finder):
             self._store.close()
         elif self._state.life.ended_by is None:
             self._state.life.ended_by = "instance"
-            self._store._instance_closed(self._state, list(self._exports.__dict__.values()))
+            self._store._instance_closed(self._state, _in_use(self._exports))
             if self._wasi is not None:
                 self._store._close_wasi(self._wasi)
 
