@@ -124,13 +124,14 @@ class _Plugin(_Entry):
         return self._factory
 
 
-_lock = threading.Lock()
+# Re-entrant, as each lock here: a signal handler or a destructor may ask for a runtime while its own thread does.
+_lock = threading.RLock()
 _restoring = threading.RLock()  # held while a module is unpickled, which signal handlers may do too
 
 
 def _renew_locks() -> None:
     global _lock, _restoring
-    _lock, _restoring = threading.Lock(), threading.RLock()
+    _lock, _restoring = threading.RLock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -24,6 +24,7 @@ __all__ = [
     "checked_size",
     "did_you_mean",
     "from_slots",
+    "is_function",
     "memory_access_error",
     "nanoseconds",
     "raise_argument_error",
@@ -98,22 +99,24 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
     """
     if type is _I32:
         if isinstance(value, int):
+            value = as_index(value)  # of a subclass, too, the number that it is, whatever its methods say
             if -0x8000_0000 <= value < 0x8000_0000:
-                return int(value)
+                return value
             if 0 <= value <= 0xFFFF_FFFF:
                 return value - 0x1_0000_0000
             raise _out_of_range(value, type, where)
     elif type is _I64:
         if isinstance(value, int):
+            value = as_index(value)
             if -0x8000_0000_0000_0000 <= value < 0x8000_0000_0000_0000:
-                return int(value)
+                return value
             if 0 <= value <= 0xFFFF_FFFF_FFFF_FFFF:
                 return value - 0x1_0000_0000_0000_0000
             raise _out_of_range(value, type, where)
     elif type is _F32 or type is _F64:
         if isinstance(value, (float, int)):
             try:
-                number = float(value)
+                number = float.__float__(value) if isinstance(value, float) else float(as_index(value))
             except OverflowError:
                 raise OverflowError(
                     f"{where}: an int of {int(value).bit_length()} bits is too large for {type}"
@@ -129,7 +132,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 return data
             raise TypeError(f"{where}: v128 takes 16 bytes, not {len(data)}")
     elif type is _FUNCREF:
-        if value is None or _is_function(value):
+        if value is None or is_function(value):
             return value
     elif type is _EXTERNREF:
         return value
@@ -138,7 +141,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
     raise TypeError(f"{where}: {type} takes {_WANTED[type]}, not {shown(value)}")
 
 
-def _is_function(value: object) -> bool:
+def is_function(value: object) -> bool:
     """Whether `value` has what a FunctionInstance has. By its class: to ask the object itself may ask an engine."""
     kind = type(value)
     return hasattr(kind, "__call__") and hasattr(kind, "call") and hasattr(kind, "type")  # noqa: B004
@@ -195,15 +198,16 @@ def results_from_host(name: str, results: tuple[ValueType, ...], value: object) 
         return ()
     if len(results) == 1:
         return (_host_result(name, results[0], value, ""),)
-    if not isinstance(value, (tuple, list)) or len(value) != len(results):
+    items = tuple(value) if isinstance(value, (tuple, list)) else None  # of a subclass: what iterating gives
+    if items is None or len(items) != len(results):
         listed = ", ".join(map(str, results))
-        found = f"{len(value)} values" if isinstance(value, (tuple, list)) else shown(value)
+        found = shown(value) if items is None else f"{len(items)} values"
         raise TypeError(
             f"host function {name} returned {found} where a tuple of {len(results)} ({listed}) is wanted{_async(value)}"
         )
     return tuple(
         _host_result(name, wanted, item, f" as result {n}")
-        for n, (wanted, item) in enumerate(zip(results, value, strict=True), 1)
+        for n, (wanted, item) in enumerate(zip(results, items, strict=True), 1)
     )
 
 
@@ -273,10 +277,11 @@ def _checked_slot(name: str, n: int, slot: object, type: ValueType) -> int:
     if not isinstance(slot, int):
         raise TypeError(f"slot {n + 1} of {name}.call() holds the bits of {type} as an int, not {shown(slot)}")
     bits = 32 if type is _I32 or type is _F32 else 64
+    slot = as_index(slot)
     if not 0 <= slot < 1 << bits:
         found = shown_int(slot)
         raise OverflowError(f"slot {n + 1} of {name}.call() is {found}, beyond the {bits} unsigned bits of {type}")
-    return int(slot)
+    return slot
 
 
 def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:

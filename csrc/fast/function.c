@@ -259,8 +259,9 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
       if (type.types[i] >= WRT_REF) self->vectorcall = Function_refuse;
     }
     self->name = name != NULL ? Py_NewRef(name) : PyUnicode_FromString("function");
-    self->type = PyObject_CallFunction(state->make_function_type, "y#y#", type.types, (Py_ssize_t)type.param_count,
-                                       type.types + type.param_count, (Py_ssize_t)type.result_count);
+    if (self->name != NULL) /* Python is not called with an exception set */
+      self->type = PyObject_CallFunction(state->make_function_type, "y#y#", type.types, (Py_ssize_t)type.param_count,
+                                         type.types + type.param_count, (Py_ssize_t)type.result_count);
   }
   store->ops->type_clear(&type);
   if (self->types == NULL || self->name == NULL || self->type == NULL) {

@@ -143,8 +143,8 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     Py_DECREF(value);
     return result;
   }
-  if (self->import->result_count > 1 && PyList_CheckExact(value))
-    Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it */
+  if (self->import->result_count > 1 && holds_results(value))
+    Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it; iterating may run Python code */
   HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
   Py_XDECREF(value);                                                 /* could run Python code */
   if (kept == NULL) return -1;

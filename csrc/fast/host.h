@@ -18,6 +18,10 @@ PyObject *caller_new(HostCallable *self, wrt_caller *native);
 /* The callable returned something that does not fit its signature: -1 with an exception set. */
 int refuse_result(HostCallable *self, PyObject *value);
 
+/* Whether several results may come in `value`, as values.py has it: a tuple or list, also of a subclass. What counts is what
+ * iterating over it gives. */
+static inline bool holds_results(PyObject *value) { return PyTuple_Check(value) || PyList_Check(value); }
+
 /* Puts what the callable returned into the slots; -1, with or without an exception set, where it does not fit. */
 static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *slots) {
   const uint8_t *types = self->import->types + self->import->param_count;
@@ -26,9 +30,7 @@ static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *
                                                : encode(self->store, types[0], value, slots);
   }
   if (self->import->result_count == 0) return LIKELY(value == Py_None) ? 0 : -1;
-  if (!(PyTuple_CheckExact(value) || PyList_CheckExact(value)) ||
-      (size_t)PySequence_Fast_GET_SIZE(value) != self->import->result_count)
-    return -1;
+  if (!holds_results(value)) return -1;
   PyObject *fixed = PySequence_Tuple(value); /* a list could change under our hands */
   if (fixed == NULL) return -1;
   int result = (size_t)PyTuple_GET_SIZE(fixed) == self->import->result_count

@@ -204,7 +204,7 @@ static int take_answer(Task *self, PyObject *value) {
       goto refused;
     }
     Py_CLEAR(value);
-  } else if (PyList_CheckExact(value)) { /* nobody changes it until it is in the slots */
+  } else if (host->import->result_count > 1 && holds_results(value)) { /* nobody changes it until it is in the slots */
     Py_SETREF(value, PySequence_Tuple(value));
     if (value == NULL) return -1;
   }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NoReturn
 
 from ..errors import Trap, UnsupportedFeatureError, WasmError
 from ..types import FunctionType, MemoryType, TrapCode, ValueType
-from ..values import from_slots, raise_result_error, shown_int
+from ..values import from_slots, is_function, shown, shown_int
 from ..values import raise_argument_error as _raise_argument_error
+from ..values import raise_result_error as _raise_result_error
 
 __all__ = [
     "VALUE_TYPES",
@@ -52,7 +54,27 @@ def raise_argument_error(name: str, type: FunctionType, args: tuple[object, ...]
             f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to instances",
             "function-references",
         )
+    if len(args) == len(type.params):
+        _refuse_foreign(type.params, args, lambda n: f"argument {n} of {name}()")
     _raise_argument_error(name, type, args)
+
+
+def raise_result_error(name: str, type: FunctionType, value: object) -> NoReturn:
+    """Raise what is wrong with what the host function `name` returned."""
+    results = type.results
+    values = value if len(results) > 1 and isinstance(value, tuple) else (value,)
+    if len(values) == len(results):
+        _refuse_foreign(results, values, lambda n: f"host function {name} returned a wrong value as result {n}")
+    _raise_result_error(name, type, value)
+
+
+def _refuse_foreign(types: tuple[ValueType, ...], values: Sequence[object], where: Callable[[int], str]) -> None:
+    """Raise `TypeError` for the first function that is one, but of another runtime."""
+    from ._fastcall import Function
+
+    for n, (value, type) in enumerate(zip(values, types, strict=True), 1):
+        if type is ValueType.FUNCREF and is_function(value) and not isinstance(value, Function):
+            raise TypeError(f"{where(n)}: {shown(value)} belongs to another runtime")
 
 
 def raise_slots_error(name: str, type: FunctionType, slots: tuple[int, ...]) -> NoReturn:

@@ -57,7 +57,7 @@ class Counting:
 
     def after_fork(self) -> None:
         """Renew the lock, which a thread that there is no more may hold."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may count as well
 
     def succeed(self, items: int) -> None:
         values = self._values

@@ -89,7 +89,8 @@ class OtlpHttpSender:
         if compression != "none":
             self._headers["Content-Encoding"] = compression
         self._connections: dict[str, Connection] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler is told by `_owner`, and never waits for itself
+        self._owner = 0  # the thread that sends
         self._stopped = threading.Event()
         renew_after_fork(self)
 
@@ -98,7 +99,8 @@ class OtlpHttpSender:
         for connection in self._connections.values():
             connection.close()  # this process's end of it alone
         self._connections = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._owner = 0
         stopped, self._stopped = self._stopped.is_set(), threading.Event()
         if stopped:
             self._stopped.set()
@@ -118,6 +120,8 @@ class OtlpHttpSender:
     def send(self, signal: str, data: bytes) -> None:
         """Send one payload, as often as it takes. Raises `TelemetryError`."""
         url = self._urls[signal]
+        if self._owner == threading.get_ident():  # a signal handler or a destructor
+            raise TelemetryError(url.shown, signal, None, "a batch is being sent on this very thread", False)
         if self._compression == "gzip":
             data = gzip.compress(data, 6)
         elif self._compression == "deflate":
@@ -126,6 +130,7 @@ class OtlpHttpSender:
         if not self._lock.acquire(timeout=self._timeout):
             raise TelemetryError(url.shown, signal, None, "another payload took all the time", False)
         try:
+            self._owner = threading.get_ident()
             for attempt in range(_ATTEMPTS):
                 status, reason, after, answer = self._attempt(signal, url, data, deadline)
                 if status is not None and 200 <= status < 300:
@@ -140,6 +145,7 @@ class OtlpHttpSender:
                 if self._stopped.wait(pause):
                     raise error
         finally:
+            self._owner = 0
             self._lock.release()
 
     def _attempt(

@@ -50,7 +50,7 @@ class WasmReceiver(WasmComponent):
         for signal in SIGNALS:
             setattr(self._stack, f"on_result_{signal}", self._handler(signal))
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # re-entrant: a signal handler may shut down what its thread starts
         self._warned: set[str] = set()
         self._closes_itself = False
 

@@ -70,7 +70,7 @@ class WasmPlugin:
         required = (required_functions,) if isinstance(required_functions, str) else tuple(required_functions)
         self.name = self.config.guest_name()
         self.restarts = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler is told by `_owner`, and never waits for itself
         self._owner = 0
         self._ending = False  # no call begins any more
         self._closed = False
@@ -243,9 +243,9 @@ class WasmPlugin:
         """Let go of a call that another thread was in: in this process it never ends."""
         if self._owner == threading.get_ident():
             return  # the call goes on here as well
-        if self._lock.locked():
+        if not self._lock.acquire(blocking=False):
             self._lost = True
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._owner = 0
         self._host.stack = self._host.call = self._host.result = None
 
@@ -396,9 +396,11 @@ class WasmPlugin:
         try:
             if self._closed:
                 return
+            self._owner = threading.get_ident()
             try:
                 self._tell_shutdown()
             finally:
+                self._owner = 0
                 self._close()
         finally:
             self._lock.release()

@@ -162,7 +162,7 @@ class Table:
     def __init__(self, limit: int) -> None:
         self.files: dict[int, Descriptor] = {}
         self._limit = limit
-        self._lock = threading.Lock()  # the threads of a guest have one table in common
+        self._lock = threading.RLock()  # the threads of a guest have one table in common
         self._listed = 0  # entries in listings, those of closed descriptors included until they are counted anew
 
     def add(self, file: Descriptor) -> int:

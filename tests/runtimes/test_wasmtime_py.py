@@ -337,8 +337,8 @@ def test_options(py: Runtime) -> None:
     for name, value, message in (
         ("strategy", "winch", "is 'auto' or 'cranelift', not 'winch'"),
         ("debug_info", 1, "is a bool, not 1"),
-        ("max_wasm_stack", 0, "is an int of bytes from 16384 to 4194304, not 0"),
-        ("max_wasm_stack", True, "is an int of bytes from 16384 to 4194304, not True"),
+        ("max_wasm_stack", 0, "is an int of bytes from 16384 to 2097152, not 0"),
+        ("max_wasm_stack", True, "is an int of bytes from 16384 to 2097152, not True"),
     ):
         with pytest.raises(InvalidConfigurationError, match=f"the option '{name}' of wasmtime-py {message}"):
             pywasmrt.new_runtime("wasmtime-py", {"options": {name: value}})

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import time
-from threading import Lock, RLock, get_ident
+from threading import RLock, get_ident
 
 __all__ = ["environment", "forks", "inside"]
 
 _forks = 0
-_environment = Lock()
+_environment = RLock()
 
 
 def forks() -> int:
@@ -24,8 +24,10 @@ def forks() -> int:
     return _forks
 
 
-def environment() -> Lock:
-    """Held by whoever changes for a moment what the whole process shares: an environment variable, or a table in C."""
+def environment() -> RLock:
+    """Held by whoever changes for a moment what the whole process shares: an environment variable, or a table in C.
+    Re-entrant: a signal handler may come here while its own thread holds it.
+    """
     return _environment
 
 
@@ -68,7 +70,7 @@ inside = _Inside()
 def _in_child() -> None:
     global _forks, _environment
     _forks += 1
-    _environment = Lock()  # a thread that there is no more may hold the other
+    _environment = RLock()  # a thread that there is no more may hold the other
     inside.after_fork()
 
 

@@ -83,7 +83,7 @@ class _Call:
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.lent_to = turns.lender.this_thread()
-        self.lock = threading.Lock()  # of the next one, until the call has begun
+        self.lock = threading.RLock()  # of the next one, until the call has begun
         self.begun: bool | None = False  # None where it never will
         self.words: deque[_Wanted | _Outcome] = deque()
         self.arrived: asyncio.Future[None] | None = None

@@ -31,7 +31,7 @@ class Workers:
         _pools.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # of the rest
+        self._lock = threading.RLock()  # of the rest
         self._waiting: deque[Callable[[], None]] = deque()
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
         self._threads = 0
