@@ -67,7 +67,8 @@ def test_a_special_name_is_found_by_subscript_alone(runtime: Runtime) -> None:
     exports = runtime.instantiate(runtime.compile(guest_exporting(["__reduce_ex__", "__len__", "_start"]))).exports
     with pytest.raises(AttributeError, match=r"no attribute '__deepcopy__'$"):
         exports.__deepcopy__  # noqa: B018
-    assert exports["__len__"]() == 2 and len(exports) == 4
+    assert exports["__len__"]() == 2
+    assert len(exports) == 4
     assert exports._start() == 3
 
 

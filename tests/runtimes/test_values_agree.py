@@ -89,9 +89,12 @@ def outcome(action: Any) -> object:
     except pywasmrt.Trap:
         raise
     except Exception as error:
-        assert "conversion disagreed" not in str(error)
-        return type(error), str(error)
-    return repr(result)
+        result = type(error), str(error)
+        disagreed = "conversion disagreed" in str(error)
+    else:
+        return repr(result)
+    assert not disagreed
+    return result
 
 
 def returning(runtime: Runtime, types: tuple[ValueType, ...], value: object) -> object:

@@ -103,7 +103,7 @@ _set_found = vars(Exports)["_Exports__found"].__set__
 
 def _found(exports: Exports, name: str) -> Any:
     """Make the export of that name, and keep it."""
-    state: InstanceState = exports._Exports__state  # type: ignore[attr-defined]
+    state: InstanceState = exports._Exports__state
     if state.life.ended_by is not None:
         raise state.life.error("instance")
     by_name = state.module.exports_by_name()
@@ -112,9 +112,9 @@ def _found(exports: Exports, name: str) -> Any:
         hint = did_you_mean(name, by_name) if isinstance(name, str) else ""
         listed = f"{len(by_name)} others" if len(by_name) > 8 else ", ".join(by_name) or "nothing"
         raise FunctionNotExportedError(f"the instance does not export {name!r}, but {listed}{hint}")
-    made = exports._Exports__store._export(state, export)  # type: ignore[attr-defined]
+    made = exports._Exports__store._export(state, export)
     # setdefault: two threads that look at once get the same object
-    made = exports._Exports__found.setdefault(name, made)  # type: ignore[attr-defined]
+    made = exports._Exports__found.setdefault(name, made)
     if not _special(name):
         exports.__dict__[name] = made
     return made
@@ -122,7 +122,7 @@ def _found(exports: Exports, name: str) -> Any:
 
 def _in_use(exports: Exports) -> list[Any]:
     """The exports that were found so far."""
-    return list(exports._Exports__found.values())  # type: ignore[attr-defined]
+    return list(exports._Exports__found.values())
 
 
 class _Finder:
