@@ -88,7 +88,7 @@ class Signature:
     def refuse_arguments(self, name: str, args: Sequence[Any]) -> NoReturn:
         """Raise what is wrong with arguments that the native path refused."""
         self.lower_arguments(name, args)
-        raise RuntimeError(f"conversion disagreed: the arguments of {name}() were refused, yet they fit {self.type}")
+        raise RuntimeError(f"an argument of {name}() changed while it was read")
 
     def lift_result(self, raw: Any) -> Any:
         """The result as Python has it. Raises `ComponentError` for the error of a `result`."""
@@ -131,11 +131,9 @@ class Signature:
     def refuse_result(self, value: Any) -> NoReturn:
         """Raise what is wrong with a host function's result that the native path refused."""
         self.lower_result(value)
-        raise RuntimeError(
-            f"conversion disagreed: the result of {self.shown_name} was refused, yet it fits {self.type}"
-        )
+        raise RuntimeError(f"the result of host function {self.shown_name} changed while it was read")
 
     def refuse_error(self, payload: Any) -> NoReturn:
         """The same for the payload of an error."""
         self.lower_error(payload)
-        raise RuntimeError(f"conversion disagreed: {self.shown_name}'s error was refused, yet it fits {self.type}")
+        raise RuntimeError(f"the error of host function {self.shown_name} changed while it was read")

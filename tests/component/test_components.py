@@ -174,7 +174,8 @@ def test_traps(misbehaving: Callable[..., Any]) -> None:
     with pytest.raises(Trap) as caught:
         instance.exports.trap()
     assert caught.value.code is TrapCode.UNREACHABLE
-    assert caught.value.frames
+    if "trap-lines" in instance.component.runtime.info.features:  # the package tells no frames of components
+        assert caught.value.frames
     with pytest.raises(Trap, match="cannot be entered again; make a new instance"):
         instance.exports.mode(1)
 

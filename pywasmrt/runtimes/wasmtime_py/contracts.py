@@ -25,6 +25,8 @@ class OwningStore(GuardedStore):
     """The host function's exception for which the guest is being unwound."""
     hosts: list[Callable[..., Any]]
     """What the package's callbacks call, by number."""
+    held: list[dict[int, Any]]
+    """The host's resources that components hold, for each component."""
     clock: Clock
     views: int
     """How many buffers of the store's memories are in use."""

@@ -29,7 +29,7 @@ from .contracts import OwningStore
 from .externs import BOUNDS, NAME, NEVER, REFERENCES
 from .greenlets import guarded
 
-__all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "link_error", "trap_error"]
+__all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "frame_of", "link_error", "trap_error"]
 
 _UNCAUGHT = "thrown Wasm exception"
 
@@ -174,18 +174,15 @@ def ending(error: Any) -> WasmError | None:
     return None
 
 
+def frame_of(frame: Any) -> Frame:
+    """One frame as the package tells it."""
+    offsets = _offset(frame.func_offset), _offset(frame.module_offset)
+    return Frame(frame.func_index, frame.func_name, frame.module_name, *offsets)
+
+
 def trap_error(error: Any) -> Trap:
     code = error.trap_code
-    frames = [
-        Frame(
-            frame.func_index,
-            frame.func_name,
-            frame.module_name,
-            _offset(frame.func_offset),
-            _offset(frame.module_offset),
-        )
-        for frame in error.frames
-    ]
+    frames = [frame_of(each) for each in error.frames]
     text = trap_text(error.message)
     if code is None:
         return Trap(text, TrapCode.UNCAUGHT_EXCEPTION if text == _UNCAUGHT else TrapCode.OTHER, frames)

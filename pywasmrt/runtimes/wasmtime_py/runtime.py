@@ -40,6 +40,7 @@ from ..base.linking import HostImport
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
 from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life, Tag
 from ..wasmtime_text import compile_error_text, trap_text
+from .component import PackageComponents
 from .contracts import OwningStore
 from .deadline import Clock, Ticker
 from .externs import (
@@ -69,7 +70,7 @@ _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTER
 # v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
 # may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
 _LACKING = {
-    *("simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption", "suspension", "component-model"),
+    *("simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption", "suspension"),
     *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
 }
 
@@ -114,7 +115,7 @@ def create(config: RuntimeConfig) -> WasmtimeRuntime:
     return WasmtimeRuntime(proposals, config)
 
 
-class WasmtimeRuntime(BaseRuntime):
+class WasmtimeRuntime(PackageComponents, BaseRuntime):
     def __init__(self, proposals: frozenset[str], config: RuntimeConfig) -> None:
         self._proposals = proposals
         options = checked_options(NAME, _OPTIONS, config.options)
@@ -267,6 +268,7 @@ class WasmtimeStore(OwningStore):
             )
         self.parked: BaseException | None = None
         self.hosts: list[Callable[..., Any]] = []
+        self.held: list[dict[int, Any]] = []
         self.objects = Objects()
         self.views = 0
         self._modules: list[BaseModule] = []
@@ -521,6 +523,8 @@ class WasmtimeStore(OwningStore):
     def _free(self) -> None:
         self.handle.close()
         self.hosts.clear()
+        for each in self.held:
+            each.clear()
         self.objects.clear()
         self.objects.dropped.clear()
 
