@@ -140,12 +140,14 @@ static PyObject *Task_close(PyObject *object, PyObject *unused) {
   return close_task((Task *)object) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* _expire(): ends the wait, if there is one that has to end; on the thread of the loop */
+/* _expire() -> bool: ends the wait, if there is one that has to end, on the thread of the loop; false where it is too early */
 static PyObject *Task_expire(PyObject *object, PyObject *unused) {
   (void)unused;
   Task *self = (Task *)object;
-  if (self->phase == WAITING && self->store->top == self && is_stopped(self->store)) task_end_wait(self);
-  Py_RETURN_NONE;
+  if (self->phase != WAITING || self->store->top != self) Py_RETURN_TRUE; /* it looks itself when it goes on */
+  if (!is_stopped(self->store)) Py_RETURN_FALSE;
+  task_end_wait(self);
+  Py_RETURN_TRUE;
 }
 
 void tasks_stopped(Store *store) {

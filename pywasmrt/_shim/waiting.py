@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     class Waiting(Protocol):
         """A call that waits."""
 
-        def _expire(self) -> None:
-            """Have the wait end, if it has to; on the loop's thread."""
+        def _expire(self) -> bool:
+            """Have the wait end, if it has to; on the loop's thread. False where it has not, for all that is known."""
 
 
 __all__ = ["Wait", "first_wait", "on_thread"]
 
 
+_EARLY = 0.001  # seconds by which a timer may come too early
+
+
 class Wait:
     """The asyncio task in which a call waits, if it is one, and the timer of the call's deadline."""
 
-    __slots__ = ("_call", "_cancelling", "_task", "_timer")
+    __slots__ = ("__weakref__", "_call", "_cancelling", "_task", "_timer")
 
     def __init__(self, call: Waiting, seconds: float | None) -> None:
         self._task: asyncio.Task[Any] | None = None
@@ -41,7 +44,7 @@ class Wait:
         self._cancelling = 0
         self._timer: asyncio.TimerHandle | None = None
         if seconds is not None and self._task is not None:
-            self._timer = self._task.get_loop().call_later(seconds, _expire, self._call)
+            self._timer = self._task.get_loop().call_later(seconds, _expire_timed, ref(self))
 
     def end(self) -> bool:
         """Cancel the task; on the loop's thread. Whether there is one."""
@@ -77,6 +80,15 @@ def _expire(reference: ref[Waiting]) -> None:
     call = reference()
     if call is not None:
         call._expire()
+
+
+def _expire_timed(reference: ref[Wait]) -> None:
+    wait = reference()
+    if wait is None or wait._task is None:
+        return
+    call = wait._call()
+    if call is not None and not call._expire():  # a loop's timers may be early by what its clock cannot tell
+        wait._timer = wait._task.get_loop().call_later(_EARLY, _expire_timed, reference)
 
 
 first_wait = Wait

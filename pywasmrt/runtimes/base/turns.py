@@ -156,9 +156,13 @@ class _Call:
                 self.arrived = None
         return self.words.popleft()
 
-    def _expire(self) -> None:
-        if self.wait is not None and not self.ending and self.reason() is not None:
-            self.ending = self.wait.end()
+    def _expire(self) -> bool:
+        if self.wait is None or self.ending:
+            return True
+        if self.reason() is None:
+            return False
+        self.ending = self.wait.end()
+        return True
 
     def reason(self) -> Exception | None:
         """Why the wait has to end, if it has."""
