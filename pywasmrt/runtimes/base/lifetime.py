@@ -38,14 +38,15 @@ class Closable:
     """
 
     _kind: ClassVar[str]
+    _has_children: ClassVar[bool] = True
     _freed = False
     _most_children = 16  # before the references of dead ones, which are among them, are looked for
 
     def __init__(self, parent: Closable | None) -> None:
         self._life = Life()
         self._parent = parent
-        self._children: list[ref[Closable]] = []
-        self._unfreed = [True]  # emptied by whoever frees; popping decides a race between threads
+        if self._has_children:
+            self._children: list[ref[Closable]] = []
         if parent is not None:
             children = parent._children
             children.append(ref(self))  # without a callback, which would take longer than all of this
@@ -83,6 +84,8 @@ class Closable:
         self._most_children = 16 + 2 * len(children)
 
     def _living(self) -> list[Closable]:
+        if not self._has_children:
+            return []
         return [child for child in (reference() for reference in list(self._children)) if child is not None]
 
     def _mark(self, ended_by: str) -> None:
@@ -105,9 +108,8 @@ class Closable:
         left = [child for child in self._living() if not child._free_subtree()]
         if left or not self._idle():
             return False
-        try:
-            self._unfreed.pop()
-        except IndexError:
+        me = object()
+        if self.__dict__.setdefault("_freeing", me) is not me:  # one step, which decides a race between threads
             return False  # another thread is at it, and goes on with the parent
         self._free()
         self._freed = True

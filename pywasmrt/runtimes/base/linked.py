@@ -27,6 +27,7 @@ class BaseLinkedModule(Closable):
     """
 
     _kind = "linked module"
+    _has_children = False
 
     def __init__(
         self,
@@ -48,8 +49,12 @@ class BaseLinkedModule(Closable):
 
     def instantiate(self, *, limits: Limits | None = None) -> BaseInstance:
         """Make an instance in a store of its own and run its start function. The caller closes it."""
-        linking, bounds = self._checked(limits)
-        instance: BaseInstance = self.module.runtime._new_instance(linking, bounds)
+        linking = self._linking
+        if linking is None or limits is not None or self._again is not None or self._life.ended_by is not None:
+            linking, limits = self._checked(limits)
+        else:
+            limits = self.limits
+        instance: BaseInstance = self.module.runtime._new_instance(linking, limits)
         return instance
 
     async def instantiate_async(self, *, limits: Limits | None = None) -> BaseInstance:

@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from ...protocols import WasiContext
     from .turns import Lender
 
-__all__ = ["BaseStore", "GuardedStore"]
+__all__ = ["SYNCHRONOUS", "BaseStore", "GuardedStore"]
 
-_SYNCHRONOUS, _ASYNCHRONOUS = "synchronous", "asynchronous"
+SYNCHRONOUS, _ASYNCHRONOUS = "synchronous", "asynchronous"
 
 
 class BaseStore(OwningStore):
     """What instances live in. `limits` are what it was made with."""
 
     _kind = "store"
+    _has_children = False
     # Each is a list from the first that comes into it: a store is made for each instance, and most have none of them.
     _instance_lives: Sequence[Life] = ()
     _wasi_contexts: Sequence[WasiContext] = ()
@@ -150,8 +151,8 @@ class BaseStore(OwningStore):
 
     def _new_instance(self, linking: Linking, owned: bool) -> BaseInstance:
         """Make an instance and run its start function. `owned`: the store was made for it."""
-        if self._mode is not _SYNCHRONOUS:
-            self._enter_mode(_SYNCHRONOUS)
+        if self._mode is not SYNCHRONOUS:
+            self._enter_mode(SYNCHRONOUS)
         if linking.awaits:
             linking.check_awaits_nothing()
         states: Sequence[Any] = ()
@@ -164,7 +165,9 @@ class BaseStore(OwningStore):
         try:
             state = InstanceState(linking.module, self._life if owned else self._new_life())
             state.handle = self._instantiate(linking, states, state)
-            instance = self._finished(linking, states, state, owned, context)
+            if state.life.ended_by is not None:  # by its own start function, or meanwhile
+                raise state.life.error("instance")
+            instance = BaseInstance(self, state, owned, context, (linking, states) if states else None)
             if context is not None:
                 initialize = _attached(context, instance)
                 if initialize is not None:
@@ -177,7 +180,7 @@ class BaseStore(OwningStore):
 
     def _new_sibling(self, linking: Linking, states: Sequence[Any]) -> BaseInstance:
         """Make one more instance that `states` belong to, in a store that was made for it."""
-        self._enter_mode(_SYNCHRONOUS)
+        self._enter_mode(SYNCHRONOUS)
         state = InstanceState(linking.module, self._life)
         state.handle = self._instantiate(linking, states, state)
         return self._finished(linking, states, state, True, None)

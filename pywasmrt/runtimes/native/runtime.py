@@ -42,9 +42,11 @@ from ...types import (
 )
 from ...values import checked_delta, checked_index, nanoseconds, to_wasm
 from ..base.forking import forks, inside
+from ..base.instance import BaseInstance
 from ..base.linking import HostImport, Linking
 from ..base.memory import MemoryHelpers
 from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
+from ..base.store import SYNCHRONOUS
 from .component import ComponentEngine, NativeComponents
 
 __all__ = ["Engine", "NativeRuntime"]
@@ -273,7 +275,9 @@ class NativeRuntime(NativeComponents, BaseRuntime):
             imports,
             often and len({(each.module, each.name) for each in module.imports}) == len(imports),
         )
-        linking.prepared = linked, module.interface().shares
+        shares = module.interface().shares
+        plain = not (shares or linking.owners or linking.awaits or linking.wasi is not None)
+        linking.prepared = linked, shares, plain
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         return None if _is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
@@ -392,8 +396,21 @@ class NativeStore(BaseStore):
 
     # Instances and host functions
 
+    def _new_instance(self, linking: Linking, owned: bool) -> BaseInstance:
+        linked, _, plain = linking.prepared
+        if not plain or not owned:
+            return super()._new_instance(linking, owned)
+        # What is made most, with all that it does not need left out.
+        self._mode = SYNCHRONOUS
+        life = self._life
+        state = InstanceState(linking.module, life)
+        state.handle = self.fast.instantiate(linked, linking.callables, state)
+        if life.ended_by is not None:  # by its own start function, or meanwhile
+            raise life.error("instance")
+        return BaseInstance(self, state, True)
+
     def _instantiate(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> bytes:
-        linked, shares = linking.prepared
+        linked, shares, _ = linking.prepared
         if shares:  # a guest that waits for another thread does not poll
             self.fast.release_at_once()
         callables = linking.bind(states) if linking.bound else linking.callables
@@ -410,7 +427,7 @@ class NativeStore(BaseStore):
     async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
         if self.turns is not None:
             return await super()._instantiate_async(linking, states, instance)
-        linked, _ = linking.prepared
+        linked, _, _ = linking.prepared
         return await self.fast.instantiate_async(linked, linking.bind(states), instance)
 
     def _lender(self) -> FastLender:
