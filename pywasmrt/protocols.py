@@ -710,7 +710,8 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         takes no thread; elsewhere each runs on a worker thread, with the same results. Host functions, plain ones
         included, run on the event loop's thread, in the context of the task that awaits the call.
 
-        A given `store` must hold no synchronous instances, and holds asynchronous ones from then on.
+        A given `store` must hold no synchronous instances, and holds asynchronous ones from then on. While a guest of
+        it waits, setting tables and globals to objects (externref) raises `BusyError`; all else can be done.
 
             async def fetch(caller: Caller, pointer: i32, size: i32) -> i32: ...
 

@@ -108,6 +108,32 @@ def hammer(runtime: Runtime, guests: int, rounds: int) -> None:
         Thing.__init__ = made  # type: ignore[method-assign]
 
 
+def test_an_object_is_handed_over_while_a_guest_waits_only_as_its_result(
+    runtime: Runtime, needs: Callable[..., None]
+) -> None:
+    """The engine's collector does not see what the stack of a guest that waits holds."""
+    needs("wat", "reference-types", "suspension")
+
+    async def wait(caller: Caller, x: int, thing: Any) -> Any:
+        kept: Any = caller.table("kept")
+        await asyncio.sleep(0)
+        assert kept[1] is thing
+        kept[1] = None
+        with pytest.raises(BusyError, match="waiting"):
+            kept[1] = thing
+        return thing
+
+    async def main() -> None:
+        instance = await runtime.instantiate_async(runtime.compile(SOURCE), {"env": {"wait": wait}})
+        thing = Thing()
+        assert await instance.exports.run.call_async(1, thing) is thing
+        kept: Any = instance.table("kept")
+        kept[2] = thing
+        assert kept[2] is thing
+
+    asyncio.run(main())
+
+
 def test_guests_wait_in_every_way(runtime: Runtime, needs: Callable[..., None]) -> None:
     needs("wat", "reference-types", "interruption", "suspension")
     hammer(runtime, 20, 20)

@@ -271,6 +271,11 @@ class BaseRuntime(Components):
             raise ModuleInstantiateError("the module was compiled by another runtime; compile it with this one")
         return module
 
+    def _mark(self, ended_by: str) -> None:
+        super()._mark(ended_by)
+        if self._workers is not None:
+            self._workers.close()
+
     def _run_on_worker(self, job: Callable[[], None]) -> None:
         """Have a thread of the runtime's pool run `job`, which raises nothing."""
         if self._workers is None:

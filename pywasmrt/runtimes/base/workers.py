@@ -27,6 +27,7 @@ class Workers:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._closed = False
         self._reset()
         _pools.add(self)
 
@@ -63,12 +64,16 @@ class Workers:
                 if self._waiting:
                     job = self._waiting.popleft()
                     continue
+                if self._closed:
+                    self._threads -= 1
+                    return
                 self._idle.append(inbox)
             job = inbox.get()
 
     def close(self) -> None:
-        """End the threads that have nothing to do."""
+        """End the threads that have nothing to do, and each other one when it has done what it has to."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
             self._threads -= len(idle)
         for inbox in idle:
