@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ABIS = {"experimental": 0, "v1": 1, "v1-coded": 2}
 FLAGS = (
-    "-target wasm32-freestanding -mcpu=mvp -O2 -nostdlib -ffreestanding -Wall -Wextra -Wno-unused-function"
+    "-target wasm32-freestanding -O2 -nostdlib -ffreestanding -Wall -Wextra -Wno-unused-function"
     " -Wl,--no-entry -Wl,-z,stack-size=65536 -s"
 ).split()
 

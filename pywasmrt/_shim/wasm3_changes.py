@@ -25,6 +25,18 @@ class Substitution:
     versions: tuple[str, ...] = CHECKED
 
 
+def _index_of(function: str, what: str, versions: tuple[str, ...] = CHECKED) -> Substitution:
+    """Has `function` of wasm3's compiler read the index that it takes for one reserved byte."""
+    return Substitution(
+        "m3_compile.c",
+        rf"(?s)(\nM3Result  {function}  \((?:.(?!\n\}}))*?)"
+        r"\n    i8 reserved;\n_ +\(ReadLEB_i7 \(& reserved, & o->wasm, o->wasmEnd\)\);",
+        r"\1\n    u32 reserved;\n_   (ReadLEB_u32 (& reserved, & o->wasm, o->wasmEnd));",
+        f"{what} may be written longer than in one byte",
+        versions,
+    )
+
+
 # One set for every version that was checked; what differs between them is told by the patterns.
 SUBSTITUTIONS = (
     Substitution(
@@ -256,6 +268,32 @@ _       (Push (o, GetFuncTypeResultType (o->block.type, i), slot));
         "        }\n"
         r"\2",
         "code that is never reached is left out; compiling it upset the counts",
+    ),
+    # Numbers written longer than they have to be, as linkers leave them (core specification, section 5.2.2). What wasm3
+    # reads as one byte, since it was reserved in WebAssembly 1.0, are indexes.
+    Substitution(
+        "m3_compile.c",
+        r"\n    u8 opcode;\n_ +\(Read_u8 \(& opcode, & o->wasm, o->wasmEnd\)\);",
+        "\n    u32 opcode;\n_   (ReadLEB_u32 (& opcode, & o->wasm, o->wasmEnd));\n"
+        "    _throwif (m3Err_unknownOpcode, opcode > 0xFF);",
+        "the opcode after a prefix may be written longer",
+    ),
+    _index_of("Compile_CallIndirect", "call_indirect's table", ("0.5.0",)),
+    _index_of("Compile_Memory_Size", "memory.size's memory"),
+    _index_of("Compile_Memory_Grow", "memory.grow's memory"),
+    _index_of("Compile_Memory_CopyFill", "the memory of memory.fill, and the first of memory.copy", ("0.5.0",)),
+    Substitution(
+        "m3_compile.c",
+        r"\n_ +\(ReadLEB_i7 \(& reserved, & o->wasm, o->wasmEnd\)\);\n        op = op_MemCopy;",
+        "\n_       (ReadLEB_u32 (& reserved, & o->wasm, o->wasmEnd));\n        op = op_MemCopy;",
+        "the second memory of memory.copy may be written longer",
+        ("0.5.0",),
+    ),
+    Substitution(
+        "m3_compile.c",
+        r"(\n_ +\(ReadLEB_u32 \(& alignHint, & o->wasm, o->wasmEnd\)\);[^\n]*\n)",
+        r"\1    if (alignHint & 0x40)\n_       (ReadLEB_u32 (& memoryOffset, & o->wasm, o->wasmEnd));\n",
+        "an access may name its memory, of which there is one",
     ),
     # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
     Substitution(

@@ -21,6 +21,7 @@ except ImportError as error:
 
 from ..types import FunctionType, ValueType
 from ..wasm.module import Module
+from ..wasm.reencoding import reencoded as _reencoded
 from .edge_values import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
 from .programs import write_program
 
@@ -32,6 +33,7 @@ __all__ = [
     "host_functions",
     "modules",
     "mutated",
+    "reencoded",
     "results",
     "slots",
     "value_types",
@@ -256,6 +258,21 @@ def modules(
     function = st.tuples(st.binary(min_size=16, max_size=64), statements)
     parts = st.tuples(st.binary(min_size=8, max_size=24), st.lists(function, min_size=1, max_size=max_functions))
     return parts.map(lambda drawn: write_program(allowed, *drawn, imports=max_imports))
+
+
+def reencoded(module: bytes | Module) -> SearchStrategy[bytes]:
+    """The same module in other encodings, so that every engine must give the same answers for it.
+
+    Numbers of the binary format may be written longer than they have to be, and linkers do so: some of its numbers are,
+    or all of them as long as can be. Shrinks towards the shortest form of each. `module` must be valid.
+    """
+    data = module.encode() if isinstance(module, Module) else module
+
+    def encoded(choices: bytes) -> bytes:
+        asked = iter(range(1 << 62))
+        return _reencoded(data, lambda room: choices[next(asked) % len(choices)] * (room + 1) >> 8)
+
+    return st.one_of(st.binary(min_size=1, max_size=64), st.just(b"\xff")).map(encoded)
 
 
 def mutated(module: bytes | Module) -> SearchStrategy[bytes]:

@@ -314,6 +314,13 @@ static void read_section(reader *in, uint8_t id) {
   }
 }
 
+/* Whether the vector that a section consists of has no items. */
+static bool is_empty(reader *in, const uint8_t *content, const uint8_t *after) {
+  in->at = content;
+  in->end = after;
+  return read_count(in) == 0;
+}
+
 static void read_module(reader *in, const uint8_t *bytes, size_t size) {
   static const uint8_t header[8] = {0, 'a', 's', 'm', 1, 0, 0, 0};
   wasm3_scan *scan = in->scan;
@@ -336,7 +343,7 @@ static void read_module(reader *in, const uint8_t *bytes, size_t size) {
     if (id == SECTION_CUSTOM) continue;
     if (id >= 32 || (seen & 1u << id) != 0) malformed(in);
     seen |= 1u << id;
-    if (id == SECTION_MEMORY && length == 1 && *content == 0) continue; /* wasm3 wants one memory in it, not none */
+    if (id == SECTION_MEMORY && is_empty(in, content, after)) continue; /* wasm3 wants one memory in it, not none */
     if (!in->can->bulk_memory && (id == SECTION_ELEMENT || id == SECTION_DATA)) {
       uint8_t *head = scan->bytes + scan->size;
       *head = id;

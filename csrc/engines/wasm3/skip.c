@@ -69,8 +69,8 @@ static void pass_immediates(wasm3_code_reader *in, uint8_t code) {
     case 0x00: case 0x01: case 0x0f: case 0x1a: case 0x1b: case 0xd1: case 0xd3: return;
     default: break;
   }
-  if (code >= 0x28 && code <= 0x3e)
-    pass_numbers(in, 2); /* loads and stores */
+  if (code >= 0x28 && code <= 0x3e) /* loads and stores: the alignment, and the memory where it says so; the offset */
+    pass_numbers(in, (pass_number(in) & 0x40) != 0 ? 2 : 1);
   else if (code < 0x45 || code > 0xc4)
     in->at = NULL; /* what is between takes nothing */
 }

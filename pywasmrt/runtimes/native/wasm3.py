@@ -64,7 +64,7 @@ def create(config: RuntimeConfig) -> Any:
     from .wasm3_runtime import Wasm3Runtime
 
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
-    validator = None if reason is not None else _validator(proposals)
+    validator = None if reason is not None else _validator(proposals, config.features is None)
     info = replace(info, features=proposals | _api_features(validator is not None, config.interruptible))
     settings = f"max_wasm_stack={stack}"
     runtime = Wasm3Runtime(engine, info, settings, validator, trust, trap_on_grow_failure=config.trap_on_grow_failure)
@@ -97,14 +97,19 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
 
 
 @cache
-def _validator(proposals: frozenset[str]) -> Any:
-    """Made once for each set of proposals, since making one takes longer than wasm3 takes for most modules."""
+def _validator(proposals: frozenset[str], long_indexes: bool) -> Any:
+    """Made once for each set of proposals, since making one takes longer than wasm3 takes for most modules.
+
+    `long_indexes`: the index of a memory may be written longer than in one byte, as since WebAssembly 3.0.
+    """
     from .wasm3_runtime import Validator
 
     _, known = _built()
     # 0.5.0 has memory.copy and memory.fill; the rest of that proposal, and references, it refuses when it compiles.
     allowed = proposals | {"bulk-memory", "reference-types"}
-    return Validator(allowed, WASMTIME_DEFAULT - known - allowed, cache(open_engine))
+    # The validator reads these indexes as one byte unless it has several memories; the engine refuses those itself.
+    widened = allowed | {"multi-memory"} if long_indexes else allowed
+    return Validator(widened, WASMTIME_DEFAULT - known - widened, cache(open_engine))
 
 
 def _explain(message: str) -> str:
