@@ -11,7 +11,7 @@ from ..errors import InvalidConfigurationError, UnsupportedFeatureError
 from ..values import shown
 from .clocks import SystemClock
 from .memory_tree import MemoryTree
-from .stdio import INHERIT, text_writer, wants_text
+from .stdio import INHERIT, bytes_from, text_writer, wants_text
 
 if TYPE_CHECKING:
     from .config import WasiConfig
@@ -98,7 +98,7 @@ def _stdin(source: Any, opened: bool) -> Any:
     if not opened:
         return b""
     data = read()
-    return data.encode() if isinstance(data, str) else bytes(data)
+    return data.encode() if isinstance(data, str) else bytes_from("WasiConfig.stdin", data)
 
 
 def _output(name: str, sink: Any, opened: bool) -> Any:

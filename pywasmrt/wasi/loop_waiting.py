@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 from collections.abc import Callable, Mapping
 
+from .handles import Handle, duplicate
 from .waiting import POLL_IN, POLL_OUT, Waiter, WouldWait
 
 __all__ = ["go_on"]
@@ -48,7 +48,7 @@ class _Watch:
     def __init__(self, loop: asyncio.AbstractEventLoop, wants: Mapping[int, int]) -> None:
         self._loop = loop
         self._wants = wants
-        self._own: list[int] = []
+        self._own: list[Handle] = []
         self._future: asyncio.Future[None] | None = None
         self._always = False
 
@@ -56,13 +56,13 @@ class _Watch:
         try:
             for fd, mask in self._wants.items():
                 with contextlib.suppress(OSError):  # it is closed, as asking for its state will tell
-                    self._watch(os.dup(fd), mask)
+                    self._watch(duplicate(fd), mask)
         except BaseException:
             self.__exit__()
             raise
         return self
 
-    def _watch(self, own: int, mask: int) -> None:
+    def _watch(self, own: Handle, mask: int) -> None:
         self._own.append(own)
         try:
             if mask & POLL_IN:
@@ -77,7 +77,7 @@ class _Watch:
             if not self._loop.is_closed():
                 self._loop.remove_reader(own)
                 self._loop.remove_writer(own)
-            os.close(own)
+            own.close()
 
     def _wake(self) -> None:
         if self._future is not None and not self._future.done():
