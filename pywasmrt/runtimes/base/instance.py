@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ...errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
@@ -156,6 +158,16 @@ class _Finder:
         return put(self.function, self._find(memory, ExternKind.MEMORY), data, allocator)
 
 
+def _renew_lock() -> None:
+    global _making
+    _making = RLock()  # what another thread held at a fork nobody releases
+
+
+_making = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
 class BaseInstance(_Finder):
     """A module's running form. Closing it closes its store too, if that was made for it alone."""
 
@@ -175,7 +187,7 @@ class BaseInstance(_Finder):
         self._owns_store = owns_store
         self._wasi = wasi
         self._owned = owned
-        self._exports = Exports(store, state)
+        self._exports: Exports | None = None  # made when it is asked for
 
     @property
     def module(self) -> BaseModule:
@@ -192,7 +204,13 @@ class BaseInstance(_Finder):
         """Everything that is exported, by name."""
         if self._state.life.ended_by is not None:
             raise self._state.life.error("instance")
-        return self._exports
+        exports = self._exports
+        if exports is None:
+            with _making:  # one, where threads race
+                if self._exports is None:
+                    self._exports = Exports(self._store, self._state)
+                exports = self._exports
+        return exports
 
     def memory(self, name: str = "memory") -> Any:
         """The exported memory of that name, or None."""
@@ -204,7 +222,7 @@ class BaseInstance(_Finder):
             raise state.life.error("instance")
         self._check_name(name)
         export = state.module.exports_by_name().get(name)
-        return self._exports[name] if export is not None and export.kind is kind else None
+        return self.exports[name] if export is not None and export.kind is kind else None
 
     def state(self, module: str = "env") -> Any:
         """The object that belongs to this instance, made by the host module of that name, or None."""
@@ -271,7 +289,7 @@ class BaseInstance(_Finder):
             self._store.close()
         elif self._state.life.ended_by is None:
             self._state.life.ended_by = "instance"
-            self._store._instance_closed(self._state, _in_use(self._exports))
+            self._store._instance_closed(self._state, [] if self._exports is None else _in_use(self._exports))
             if self._wasi is not None:
                 self._store._close_wasi(self._wasi)
 

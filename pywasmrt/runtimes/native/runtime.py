@@ -258,6 +258,14 @@ class NativeRuntime(NativeComponents, BaseRuntime):
     def _new_store(self, limits: Limits | None) -> NativeStore:
         return NativeStore(self, limits)
 
+    def _new_instance(self, linking: Linking, limits: Limits | None) -> BaseInstance:
+        store = NativeStore(self, limits)
+        try:
+            return store._new_instance(linking, True)
+        except BaseException:
+            store.close()
+            raise
+
     def _prepare(self, linking: Linking, often: bool) -> None:
         module: NativeModule = linking.module
         described = module.described_imports()
