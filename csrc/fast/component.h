@@ -75,7 +75,8 @@ typedef struct Lowering {
 typedef struct Lifting {
   Store *store;
   const wrt_component_ops *ops;
-  bool in_host; /* the values are the arguments of a host function */
+  bool in_host;   /* the values are the arguments of a host function */
+  PyObject *lent; /* owned: a list of the resources that are lent to it, or NULL */
 } Lifting;
 
 /* A handle to a resource of a guest's, as Python holds it; the base of the classes that Python makes. */

@@ -64,7 +64,7 @@ static PyObject *run(ComponentFunction *self, const wrt_value *values) {
   guest_end(store);
   if (UNLIKELY(ended != WRT_OK)) return raise_failure(store, ended, &failure);
   if (results == 0) return Py_NewRef(Py_None);
-  Lifting lifting = {store, self->ops, false};
+  Lifting lifting = {store, self->ops, false, NULL};
   PyObject *value = UNLIKELY(self->fallible) ? lift_fallible(self, &lifting, &result) : lift(&lifting, self->result, &result);
   if (result.kind >= WRT_VALUE_STRING) self->ops->value_clear(&result); /* the others own nothing */
   return value;

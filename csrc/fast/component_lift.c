@@ -114,8 +114,13 @@ static PyObject *lift_host_resource(Lifting *lifting, const wrt_value *value) {
 
 static PyObject *lift_resource(Lifting *lifting, Plan *plan, const wrt_value *value) {
   if (plan->host_type != 0) return lift_host_resource(lifting, value);
-  return resource_object(lifting->store, (PyTypeObject *)plan->type, lifting->ops->resource_copy(value->of.resource),
-                         plan->kind == PLAN_BORROW);
+  bool borrowed = plan->kind == PLAN_BORROW;
+  PyObject *object = resource_object(lifting->store, (PyTypeObject *)plan->type,
+                                     lifting->ops->resource_copy(value->of.resource), borrowed);
+  if (object == NULL || !borrowed || !lifting->in_host) return object;
+  if (lifting->lent == NULL) lifting->lent = PyList_New(0);
+  if (lifting->lent == NULL || PyList_Append(lifting->lent, object) < 0) Py_CLEAR(object);
+  return object;
 }
 
 PyObject *lift(Lifting *lifting, Plan *plan, const wrt_value *value) {

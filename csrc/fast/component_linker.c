@@ -11,19 +11,18 @@ enum { FEW_ARGUMENTS = 8 };
 /* ---- the call ---- */
 
 /* What was lent to the host function comes back; whoever kept such an object finds it ended. */
-static void end_loans(Store *store, PyObject **args, size_t count) {
-  State *state = store->state;
-  for (size_t i = 0; i < count; i++) {
-    if (!PyObject_TypeCheck(args[i], state->resource_type)) continue;
-    Resource *resource = (Resource *)args[i];
-    if (!resource->borrowed || resource->native == NULL) continue;
+static void end_loans(Store *store, PyObject *lent) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lent); i++) {
+    Resource *resource = (Resource *)PyList_GET_ITEM(lent, i);
     wrt_resource *native = resource->native;
     resource->native = NULL;
     wrt_failure failure;
+    if (native == NULL) continue;
     if (store->engine->component_ops->resource_drop(store->native, native, &failure) != WRT_OK)
       store->ops->failure_clear(&failure);
-    store->engine->component_ops->resource_delete(native);
+    resource->ops->resource_delete(native);
   }
+  Py_DECREF(lent);
 }
 
 /* The host function returned what does not fit. Always -1, with an exception set. */
@@ -79,7 +78,7 @@ static int put_result(Lowering *lowering, HostEntry *entry, PyObject *value, wrt
 
 /* `args` has room for one more in front, as vectorcall likes it. */
 static int call_with(Store *store, HostEntry *entry, PyObject **args, const wrt_value *values, wrt_value *results) {
-  Lifting lifting = {store, store->engine->component_ops, true};
+  Lifting lifting = {store, store->engine->component_ops, true, NULL};
   size_t count = entry->count, lifted = 0;
   if (UNLIKELY(component_output_waits(store)) && component_drain(store) < 0) return -1;
   for (; lifted < count; lifted++) {
@@ -99,7 +98,7 @@ static int call_with(Store *store, HostEntry *entry, PyObject **args, const wrt_
   if (value != NULL && result == 0) result = put_result(&lowering, entry, value, results);
   PyObject *type, *error, *traceback;
   if (UNLIKELY(result < 0)) PyErr_Fetch(&type, &error, &traceback);
-  end_loans(store, args, lifted);
+  if (UNLIKELY(lifting.lent != NULL)) end_loans(store, lifting.lent);
   for (size_t i = 0; i < lifted; i++) Py_DECREF(args[i]);
   Py_XDECREF(value);
   if (UNLIKELY(result < 0)) PyErr_Restore(type, error, traceback);
