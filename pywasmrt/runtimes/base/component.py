@@ -24,7 +24,7 @@ from .source import load, path_hint
 if TYPE_CHECKING:
     from ...protocols import WasiProvider
 
-__all__ = ["BaseComponent", "BaseLinkedComponent", "Components"]
+__all__ = ["BaseComponent", "BaseLinkedComponent", "Components", "component_identity"]
 
 _FEATURE = "component-model"
 
@@ -91,7 +91,7 @@ class BaseComponent(Closable):
     def serialize(self) -> bytes:
         """The compiled code as a blob for `Runtime.deserialize_component`, of this engine, version and settings."""
         self._check_open()
-        return pack_blob(_identity(self.runtime), interface_only(self._data), self._serialize())
+        return pack_blob(component_identity(self.runtime), interface_only(self._data), self._serialize())
 
     def _serialize(self) -> bytes:
         """Hook: the engine's blob."""
@@ -137,7 +137,8 @@ class BaseLinkedComponent(Closable):
         return f"<LinkedComponent imports={imports} ({self.component.runtime.info.name}){state}>"
 
 
-def _identity(runtime: Components) -> str:
+def component_identity(runtime: Components) -> str:
+    """What a component's compiled code is for: as `Runtime.identity` says, and that it is a component's."""
     return f"a component, {runtime.identity()}"
 
 
@@ -161,6 +162,10 @@ class Components(OwningRuntime):
                 "; pass the text format as a str, or in a file named .wat" if data.lstrip()[:1] in (b"(", b";") else ""
             )
             raise ModuleCompileError(f"not a component: it begins with {data[:8]!r} instead of {HEADER!r}{hint}")
+        return self._loaded_component(data)
+
+    def _loaded_component(self, data: bytes) -> BaseComponent:
+        """The component, compiled now or before."""
         return self._make_component(self._compile_component(data), data)
 
     def deserialize_component(self, blob: Any) -> BaseComponent:
@@ -171,7 +176,7 @@ class Components(OwningRuntime):
             data = blob if isinstance(blob, bytes) else memoryview(blob).tobytes()
         except TypeError:
             raise TypeError(f"a compiled component is the bytes that serialize() gave, not {shown(blob)}") from None
-        interface, code = unpack_blob(_identity(self), data)
+        interface, code = unpack_blob(component_identity(self), data)
         return self._make_component(self._deserialize_component(code), interface)
 
     def link_component(

@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..._version import __version__
 from ...errors import (
@@ -31,7 +31,7 @@ from ...wasm.reading import check_limits
 from ...wasm.rewriting import Rule, rewritten
 from ...wasm.waits import STOPPABLE_WAITS, has_waits
 from .cache import ModuleCache, cache_of
-from .component import Components
+from .component import BaseComponent, Components, component_identity
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
 from .lifetime import Closable, Life
 from .linked import BaseLinkedModule
@@ -66,6 +66,9 @@ __all__ = [
 PICKLES = 1  # the form of a pickled module
 _LONG = 1 << 20  # bytes of a module from which on compiling it is logged
 _log = logging.getLogger("pywasmrt.compile")
+
+
+_Compiled = TypeVar("_Compiled", BaseModule, BaseComponent)
 
 
 class BaseRuntime(Components):
@@ -117,24 +120,33 @@ class BaseRuntime(Components):
 
     def _loaded(self, data: bytes) -> BaseModule:
         """The module, compiled now or before."""
+        return self._kept(self.identity(), data, self.deserialize, self._compiled)
+
+    def _loaded_component(self, data: bytes) -> BaseComponent:
+        return self._kept(component_identity(self), data, self.deserialize_component, super()._loaded_component)
+
+    def _kept(
+        self, identity: str, data: bytes, load: Callable[[bytes], _Compiled], make: Callable[[bytes], _Compiled]
+    ) -> _Compiled:
+        """What was compiled of `data` before and kept in the cache, or what `make` compiles now."""
         cache = self._cache
         if cache is None:
-            return self._compiled(data)
-        key = cache.key(self.identity(), data)
+            return make(data)
+        key = cache.key(identity, data)
         blob = cache.read(key)
         if blob is not None:
             try:
-                return self.deserialize(blob)
+                return load(blob)
             except WasmError as error:
                 cache.complain(key, "cannot be used and is made again", error)
-        module = self._compiled(data)
+        made = make(data)
         try:
-            blob = module.serialize()
+            blob = made.serialize()
         except WasmError as error:  # not every module can be
             cache.complain(key, "was not made", error)
         else:
             cache.write(key, blob)
-        return module
+        return made
 
     def recipe(self, module: BaseModule) -> tuple[Any, ...]:
         """How to have `module` again in another process: a callable and its arguments."""
