@@ -192,7 +192,7 @@ RESULTS = f"""(component
       (i32.const 16)))
   (core instance $main (instantiate $main (with "host" (instance (export "check" (func $check'))))))
   (func (export "check") (param "x" u32) (result (result u32 (error string)))
-    (canon lift (core func $main "check") (memory $memory) (realloc $realloc)))
+    (canon lift (core func $main "check") (memory $memory) (realloc $realloc) (post-return $reset)))
 )
 """
 

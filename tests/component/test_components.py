@@ -277,3 +277,26 @@ def test_fuel(needs: Callable[..., None], components: pywasmrt.Runtime) -> None:
         instance = runtime.instantiate_component(component, {"call-back": lambda: None}, limits=limits)
         with pytest.raises(pywasmrt.FuelExhausted):
             instance.exports.spin()
+
+
+def test_the_cache_keeps_compiled_components(components: pywasmrt.Runtime, tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    for _ in range(2):
+        with pywasmrt.new_runtime(components.info.name, {"cache": folder}) as runtime:
+            component = runtime.compile_component(CALLS_HOST)
+            assert component.wit() == components.compile_component(CALLS_HOST).wit()
+            kept = [(path.name, path.stat().st_ino) for path in folder.glob("*.cwasm")]
+    assert len(kept) == 1
+    [(name, inode)] = kept
+    assert (folder / name).stat().st_ino == inode
+
+
+def test_instances_out_of_a_pool(components: pywasmrt.Runtime) -> None:
+    if "pooling" not in components.info.features:
+        pytest.skip("it has no pool")
+    pool = pywasmrt.Pool(instances=20, memory_bytes=1 << 22)
+    with pywasmrt.new_runtime(components.info.name, {"pool": pool}) as runtime:
+        component = runtime.compile_component(COUNTERS)
+        for _ in range(50):
+            with runtime.instantiate_component(component) as instance:
+                assert instance.exports["local:demo/counters"].Counter(1).inc() == 2

@@ -8,11 +8,14 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pywasmrt
 from pywasmrt import FunctionType, Limits, Runtime, Trap, WasmError
+from pywasmrt.component import ListType, PrimitiveType
 from pywasmrt.testing import Module, differential
+from pywasmrt.testing.components import echo_component
 from pywasmrt.testing.edge_values import sample_arguments
 from pywasmrt.testing.programs import write_program
 
@@ -54,6 +57,23 @@ class Targets:
     def raw(self, data: bytes) -> Outcome:
         """Any bytes at all, behind the header of a module."""
         return "; ".join(self._survives(runtime, b"\0asm\1\0\0\0" + data) for runtime in self.runtimes)
+
+    def components(self, data: bytes) -> Outcome:
+        """A damaged component is refused with an error of the library's own, or its world is read and its function
+        called, with nothing worse than a trap.
+        """
+        runtime = self.runtimes[0]
+        if "component-model" not in runtime.info.features:
+            return "no components"
+        binary = _damaged(_component(), data[:32])
+        try:
+            component = runtime.compile_component(binary)
+            component.wit()
+            with runtime.instantiate_component(component, limits=replace(_SIZES, timeout=0.2)) as instance:
+                values = instance.exports.echo([bytes(data[32:64])])
+        except (WasmError, TypeError, ValueError, OverflowError) as error:
+            return type(error).__name__
+        return f"{len(values)} values"
 
     def _program(self, data: bytes, features: frozenset[str]) -> Module:
         chunks = [data[at : at + _CHUNK] for at in range(16, len(data), _CHUNK)] or [b""]
@@ -126,10 +146,18 @@ def _damaged(binary: bytes, choices: bytes) -> bytes:
     return bytes(data)
 
 
+@functools.cache
+def _component() -> bytes:
+    """A component that gives back bytes, in binary form."""
+    from wasmtime import wat2wasm
+
+    return bytes(wat2wasm(echo_component(ListType(PrimitiveType("u8")))))
+
+
 def _words(module: Module) -> str:
     used = {instruction[0] for function in module.functions for instruction in function.body}
     return f"{len(module.functions)} functions of {len(used) // 4} fours of words"
 
 
-TARGETS = ("programs", "damaged", "raw")
+TARGETS = ("programs", "damaged", "raw", "components")
 """The names of the methods of `Targets` that are to be fuzzed."""
