@@ -187,5 +187,8 @@ class BoundedDirectory(HostDirectory):
             super().unlink(path)
 
     def rename(self, path: bytes, to: Directory, to_path: bytes) -> None:
-        with self._quota.lock, self._quota.freeing(resolve.parent(self._same_kind(to).fd, to_path)):
-            super().rename(path, to, to_path)
+        other = self._same_kind(to)
+        with self._quota.lock:
+            resolve.parent(self.fd, path)  # whose errors come first
+            with self._quota.freeing(resolve.parent(other.fd, to_path)):
+                super().rename(path, to, to_path)

@@ -248,7 +248,7 @@ class Rig:
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.roots = {each: base / each / "root" for each in ("truth", "kernel", "walk")}
+        self.roots = {each: base / each / "root" for each in ("truth", "kernel", "walk", "bounded")}
         for root in self.roots.values():
             root.mkdir(parents=True)
             shape(root)
@@ -257,6 +257,7 @@ class Rig:
         places: dict[str, Any] = {"kernel": self.roots["kernel"], "walk": self.roots["walk"], "memory": self.tree}
         if not resolve.kernel_resolves:
             del places["kernel"]
+        places["bounded"] = wasi.Preopen(self.roots["bounded"], limit=1 << 40)
         self.guests = {kind: Raw(_runtime(), wasi.WasiConfig(preopens={"/": place})) for kind, place in places.items()}
 
     def close(self) -> None:
@@ -294,13 +295,13 @@ class Rig:
     def compare(self) -> None:
         truth = snapshot(self.roots["truth"])
         assert snapshot_of_tree(self.tree) == truth
-        for kind in ("kernel", "walk"):
+        for kind in ("kernel", "walk", "bounded"):
             if kind in self.guests:
                 assert snapshot(self.roots[kind]) == truth
 
 
 @given(calls=st.lists(operation, min_size=1, max_size=6))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @example(calls=[("rmdir", "empty/.")])
 @example(calls=[("mkdir", "new/.")])
 @example(calls=[("rename", "empty/.", "new"), ("rename", "empty", "new/."), ("rename", "dir/sub/..", "new")])
