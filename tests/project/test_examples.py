@@ -23,6 +23,12 @@ SHOWN = {
     ],
     "asgi.py": ["it costs 107", "200 different answers at once", "they would have taken longer: True"],
     "chat.py": ["Ada: 40", "Bob: 1", "turns: [3, 3]"],
+    "components.py": [
+        "left: 40",
+        "refused: only 30 cents are left",
+        "the till is closed",
+        "argument 1 of pay_twice(): u32 takes an int, not '100' (str)",
+    ],
     "embed.py": ["exports: memory, add, divide, sum", "add(40, 2) = 42", "divide(17, 5) = (3, 2)", "sum = 4950"],
     "host_functions.py": ["guest: two of them", "two(7) = 500", "the host function's own exception: KeyError(9)"],
     "sandbox.py": [

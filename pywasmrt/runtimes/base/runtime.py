@@ -120,19 +120,24 @@ class BaseRuntime(Components):
 
     def _loaded(self, data: bytes) -> BaseModule:
         """The module, compiled now or before."""
-        return self._kept(self.identity(), data, self.deserialize, self._compiled)
+        return self._kept(self.identity, data, self.deserialize, self._compiled)
 
     def _loaded_component(self, data: bytes) -> BaseComponent:
-        return self._kept(component_identity(self), data, self.deserialize_component, super()._loaded_component)
+        make = super()._loaded_component
+        return self._kept(lambda: component_identity(self), data, self.deserialize_component, make)
 
     def _kept(
-        self, identity: str, data: bytes, load: Callable[[bytes], _Compiled], make: Callable[[bytes], _Compiled]
+        self,
+        identity: Callable[[], str],
+        data: bytes,
+        load: Callable[[bytes], _Compiled],
+        make: Callable[[bytes], _Compiled],
     ) -> _Compiled:
         """What was compiled of `data` before and kept in the cache, or what `make` compiles now."""
         cache = self._cache
         if cache is None:
             return make(data)
-        key = cache.key(identity, data)
+        key = cache.key(identity(), data)
         blob = cache.read(key)
         if blob is not None:
             try:
