@@ -117,6 +117,8 @@ int call_component_host(void *env, void *host, wrt_value *values, size_t arg_cou
   int result = -1;
   if (arg_count != entry->count || result_count != (entry->result != NULL))
     PyErr_SetString(PyExc_RuntimeError, "the engine calls a host function of another type");
+  else if (UNLIKELY(host_lacks_stack()))
+    refuse_host_call(store, entry->callable);
   else if (entry->count > FEW_ARGUMENTS && (args = PyMem_Malloc((1 + entry->count) * sizeof *args)) == NULL)
     PyErr_NoMemory();
   else

@@ -59,6 +59,7 @@ typedef struct State {
   PyObject *raise_result_error;   /* (name, FunctionType, value) never returns */
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
+  PyObject *raise_no_host_stack;  /* (what it is called, bytes left, bytes needed) never returns */
   PyObject *raise_asynchronous;   /* (name) never returns */
   PyObject *first_wait;           /* (task, seconds or None) -> Wait */
   PyObject *shown_int;            /* (int) -> how an error message shows it */
@@ -355,6 +356,17 @@ static inline uintptr_t this_thread(void) {
 /* Lowest address of the running thread's stack, 0 where the system does not tell; beyond every address until it is known.
  * It is the thread's own, as another thread may later have the same place and name, and less stack. */
 extern PER_THREAD uintptr_t stack_bottom;
+/* Bytes above it that are Python's: guests that have come so far call no host function (stack.h). */
+extern PER_THREAD size_t stack_for_host;
+
+/* Sets the trap of a guest that calls the host function `name` (what a message calls it) with less stack left than Python may need. Always -1. */
+int refuse_host_call(Store *store, PyObject *name);
+
+/* Whether a guest calls a host function with so little stack left. A stack that is not the thread's own, as that of a guest
+ * in an asynchronous store, lies outside, and is not measured. */
+static inline bool host_lacks_stack(void) {
+  return (uintptr_t)__builtin_frame_address(0) - stack_bottom < stack_for_host;
+}
 
 /* Enters the store for a call into the engine: 0, or -1 with an exception set. Every entry is left again. */
 static inline int store_enter(Store *store) {

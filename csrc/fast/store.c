@@ -42,6 +42,15 @@ PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
 /* ---- entering ---- */
 
 PER_THREAD uintptr_t stack_bottom = UINTPTR_MAX;
+PER_THREAD size_t stack_for_host;
+
+int refuse_host_call(Store *store, PyObject *name) {
+  uintptr_t left = (uintptr_t)__builtin_frame_address(0) - stack_bottom;
+  PyObject *never = PyObject_CallFunction(store->state->raise_no_host_stack, "Onn", name, (Py_ssize_t)left,
+                                          (Py_ssize_t)stack_for_host);
+  Py_XDECREF(never);
+  return -1;
+}
 
 int store_enter_slowly(Store *store, uintptr_t thread) {
   if (store->closed) {
@@ -55,7 +64,11 @@ int store_enter_slowly(Store *store, uintptr_t thread) {
     return -1;
   }
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-  if (stack_bottom == UINTPTR_MAX) stack_bottom = find_stack_bottom();
+  if (stack_bottom == UINTPTR_MAX) {
+    uintptr_t bottom = find_stack_bottom();
+    stack_for_host = bottom == 0 || bottom > here ? 0 : host_share(here - bottom, 3);
+    stack_bottom = bottom;
+  }
   if (here - store->stack_needed >= stack_bottom) return 0;
   PyObject *never = PyObject_CallFunction(store->state->raise_no_stack, "nn", (Py_ssize_t)(here - stack_bottom),
                                           (Py_ssize_t)store->stack_needed);

@@ -18,6 +18,7 @@ __all__ = [
     "make_memory_type",
     "raise_argument_error",
     "raise_asynchronous",
+    "raise_no_host_stack",
     "raise_no_stack",
     "raise_result_error",
     "raise_slots_error",
@@ -96,5 +97,16 @@ def raise_no_stack(left: int, needed: int) -> NoReturn:
     raise Trap(
         f"call stack exhausted: the thread has {left >> 10} KiB of stack left and a call may use {needed >> 10} KiB; "
         "give the thread more by threading.stack_size(), or the guest less by the option max_wasm_stack",
+        TrapCode.STACK_OVERFLOW,
+    )
+
+
+def raise_no_host_stack(name: object, left: int, needed: int) -> NoReturn:
+    """Raise the trap of a guest that calls the host function `name` where Python may need more stack than is left. Sizes
+    in bytes.
+    """
+    raise Trap(
+        f"call stack exhausted: the guest called {name} with {left >> 10} KiB of the thread's stack left, of which the "
+        f"last {needed >> 10} KiB are Python's; give the thread more by threading.stack_size()",
         TrapCode.STACK_OVERFLOW,
     )

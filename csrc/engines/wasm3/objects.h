@@ -15,7 +15,7 @@ enum {
   STACK_OFFSET = 2112,
   DEFAULT_STACK = 1 << 20,
   /* Native stack that guests leave to the host functions they call. */
-  HOST_STACK = 128 << 10,
+  LEAST_HOST_STACK = 128 << 10,
   /* Native stack for compiling a module without nested blocks. */
   COMPILER_STACK = 128 << 10,
   LENT_EXTERNS = 64

@@ -91,21 +91,32 @@ void w3_type_clear(wrt_extern_type *type) {
 
 /* ---- the native stack, and polling ---- */
 
-/* The lowest address of this thread's stack that guests and the compiler may reach. */
-static uintptr_t find_floor(void) {
+/* The lowest addresses of this thread's stack that guests and the compiler may reach. Guests leave half of a small stack, as
+ * what they poll runs signal handlers. */
+typedef struct floors {
+  uintptr_t guests;
+  uintptr_t compiler;
+} floors;
+
+static floors find_floors(void) {
   uintptr_t here = (uintptr_t)__builtin_frame_address(0), bottom = find_stack_bottom();
-  if (bottom == 0 || bottom > here) return here - HOST_STACK; /* a stack that the system does not know */
-  uintptr_t quarter = (here - bottom) / 4;
-  return bottom + (quarter < HOST_STACK ? quarter : HOST_STACK);
+  if (bottom == 0 || bottom > here) /* a stack that the system does not know */
+    return (floors){here - LEAST_HOST_STACK, here - LEAST_HOST_STACK};
+  size_t quarter = host_share(here - bottom, 1);
+  return (floors){bottom + host_share(here - bottom, 2),
+                  bottom + (quarter < LEAST_HOST_STACK ? quarter : LEAST_HOST_STACK)};
 }
 
-uintptr_t w3_thread_floor(void) {
-  static _Thread_local uintptr_t floor;
-  if (__builtin_expect(floor == 0, 0)) floor = find_floor();
-  return floor;
+static const floors *thread_floors(void) {
+  static _Thread_local floors found;
+  if (__builtin_expect(found.guests == 0, 0)) found = find_floors();
+  return &found;
 }
 
-int wrt_wasm3_no_stack(void) { return (uintptr_t)__builtin_frame_address(0) < w3_thread_floor(); }
+uintptr_t w3_thread_floor(void) { return thread_floors()->guests; }
+uintptr_t w3_compiler_floor(void) { return thread_floors()->compiler; }
+
+int wrt_wasm3_no_stack(void) { return (uintptr_t)__builtin_frame_address(0) < w3_compiler_floor(); }
 
 static __attribute__((noinline)) void set_floor(wrt_store *store, uintptr_t floor) {
   store->floor = floor;

@@ -32,6 +32,8 @@ int w3_call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_
 
 /* The lowest address of this thread's stack that guests and the compiler may reach. */
 uintptr_t w3_thread_floor(void);
+/* The same for the compiler. */
+uintptr_t w3_compiler_floor(void);
 
 /* What stands for a function that is not the guest's own: a call of the host, or of another instance. */
 wasm3_code w3_code_for(const wrt_extern *item);

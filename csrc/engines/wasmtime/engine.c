@@ -173,8 +173,10 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
 /* Called in guest code at the first epoch check after a tick. */
 static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint64_t *delta, uint8_t *kind) {
   wrt_store *store = env;
-  /* Until this returns, a guest that the host calls from here finds no callback, and would trap at its own check. */
-  wt.wasmtime_context_set_epoch_deadline(context, UINT64_C(1) << 40);
+  /* Wasmtime has taken the callback out of the store until this returns: a guest that a signal handler calls from here would trap
+   * at its own check. So it gets one of its own, which Wasmtime drops when it puts this one back. */
+  wt.wasmtime_store_epoch_deadline_callback(store->store, poll_host, store, NULL);
+  wt.wasmtime_context_set_epoch_deadline(context, 1);
   *delta = 1; /* until the next tick */
   *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
   int answer = store->poll == NULL ? WRT_OK : store->poll(store->poll_env);

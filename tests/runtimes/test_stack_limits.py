@@ -1,0 +1,128 @@
+"""The native stack: what guests leave to Python, in every thread; each case in a process of its own, which must not end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pywasmrt
+
+NEAR_THE_END = """
+import copy, functools, json, pickle, resource, sys, threading
+import pywasmrt
+from pywasmrt import HostModule, i32
+
+def nested(n):
+    x = []
+    for _ in range(n):
+        x = [x]
+    return x
+
+def deep(n):
+    return next(map(deep, [n - 1])) if n else 0
+
+class Attribute:
+    def __getattr__(self, name):
+        return getattr(self, name + "x") if len(name) < 400 else 0
+
+jobs = {
+    "map": lambda: deep(430),
+    "parse": lambda: compile("(" * 90 + "1" + ")" * 90, "x", "eval"),
+    "json": lambda: json.loads("[" * 900 + "]" * 900),
+    "dumps": lambda: json.dumps(nested(900)),
+    "repr": lambda: repr(nested(900)),
+    "compare": lambda: nested(900) == nested(900),
+    "copy": lambda: copy.deepcopy(nested(200)),
+    "attribute": lambda: Attribute().x,
+    "nothing": lambda: None,
+}
+WAT = '''
+  (module
+    (import "env" "h" (func $h (result i32)))
+    (func $f (export "f") (param i32) (result i32)
+      (if (result i32) (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))) (else (call $h)))))
+'''
+name, job, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+runtime = pywasmrt.new_runtime(name)
+env = HostModule("env")
+
+@env.function
+def h() -> i32:
+    jobs[job]()
+    return 1
+
+again = HostModule("env")
+
+@again.function(name="h")
+def call_again() -> i32:  # deeper each time: what the host function itself uses of the stack counts
+    return deepest.exports.f(10)
+
+module = runtime.compile(WAT)
+instance, deepest = runtime.instantiate(module, env), runtime.instantiate(module, again)
+said = []
+
+def run():
+    jobs[job]()  # works here
+    low, high = 0, 1 << 20
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            instance.exports.f(middle)
+            low = middle
+        except pywasmrt.Trap as trap:
+            assert trap.code is pywasmrt.TrapCode.STACK_OVERFLOW, trap
+            high = middle
+            said.append(str(trap))
+    try:
+        deepest.exports.f(0)
+    except (pywasmrt.Trap, RecursionError):
+        pass
+    said.append(low)
+
+if size:
+    threading.stack_size(size)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+else:
+    run()
+print(said[-1] > 0, any("call stack exhausted" in each for each in said[:-1]))
+"""
+
+LOWERED = """
+import resource, sys
+import pywasmrt
+runtime = pywasmrt.new_runtime(sys.argv[1])
+instance = runtime.instantiate(runtime.compile('(module (func $f (export "f") (call $f)) (func (export "g")))'))
+instance.exports.g()
+resource.setrlimit(resource.RLIMIT_STACK, (256 << 10, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+for _ in range(2):
+    try:
+        instance.exports.f()
+    except pywasmrt.Trap as trap:
+        print(trap.code)
+"""
+
+
+def run(script: str, *args: str) -> str:
+    command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", script, *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("kib", [0, 700, 1024])
+@pytest.mark.parametrize(
+    "job", ["map", "parse", "json", "dumps", "repr", "compare", "copy", "attribute", "nothing"]
+)
+def test_a_host_function_has_the_stack_that_python_may_need(runtime: pywasmrt.Runtime, job: str, kib: int) -> None:
+    if "trap-frames" in runtime.info.features and "interruption" not in runtime.info.features and kib:
+        pytest.skip("such a thread has too little stack for any guest here")
+    assert run(NEAR_THE_END, runtime.info.name, job, str(kib << 10)) == "True True\n"
+
+
+def test_a_stack_limit_that_is_lowered_meanwhile(runtime: pywasmrt.Runtime) -> None:
+    pytest.importorskip("resource")
+    assert run(LOWERED, runtime.info.name) == "stack_overflow\nstack_overflow\n"
