@@ -17,6 +17,9 @@ enum {
    * compile, map, __getattr__ and the like were measured at 0.8 MiB on CPython 3.10 to 3.12 and at 1.8 MiB on 3.13; list.sort
    * with a key that sorts at 1.7 to 2.5 MiB, and at 5 MiB on 3.13. */
   HOST_STACK = 3 << 20,
+  /* What compiling a module may take of the calling thread's, with room to spare; and reading or validating one. */
+  COMPILER_STACK = 512 << 10,
+  READER_STACK = 128 << 10,
   /* No stack is taken to be larger than this: where the system sets no limit, the number it tells is none. */
   MOST_STACK = 64 << 20
 };
@@ -57,6 +60,14 @@ static inline uintptr_t find_stack_bottom(void) {
 #else
   return 0;
 #endif
+}
+
+/* Whether this thread has less than `needed` bytes of its stack left. */
+static inline bool lacks_stack(size_t needed) {
+  static _Thread_local uintptr_t bottom = UINTPTR_MAX;
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  if (bottom == UINTPTR_MAX) bottom = find_stack_bottom();
+  return bottom != 0 && here - bottom < needed;
 }
 
 #endif

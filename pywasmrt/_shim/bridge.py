@@ -102,8 +102,9 @@ def raise_no_stack(left: int, needed: int) -> NoReturn:
 
 
 def raise_no_host_stack(name: object, left: int, needed: int) -> NoReturn:
-    """Raise the trap of a guest that calls the host function `name` where Python may need more stack than is left. Sizes
-    in bytes.
+    """Raise the trap of a guest that calls the host function `name` where Python may need more stack than is left.
+
+    Sizes are in bytes.
     """
     raise Trap(
         f"call stack exhausted: the guest called {name} with {left >> 10} KiB of the thread's stack left, of which the "

@@ -1,4 +1,4 @@
-"""The native stack: what guests leave to Python, in every thread; each case in a process of its own, which must not end."""
+"""The native stack: what guests leave to Python, in every thread; each case in a process of its own."""
 
 from __future__ import annotations
 
@@ -114,9 +114,7 @@ def run(script: str, *args: str) -> str:
 
 
 @pytest.mark.parametrize("kib", [0, 700, 1024])
-@pytest.mark.parametrize(
-    "job", ["map", "parse", "json", "dumps", "repr", "compare", "copy", "attribute", "nothing"]
-)
+@pytest.mark.parametrize("job", ["map", "parse", "json", "dumps", "repr", "compare", "copy", "attribute", "nothing"])
 def test_a_host_function_has_the_stack_that_python_may_need(runtime: pywasmrt.Runtime, job: str, kib: int) -> None:
     if "trap-frames" in runtime.info.features and "interruption" not in runtime.info.features and kib:
         pytest.skip("such a thread has too little stack for any guest here")
@@ -126,3 +124,108 @@ def test_a_host_function_has_the_stack_that_python_may_need(runtime: pywasmrt.Ru
 def test_a_stack_limit_that_is_lowered_meanwhile(runtime: pywasmrt.Runtime) -> None:
     pytest.importorskip("resource")
     assert run(LOWERED, runtime.info.name) == "stack_overflow\nstack_overflow\n"
+
+
+SMALL_THREAD = """
+import os, sys, threading
+import pywasmrt
+from pywasmrt import RuntimeConfig
+
+name, kib, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+alone = {"parallel_compilation": False} if how == "alone" and name != "wasm3" else {}
+source = "(module " + "".join(
+    f'(func (export "f{k}") (param i32) (result i32) (local.get 0) {"(i32.const 3) i32.add " * 200})' for k in range(5)
+) + ")"
+recursion = '(module (func $f (export "f") (param i32) (result i32) (if (result i32) (i32.eqz (local.get 0))'
+recursion += ' (then (i32.const 0)) (else (i32.add (i32.const 1) (call $f (i32.sub (local.get 0) (i32.const 1))))))))'
+runtime = pywasmrt.new_runtime(RuntimeConfig(name, options=alone))
+instance = runtime.instantiate(runtime.compile(recursion))
+if how == "forked" and os.fork():
+    os._exit(os.waitstatus_to_exitcode(os.wait()[1]) & 255)
+said = []
+
+def run():
+    for action in (
+        lambda: runtime.compile(source),
+        lambda: runtime.compile(runtime.compile(recursion).serialize()) and None,
+        lambda: instance.exports.f(5000),
+        lambda: runtime.instantiate(runtime.compile(recursion)).exports.f(5000),
+    ):
+        try:
+            action()
+        except (pywasmrt.WasmError, RecursionError) as error:
+            said.append(len(str(error)) > 15)
+
+threading.stack_size(kib << 10)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+assert all(said), said
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["alone", "forked"])
+@pytest.mark.parametrize("kib", [64, 128, 192, 384, 640, 1024])
+def test_a_thread_with_a_small_stack(runtime: pywasmrt.Runtime, kib: int, how: str) -> None:
+    if runtime.info.name not in ("wasmtime", "wasm3", "wasmtime-py"):
+        pytest.skip("has no stack of its own")
+    run(SMALL_THREAD, runtime.info.name, str(kib), how)
+
+
+IN_A_HANDLER = """
+import os, signal, sys, threading, time
+import pywasmrt
+from pywasmrt import Limits
+
+runtime = pywasmrt.new_runtime(sys.argv[1])
+module = runtime.compile(
+    '(module (func (export "spin") (loop (br 0))) (func (export "one") (result i32) (i32.const 1)))'
+)
+instance = runtime.instantiate(module, limits=Limits(timeout=float(sys.argv[2])))
+others = []
+
+def handler(number, frame):
+    if number == signal.SIGALRM:
+        assert instance.exports.one() == 1
+        go.set()
+        instance.exports.spin()
+    else:
+        raise KeyError("from the second handler")
+
+signal.signal(signal.SIGALRM, handler)
+signal.signal(signal.SIGUSR1, handler)
+go = threading.Event()
+
+def meddle():
+    go.wait()
+    time.sleep(0.1)
+    others.append(1)
+    if sys.argv[3] == "signalled":
+        os.kill(os.getpid(), signal.SIGUSR1)
+    elif sys.argv[3] == "interrupted":
+        instance.interrupt()
+
+threading.Thread(target=meddle, daemon=True).start()
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+try:
+    instance.exports.spin()
+except BaseException as error:
+    print(type(error).__name__, len(others))
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(instance.exports.one())
+"""
+
+
+@pytest.mark.parametrize(
+    ("timeout", "how", "error"),
+    [("0.6", "", "DeadlineExceeded"), ("50", "signalled", "KeyError"), ("50", "interrupted", "Interrupted")],
+)
+def test_a_guest_that_a_signal_handler_calls_is_stopped(
+    runtime: pywasmrt.Runtime, timeout: str, how: str, error: str
+) -> None:
+    if not {"interruption", "deadline"} <= set(runtime.info.features):
+        pytest.skip(f"{runtime.info.name} runs no handlers during a call")
+    assert run(IN_A_HANDLER, runtime.info.name, timeout, how) == f"{error} 1\n1\n"

@@ -86,7 +86,7 @@ static int open_instance(wrt_module *module, uint64_t memory_limit, const wrt_sl
                          wrt_failure *failure) {
   char reason[512];
   wrt_trap trap = WRT_TRAP_OTHER;
-  if ((uintptr_t)__builtin_frame_address(0) < w3_compiler_floor() + COMPILER_STACK)
+  if ((uintptr_t)__builtin_frame_address(0) < w3_compiler_floor() + FLAT_COMPILER_STACK)
     return w3_fail(failure, WRT_ERROR, "this thread has too little stack left to compile a module");
   instance *self = calloc(1, sizeof *self);
   if (self == NULL) return w3_fail_memory(failure);

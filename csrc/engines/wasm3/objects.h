@@ -17,7 +17,7 @@ enum {
   /* Native stack that guests leave to the host functions they call. */
   LEAST_HOST_STACK = 128 << 10,
   /* Native stack for compiling a module without nested blocks. */
-  COMPILER_STACK = 128 << 10,
+  FLAT_COMPILER_STACK = 128 << 10,
   LENT_EXTERNS = 64
 };
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "failures.h"
+#include "stack.h"
 
 _Static_assert(sizeof(wasmtime_component_func) <= sizeof(wrt_component_function), "a function fits its opaque form");
 _Static_assert(sizeof(wasmtime_component_instance) <= sizeof(wrt_component_instance), "an instance fits its opaque form");
@@ -50,6 +51,7 @@ const char *wrt_wasmtime_component_load(void) {
 /* ---- components ---- */
 
 static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_component **out, wrt_failure *failure) {
+  if (wt_no_stack(COMPILER_STACK, failure)) return WRT_ERROR;
   wasmtime_error_t *error = wc.wasmtime_component_new(engine->engine, bytes, size, (wasmtime_component_t **)out);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }

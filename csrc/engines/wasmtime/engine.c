@@ -6,6 +6,7 @@
  * but for shared memories: those are counted objects, and the store that handed one out keeps it until it is deleted.
  * The host function records are owned by Wasmtime, which frees them with the store.
  */
+#include "stack.h"
 #include "wrt.h"
 
 #include <dlfcn.h>
@@ -126,16 +127,19 @@ static void engine_delete(wrt_engine *engine) {
 }
 
 static int validate(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_failure *failure) {
+  if (wt_no_stack(READER_STACK, failure)) return WRT_ERROR;
   wasmtime_error_t *error = wt.wasmtime_module_validate(engine->engine, bytes, size);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {
+  if (wt_no_stack(COMPILER_STACK, failure)) return WRT_ERROR;
   wasmtime_error_t *error = wt.wasmtime_module_new(engine->engine, bytes, size, (wasmtime_module_t **)out);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }
 
 static int text_to_binary(const char *text, size_t size, wrt_bytes *out, wrt_failure *failure) {
+  if (wt_no_stack(READER_STACK, failure)) return WRT_ERROR;
   wasm_byte_vec binary;
   wasmtime_error_t *error = wt.wasmtime_wat2wasm(text, size, &binary);
   return error == NULL ? wt_give_bytes(&binary, out, failure) : wt_fail_error(failure, WRT_INVALID, error);
@@ -148,6 +152,7 @@ static int serialize(wrt_module *module, wrt_bytes *out, wrt_failure *failure) {
 }
 
 static int deserialize(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure) {
+  if (wt_no_stack(READER_STACK, failure)) return WRT_ERROR;
   wasmtime_error_t *error = wt.wasmtime_module_deserialize(engine->engine, bytes, size, (wasmtime_module_t **)out);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_INVALID, error);
 }

@@ -1,6 +1,8 @@
 /* failures.c: what Wasmtime says of a failure, as wrt.h has it. */
 #include "failures.h"
 
+#include "stack.h"
+
 static char *copy_text(const char *data, size_t size) {
   char *text = malloc(size + 1);
   if (text == NULL) return NULL; /* the message is lost, the result code is not */
@@ -17,6 +19,13 @@ int wt_fail(wrt_failure *failure, int result, const char *message) {
 }
 
 int wt_fail_memory(wrt_failure *failure) { return wt_fail(failure, WRT_ERROR, "out of memory"); }
+
+bool wt_no_stack(size_t needed, wrt_failure *failure) {
+  if (!lacks_stack(needed)) return false;
+  wt_fail(failure, WRT_ERROR, "this thread has too little of its stack left for the compiler: give it 1 MiB or more by "
+                              "threading.stack_size(), or compile on another one");
+  return true;
+}
 
 /* Turns an owned error into a failure. */
 int wt_fail_error(wrt_failure *failure, int result, wasmtime_error_t *error) {

@@ -10,6 +10,8 @@
 int wt_fail(wrt_failure *failure, int result, const char *message);
 
 /* The failure of an allocation. */
+/* Fills `failure` where the running thread has less stack left than reading or compiling a module may take. */
+bool wt_no_stack(size_t needed, wrt_failure *failure);
 int wt_fail_memory(wrt_failure *failure);
 
 /* Turns Wasmtime's error, which is consumed, into a failure. Returns `result`. */

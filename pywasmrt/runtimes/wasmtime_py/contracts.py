@@ -28,6 +28,8 @@ class OwningStore(GuardedStore):
     held: list[dict[int, Any]]
     """The host's resources that components hold, for each component."""
     clock: Clock
+    stack: int
+    """Bytes of the calling thread's stack that a guest may take."""
     views: int
     """How many buffers of the store's memories are in use."""
 

@@ -30,6 +30,7 @@ from ..base.lifetime import Life
 from ..base.memory import MemoryHelpers
 from .contracts import OwningStore
 from .greenlets import check, inside
+from .stack import check_for_call
 
 __all__ = [
     "BOUNDS",
@@ -216,8 +217,10 @@ class Function(Extern):
         try:
             if self.life.ended_by is not None:
                 raise self.life.error("function")
-            if store.clock.set and store._depth == 1:
-                store.clock.start()
+            if store._depth == 1:
+                check_for_call(store.stack)
+                if store.clock.set:
+                    store.clock.start()
             try:
                 result = self.handle(store.handle, *args)
             except BaseException as error:

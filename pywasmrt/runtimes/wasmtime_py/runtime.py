@@ -59,6 +59,7 @@ from .externs import (
     unsupported,
 )
 from .host import CallerState, Unwind, callback, displaced, ending, link_error, trap_error
+from .stack import COMPILER_STACK, check_for_call, check_for_compiler
 
 if TYPE_CHECKING:
     import wasmtime
@@ -73,6 +74,8 @@ _LACKING = {
     *("simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption", "suspension"),
     *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
 }
+
+_DEFAULT_STACK = 512 << 10  # bytes that a guest may take, where no option says otherwise
 
 # Named as in wasmtime.Config.
 _OPTIONS = {
@@ -121,6 +124,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         options = checked_options(NAME, _OPTIONS, config.options)
         threads = options.pop("async_threads", self._most_threads)
         self._options = {**options, "epoch_interruption": config.interruptible}
+        self.stack: int = options.get("max_wasm_stack", _DEFAULT_STACK)
         self._engine = self._compiler = _make_engine(proposals, self._options)
         self._compiler_forks = forks()
         named = self._options
@@ -140,6 +144,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
     def _validate(self, data: bytes) -> None:
         import wasmtime
 
+        check_for_compiler()
         try:
             with inside:
                 wasmtime.Module.validate(self._compiling(), data)
@@ -149,6 +154,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
     def _compile(self, data: bytes) -> Any:
         import wasmtime
 
+        check_for_compiler(COMPILER_STACK)
         try:
             with inside:
                 compiler = self._compiling()
@@ -162,6 +168,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
     def _text_to_binary(self, text: str) -> bytes:
         import wasmtime
 
+        check_for_compiler()
         try:
             with inside:
                 return bytes(wasmtime.wat2wasm(text))
@@ -176,6 +183,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
     def _deserialize(self, code: bytes) -> Any:
         import wasmtime
 
+        check_for_compiler()
         try:
             with inside:
                 return _module_class().deserialize(self._engine, code)
@@ -270,6 +278,7 @@ class WasmtimeStore(OwningStore):
         self.hosts: list[Callable[..., Any]] = []
         self.held: list[dict[int, Any]] = []
         self.objects = Objects()
+        self.stack = runtime.stack
         self.views = 0
         self._modules: list[BaseModule] = []
         self._place: wasmtime.Global | None = None  # where a function is copied through
@@ -422,8 +431,10 @@ class WasmtimeStore(OwningStore):
         self._enter(instance.life, "instance")
         outermost = self._depth == 1
         try:
-            if outermost and self.clock.set:
-                self.clock.start()
+            if outermost:
+                check_for_call(self.stack)
+                if self.clock.set:
+                    self.clock.start()
             try:
                 return wasmtime.Instance(self.handle, module.handle, handles)
             except BaseException as error:

@@ -1,0 +1,117 @@
+"""How much of its stack a thread has left, asked of the C library by ctypes; the native runtimes check it in C.
+
+The engine counts on `max_wasm_stack` bytes of the calling thread's stack without looking whether they are there, and
+the host functions that a guest calls need some beyond. Where the system does not tell (not Linux, or another processor),
+nothing is checked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import threading
+from functools import cache
+from typing import Any
+
+from ...errors import Trap, WasmError
+from ...types import TrapCode
+
+__all__ = ["COMPILER_STACK", "check_for_call", "check_for_compiler"]
+
+HOST_STACK = 3 << 20  # as in csrc/stack.h, where it is said what was measured
+COMPILER_STACK, READER_STACK = 512 << 10, 128 << 10  # likewise
+_MOST_STACK = 64 << 20
+_STEP = 64 << 10
+# By processor: where the stack pointer lies in a ucontext_t, and the number of the system call clock_gettime.
+_MACHINES = {"x86_64": (160, 228), "aarch64": (432, 113)}
+
+
+class _Here(threading.local):
+    """Of this thread: the lowest address of its stack, 0 where that is not known, and how large it is."""
+
+    def __init__(self) -> None:
+        self.bottom, self.size = _measure()
+
+
+@cache
+def _library() -> Any:
+    """The C library, or None where the stack cannot be asked for."""
+    if sys.platform != "linux" or platform.machine() not in _MACHINES:
+        return None
+    library = ctypes.CDLL(None)
+    names = ("pthread_self", "pthread_getattr_np", "pthread_attr_getstack", "pthread_attr_destroy", "getcontext")
+    if not all(hasattr(library, name) for name in (*names, "syscall")):
+        return None
+    library.pthread_self.restype = ctypes.c_void_p
+    library.syscall.restype = ctypes.c_long
+    return library
+
+
+def _measure() -> tuple[int, int]:
+    library = _library()
+    if library is None:
+        return 0, 0
+    attributes = (ctypes.c_uint64 * 16)()
+    bottom, size = ctypes.c_void_p(), ctypes.c_size_t()
+    if library.pthread_getattr_np(ctypes.c_void_p(library.pthread_self()), attributes) != 0:
+        return 0, 0
+    found = library.pthread_attr_getstack(attributes, ctypes.byref(bottom), ctypes.byref(size))
+    library.pthread_attr_destroy(attributes)
+    if found != 0 or not bottom.value:
+        return 0, 0
+    top, low = bottom.value + size.value, max(bottom.value, bottom.value + size.value - _MOST_STACK)
+    if threading.get_native_id() == os.getpid():
+        low = _claim(library, low)
+    return low, top - low
+
+
+def _claim(library: Any, low: int) -> int:
+    """Have the main thread's stack grow at once, so that a limit lowered later does not end it; see csrc/stack.h."""
+    number = ctypes.c_long(_MACHINES[platform.machine()][1])
+    here = _stack_pointer(library)
+    while low + _STEP < here and library.syscall(number, ctypes.c_long(1), ctypes.c_void_p(low)) != 0:
+        low += _STEP
+    return low
+
+
+def _stack_pointer(library: Any) -> int:
+    context = ctypes.create_string_buffer(8192)
+    library.getcontext(context)
+    at = _MACHINES[platform.machine()][0]
+    return int.from_bytes(context[at : at + 8], "little")
+
+
+_here = _Here()
+
+
+def _left(needed: int) -> int | None:
+    """How many bytes are left, where that is less than `needed`."""
+    bottom = _here.bottom
+    if not bottom or _here.size >= needed + 2 * HOST_STACK:  # Python alone does not get so deep
+        return None
+    left = _stack_pointer(_library()) - bottom
+    return left if 0 <= left < needed else None
+
+
+def check_for_call(guest: int) -> None:
+    """Raise the `Trap` of a call whose guest may take `guest` bytes of stack, where this thread has too little left."""
+    needed = guest + min(HOST_STACK, _here.size // 2)
+    left = _left(needed)
+    if left is not None:
+        raise Trap(
+            f"call stack exhausted: the thread has {left >> 10} KiB of stack left and a call may use {needed >> 10} "
+            "KiB; give the thread more by threading.stack_size(), or the guest less by the option max_wasm_stack",
+            TrapCode.STACK_OVERFLOW,
+        )
+
+
+def check_for_compiler(needed: int = READER_STACK) -> None:
+    """Raise `WasmError` where this thread has too little stack left to read a module, or to compile it."""
+    left = _left(needed)
+    if left is not None:
+        raise WasmError(
+            f"the thread has {left >> 10} KiB of stack left, and the compiler may take {needed >> 10} KiB; give it "
+            "more by threading.stack_size()"
+        )
