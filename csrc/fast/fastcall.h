@@ -359,7 +359,8 @@ extern PER_THREAD uintptr_t stack_bottom;
 /* Bytes above it that are Python's: guests that have come so far call no host function (stack.h). */
 extern PER_THREAD size_t stack_for_host;
 
-/* Sets the trap of a guest that calls the host function `name` (what a message calls it) with less stack left than Python may need. Always -1. */
+/* Sets the trap of a guest that calls a host function, `name` in the message, with less stack left than Python may need.
+ * Always -1. */
 int refuse_host_call(Store *store, PyObject *name);
 
 /* Whether a guest calls a host function with so little stack left. A stack that is not the thread's own, as that of a guest

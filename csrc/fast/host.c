@@ -163,7 +163,8 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   int result = -1;
   if (UNLIKELY(host_lacks_stack()))
     refuse_host_call(self->store, self->import->label);
-  else if (UNLIKELY(self->import->param_count > 8) && (args = PyMem_Malloc((2 + self->import->param_count) * sizeof *args)) == NULL)
+  else if (UNLIKELY(self->import->param_count > 8) &&
+           (args = PyMem_Malloc((2 + self->import->param_count) * sizeof *args)) == NULL)
     PyErr_NoMemory();
   else
     result = call_with(self, caller, args + 1, slots);

@@ -178,8 +178,8 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
 /* Called in guest code at the first epoch check after a tick. */
 static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint64_t *delta, uint8_t *kind) {
   wrt_store *store = env;
-  /* Wasmtime has taken the callback out of the store until this returns: a guest that a signal handler calls from here would trap
-   * at its own check. So it gets one of its own, which Wasmtime drops when it puts this one back. */
+  /* Wasmtime has taken the callback out of the store until this returns: a guest that a signal handler calls from here would
+   * trap at its own check. So it gets one of its own, which Wasmtime drops when it puts this one back. */
   wt.wasmtime_store_epoch_deadline_callback(store->store, poll_host, store, NULL);
   wt.wasmtime_context_set_epoch_deadline(context, 1);
   *delta = 1; /* until the next tick */

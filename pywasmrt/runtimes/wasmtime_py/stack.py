@@ -1,8 +1,8 @@
 """How much of its stack a thread has left, asked of the C library by ctypes; the native runtimes check it in C.
 
 The engine counts on `max_wasm_stack` bytes of the calling thread's stack without looking whether they are there, and
-the host functions that a guest calls need some beyond. Where the system does not tell (not Linux, or another processor),
-nothing is checked.
+the host functions that a guest calls need some beyond. Where the system does not tell (not Linux, or another
+processor), nothing is checked.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _stack_pointer(library: Any) -> int:
     context = ctypes.create_string_buffer(8192)
     library.getcontext(context)
     at = _MACHINES[platform.machine()][0]
-    return int.from_bytes(context[at : at + 8], "little")
+    return int.from_bytes(context.raw[at : at + 8], "little")
 
 
 _here = _Here()
