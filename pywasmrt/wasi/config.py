@@ -67,7 +67,8 @@ class WasiConfig:
       `setblocking(False)`), and cannot shut them down, connect them, or set their options.
     * `max_descriptors`: how many descriptors the guest may have open at a time.
     * `threads`: how many threads the guest may have at a time beside its first (`wasi.thread-spawn`); 0 for none. On
-      runtimes that link shared memories; one that the guest imports and nobody provides is made for it. Each thread is
+      runtimes that link shared memories, and not in asynchronous stores, where starting one fails; a shared memory that
+      the guest imports and nobody provides is made for it. Each thread is
       an instance in a store of its own with the limits of the first, and host functions are called from all of them.
       They end when the command returns or any calls `proc_exit`, when one traps or raises, and with the store. What
       ends them comes out of the call that runs in the first instance, and of every later one.
