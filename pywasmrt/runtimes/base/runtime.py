@@ -37,6 +37,7 @@ from .lifetime import Closable, Life
 from .linked import BaseLinkedModule
 from .linking import Linking
 from .module import BaseModule
+from .needs import Judge
 from .serialized import unpack_blob
 from .siblings import with_memories
 from .source import check_magic, load, path_hint
@@ -77,6 +78,7 @@ class BaseRuntime(Components):
     _kind = "runtime"
     _most_threads = 64  # for guests of asynchronous stores, where the engine cannot suspend them
     _trusting = False  # whether modules are compiled without being validated
+    _judge: Judge | None = None  # tells modules that need a proposal from broken ones
 
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
         """`trap_on_grow_failure` is `RuntimeConfig`'s; all that it takes is done here."""
@@ -103,20 +105,33 @@ class BaseRuntime(Components):
         return self._info
 
     def validate(self, source: Any) -> None:
-        """Check a module. Raises `ModuleCompileError` with the reason it is invalid."""
+        """Check a module. Raises `ModuleCompileError` with the reason it is invalid, `UnsupportedFeatureError` with the
+        name of the proposal that it needs and that is off, or that this engine has not.
+        """
         self._check_open()
         data = self._binary(source)
-        self._validate(data)
+        try:
+            self._validate(data)
+        except ModuleCompileError as error:
+            raise self._judged(data, error) from None
         if "memory64" not in self._info.features:
             check_limits(data)
 
     def compile(self, source: Any) -> BaseModule:
-        """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it."""
+        """Compile a module. Raises `ModuleCompileError` with the reason it is invalid, `UnsupportedFeatureError` with
+        the name of the proposal that it needs and that is off, or that this engine has not.
+        """
         self._check_open()
         data = self._binary(source)
-        module = self._loaded(data)
+        try:
+            module = self._loaded(data)
+        except ModuleCompileError as error:
+            raise self._judged(data, error) from None
         module.source = data
         return module
+
+    def _judged(self, data: bytes, error: ModuleCompileError) -> WasmError:
+        return error if self._judge is None else self._judge.verdict(data, error)
 
     def _loaded(self, data: bytes) -> BaseModule:
         """The module, compiled now or before."""

@@ -16,9 +16,10 @@ from ... import _shim
 from ..._shim import wasmtime_library as library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
-from ..base.features import API_FEATURES, WASMTIME_DEFAULT, allowed_proposals
+from ..base.features import API_FEATURES, allowed_proposals
+from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes
-from .wasmtime import open_engine
+from .wasmtime import open_engine, validate
 
 __all__ = ["NAME", "create", "describe"]
 
@@ -108,8 +109,8 @@ def _validator(proposals: frozenset[str], long_indexes: bool) -> Any:
     # 0.5.0 has memory.copy and memory.fill; the rest of that proposal, and references, it refuses when it compiles.
     allowed = proposals | {"bulk-memory", "reference-types"}
     # The validator reads these indexes as one byte unless it has several memories; the engine refuses those itself.
-    widened = allowed | {"multi-memory"} if long_indexes else allowed
-    return Validator(widened, WASMTIME_DEFAULT - known - widened, cache(open_engine))
+    engine = open_engine(allowed | {"multi-memory"} if long_indexes else allowed)
+    return Validator(engine, Judge(NAME, allowed, known, validate))
 
 
 def _explain(message: str) -> str:

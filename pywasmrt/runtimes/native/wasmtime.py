@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ... import _shim
@@ -22,6 +23,7 @@ from ..base.features import (
     allowed_proposals,
 )
 from ..base.forking import environment, forks
+from ..base.needs import Judge
 from ..base.options import checked_options, flag, number_of_bytes, one_of
 from ..wasmtime_text import compile_error_text, frame_lines, trap_text
 from .pool import compiling_settings, exhausted_text, pool_settings
@@ -29,7 +31,7 @@ from .pool import compiling_settings, exhausted_text, pool_settings
 if TYPE_CHECKING:
     from .runtime import Engine
 
-__all__ = ["NAME", "create", "describe", "open_engine"]
+__all__ = ["NAME", "create", "describe", "open_engine", "validate"]
 
 NAME = "wasmtime"
 
@@ -86,13 +88,15 @@ def create(config: RuntimeConfig) -> Any:
     if config.pool is not None:
         identity += ",pool"  # compiled code is for a pool or not, whatever its size
     features = proposals | _api_features(info.version or "", config.interruptible, bool(settings.get("consume_fuel")))
-    return NativeRuntime(
+    runtime = NativeRuntime(
         make_engine(forks() > 0),
         replace(info, features=features),
         identity,
         make_compiler,
         trap_on_grow_failure=config.trap_on_grow_failure,
     )
+    runtime._judge = Judge(NAME, proposals, WASMTIME_PROPOSALS, validate)
+    return runtime
 
 
 @contextmanager
@@ -109,6 +113,16 @@ def _backtrace_details() -> Iterator[None]:
             yield
         finally:
             del os.environ[name]
+
+
+@lru_cache(maxsize=32)
+def _validator(proposals: frozenset[str]) -> Any:
+    return open_engine(proposals)
+
+
+def validate(proposals: frozenset[str], data: bytes) -> None:
+    """Validate a module by an engine with these proposals. Raises `ModuleCompileError`, or `RuntimeNotFoundError`."""
+    _validator(proposals).validate(data)
 
 
 def open_engine(proposals: frozenset[str]) -> Any:

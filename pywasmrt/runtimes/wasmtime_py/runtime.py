@@ -8,9 +8,10 @@ in the store is known to be plain (`WasmtimeStore.type_of`).
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError
@@ -37,6 +38,7 @@ from ..base.features import (
 )
 from ..base.forking import forks, inside
 from ..base.linking import HostImport
+from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
 from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life, Tag
 from ..wasmtime_text import compile_error_text, trap_text
@@ -134,6 +136,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         features = _features(proposals, config.interruptible, bool(options.get("consume_fuel")))
         super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), features), config.trap_on_grow_failure)
         self._most_threads = threads
+        self._judge = Judge(NAME, proposals, WASMTIME_PROPOSALS, _validate)
 
     def _compiling(self) -> wasmtime.Engine:
         if self._compiler_forks != forks():
@@ -234,6 +237,23 @@ def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime
         settings.parallel_compilation = False
     with inside:
         return wasmtime.Engine(settings)
+
+
+@lru_cache(maxsize=32)
+def _validator(proposals: frozenset[str]) -> wasmtime.Engine:
+    atexit.register(_validator.cache_clear)  # the package cannot release an engine that outlives its modules
+    return _make_engine(proposals, {})
+
+
+def _validate(proposals: frozenset[str], data: bytes) -> None:
+    import wasmtime
+
+    try:
+        engine = _validator(proposals)
+        with inside:
+            wasmtime.Module.validate(engine, data)
+    except wasmtime.WasmtimeError as error:
+        raise ModuleCompileError(compile_error_text(str(error))) from None
 
 
 def wasmtime_version() -> str:
