@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from types import MappingProxyType
+from functools import partial, wraps
+from types import CodeType, MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
 from . import annotated, protocols
@@ -16,7 +16,7 @@ from .values import did_you_mean, shown
 if TYPE_CHECKING:
     from inspect import Parameter, Signature
 
-__all__ = ["BoundHostModule", "HostModule", "host_function_from_callable", "is_async", "resolve"]
+__all__ = ["BoundHostModule", "HostModule", "callable_for", "host_function_from_callable", "is_async", "resolve"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: that module takes long to import
@@ -24,6 +24,7 @@ _Type = Union[ValueType, LooseType]
 
 _LOOSE: dict[Any, LooseType] = {
     int: LooseType.INT,
+    bool: LooseType.BOOL,
     float: LooseType.FLOAT,
     bytes: LooseType.BYTES,
     Any: LooseType.ANY,
@@ -43,8 +44,8 @@ class HostModule:
     """Host functions under one module name, to be passed to `Runtime.instantiate`.
 
     The WebAssembly types come from the annotations: exact ones (`i32`, `i64`, `f32`, `f64`, `v128`, `funcref`,
-    `externref`) must equal the guest's import; loose ones (`int`, `float`, `bytes`, `Any`, or none at all) take what
-    the guest declares. A first parameter annotated `Caller` receives the calling instance.
+    `externref`) must equal the guest's import; loose ones (`int`, `bool`, `float`, `bytes`, `Any`, or none at all) take
+    what the guest declares. A first parameter annotated `Caller` receives the calling instance.
 
         env = HostModule("env")
 
@@ -247,12 +248,13 @@ def is_async(fn: Any) -> bool:
     """Whether what `fn` returns is to be awaited: it is a coroutine function, or calls one."""
     while isinstance(fn, partial):
         fn = fn.func
-    if getattr(fn, "_is_coroutine_mark", None) is not None:  # inspect.markcoroutinefunction, since Python 3.12
+    # Since Python 3.12 inspect.markcoroutinefunction leaves a bare object; a mock has the attribute too, and no object.
+    if type(getattr(fn, "_is_coroutine_mark", None)) is object:
         return True
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
-    if code is None:  # an object that is called
+    if not isinstance(code, CodeType):  # an object that is called
         code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004
-    return code is not None and bool(code.co_flags & _CO_COROUTINE)
+    return isinstance(code, CodeType) and bool(code.co_flags & _CO_COROUTINE)
 
 
 def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
@@ -281,6 +283,21 @@ def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
             if not _admits(has, type):
                 raise TypeError(f"its result {n} is {has}, the guest wants {type}")
     return wanted
+
+
+def callable_for(function: HostFunction) -> Callable[..., Any]:
+    """What guests call: the callable itself, unless some of its parameters are to come as bools."""
+    flags = [n for n, type in enumerate(function.params or ()) if type is LooseType.BOOL]
+    if not flags:
+        return function.callable
+    inner, first = function.callable, function.pass_caller + function.takes_state
+    places = frozenset(first + n for n in flags)
+
+    @wraps(inner, assigned=("__name__", "__qualname__", "__doc__", "__module__"), updated=())
+    def call(*args: Any) -> Any:
+        return inner(*[bool(value) if n in places else value for n, value in enumerate(args)])
+
+    return call
 
 
 def _admits(has: _Type, wanted: ValueType) -> bool:
@@ -477,5 +494,5 @@ def shown_annotation(value: Any) -> str:
 def _refuse(name: str, part: object, what: str) -> NoReturn:
     raise TypeError(
         f"host function {name!r}: {part} cannot have {what}; annotate with i32, i64, f32, f64, v128, funcref or"
-        " externref, with int, float, bytes, Any or nothing, or give the types with add_function"
+        " externref, with int, bool, float, bytes, Any or nothing, or give the types with add_function"
     )

@@ -202,15 +202,18 @@ class HostFunction:
 
 
 class LooseType(enum.Enum):
-    """What a loose annotation (`int`, `float`, none at all) admits of the guest's import."""
+    """What a loose annotation (`int`, `float`, none at all) admits of the guest's import. A `bool` is an i32 that comes
+    as True where it is not zero.
+    """
 
     INT = (ValueType.I32, ValueType.I64)
+    BOOL = (ValueType.I32,)
     FLOAT = (ValueType.F32, ValueType.F64)
     BYTES = (ValueType.V128,)
     ANY = tuple(ValueType)
 
     def __str__(self) -> str:
-        return {"INT": "int", "FLOAT": "float", "BYTES": "bytes", "ANY": "any"}[self.name]
+        return {"INT": "int", "BOOL": "bool", "FLOAT": "float", "BYTES": "bytes", "ANY": "any"}[self.name]
 
 
 class TrapCode(enum.Enum):
@@ -229,6 +232,9 @@ class TrapCode(enum.Enum):
     INTERRUPT = "interrupt"
     OUT_OF_FUEL = "out_of_fuel"
     NULL_REFERENCE = "null_reference"
+    ARRAY_OUT_OF_BOUNDS = "array_out_of_bounds"
+    ALLOCATION_TOO_LARGE = "allocation_too_large"
+    CAST_FAILURE = "cast_failure"
     UNCAUGHT_EXCEPTION = "uncaught_exception"
     OTHER = "other"
 

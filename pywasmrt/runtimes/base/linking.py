@@ -12,7 +12,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import ModuleInstantiateError
-from ...host import HostModule, host_function_from_callable, is_async, resolve
+from ...host import HostModule, callable_for, host_function_from_callable, is_async, resolve
 from ...protocols import Exports
 from ...types import ExternKind, FunctionType, GlobalType, HostFunction, ImportType, MemoryType, TableType, ValueType
 from ...values import did_you_mean, shown
@@ -310,16 +310,14 @@ def _match_host(wanted: ImportType, function: HostFunction, provider: Any) -> tu
         type_ = resolve(function, wanted.type)
     except (TypeError, ValueError) as error:
         return None, f"does not fit its host function: {error}"
-    awaits = is_async(function.callable)
+    awaits, call = is_async(function.callable), callable_for(function)
     if not function.takes_state:
-        served = HostImport(wanted.module, wanted.name, function.callable, type_, function.pass_caller, None, awaits)
+        served = HostImport(wanted.module, wanted.name, call, type_, function.pass_caller, None, awaits)
         function.__dict__["_served"] = wanted, served  # holds nothing that holds the function
         return served, None
     if not callable(getattr(provider, "new_state", None)):
         return None, "is a method of a host module that is not bound: pass HostModule.bind(factory)"
-    return HostImport(
-        wanted.module, wanted.name, function.callable, type_, function.pass_caller, provider, awaits
-    ), None
+    return HostImport(wanted.module, wanted.name, call, type_, function.pass_caller, provider, awaits), None
 
 
 def _how_to_make(wanted: ImportType) -> str:

@@ -51,6 +51,9 @@ _TRAPS = {
     "invalid conversion to integer": TrapCode.BAD_CONVERSION_TO_INTEGER,
     "wasm `unreachable` instruction executed": TrapCode.UNREACHABLE,
     "null reference": TrapCode.NULL_REFERENCE,
+    "out of bounds array access": TrapCode.ARRAY_OUT_OF_BOUNDS,
+    "allocation size too large": TrapCode.ALLOCATION_TOO_LARGE,
+    "cast failure": TrapCode.CAST_FAILURE,
 }
 
 
