@@ -25,7 +25,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz faults lint demo docs docs-figures bench bench-components bench-interpreter bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz faults lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -106,10 +106,14 @@ bench: dev ## compare the cost of calls and of instances with other libraries an
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3 || echo "pywasm3 does not install here; left out"
 	mkdir -p $(BUILD)
 	$(PY) bench/compare.py --json $(BUILD)/bench.json
+	$(PY) bench/columns.py
 	$(PY) bench/instances.py --json $(BUILD)/bench-instances.json
 
 bench-components: dev ## compare calls of components with C and with wasmtime-py
 	$(PY) bench/components.py
+
+bench-columns: dev ## compare batches over columns with calls in a loop and with the floor
+	$(PY) bench/columns.py
 
 bench-interpreter: dev ## compare wasm3 with pywasm3 and with Wasmtime
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3

@@ -18,6 +18,7 @@
      ├── Exit                                     the guest called WASI's proc_exit: .code
      ├── Interrupted                              the call was stopped from outside
      │    └── DeadlineExceeded (TimeoutError)
+     ├── RowError                                 a row of a batch trapped: .row, and the trap as its cause
      └── FuelExhausted
 
 An error holds copied text and frames only, never an engine's pointer, so it may outlive the engine. An exception raised
@@ -46,6 +47,7 @@ __all__ = [
     "MemoryExportNotFoundError",
     "ModuleCompileError",
     "ModuleInstantiateError",
+    "RowError",
     "RuntimeNotFoundError",
     "Trap",
     "UnsupportedFeatureError",
@@ -171,6 +173,17 @@ class Trap(WasmError):
         return "\n".join(
             [printable(self.message, keep="\n\t"), *(f"  {n}: {frame}" for n, frame in enumerate(self.frames))]
         )
+
+
+class RowError(WasmError):
+    """A row of a batch trapped. `row` counts from 0; the trap is the error's `__cause__`."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.row), self.__dict__
 
 
 class Exit(WasmError):

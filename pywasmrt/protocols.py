@@ -118,6 +118,28 @@ class FunctionInstance(_Checkable, Protocol):
         `OverflowError` for a slot beyond its type's width, and otherwise what `__call__` raises.
         """
 
+    def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
+        """Call once for each row of columns, and return the results as columns: a whole batch in one call.
+
+        A column is a buffer of one dimension: a NumPy array, an `array.array` or a `memoryview`, also one with strides.
+        All have one length; a number stands for a column of itself. An integer param takes every format of integers
+        and booleans, a float param those and floats; f32 is rounded as in a call. Results are NumPy arrays of int32,
+        int64, float32 or float64, or `array.array` where NumPy is not installed: one column, a tuple of them, or None,
+        as the signature has results. They are new, or `out`, which may be one of the columns itself.
+
+        A row that traps raises `RowError`, whose `row` says which and whose cause is the `Trap`; the rows before are
+        done, and in `out`. With `on_error="mask"` a trap ends its row only: what comes back is `(results, failed)`,
+        `failed` a column of booleans (a `bytearray` without NumPy) and the results of failed rows 0. A value that does
+        not fit its param raises `OverflowError`, which names the row; columns of unequal length, and an `out` that is
+        read-only or overlaps another column, raise `ValueError`; a format that does not fit raises `TypeError`.
+        What a host function raises comes out as itself. Deadlines and interrupts count for the whole batch.
+
+        Native runtimes loop in C, without the interpreter's lock where the instance imports no host function, so
+        that threads with an instance each run at the same time.
+
+            add.map(numpy.arange(1000), 5)
+        """
+
     def call_async(self, *args: Any) -> Coroutine[Any, Any, Any]:
         """Call as `__call__` does, from a coroutine, which awaits the outcome; the event loop goes on meanwhile.
 

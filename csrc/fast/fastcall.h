@@ -258,6 +258,11 @@ PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t 
 /* The results in their slots as one value, a tuple of them, or None. */
 PyObject *function_decode(Function *function, wrt_slot *slots);
 
+/* fast/batch.c */
+
+/* _map(columns, outs, rows, mask or None, progress): None, or (row, column) of the value that does not fit. */
+PyObject *function_map(PyObject *function, PyObject *args);
+
 /* fast/host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 

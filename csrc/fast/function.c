@@ -303,6 +303,23 @@ static PyObject *Function_run(PyObject *object, PyObject *const *args, Py_ssize_
   return Function_vectorcall(object, args, (size_t)count, NULL);
 }
 
+/* map(*columns, out=None, on_error="raise"): pywasmrt/_shim/batch.py, which comes back by way of _map */
+static PyObject *Function_map(PyObject *object, PyObject *args, PyObject *keywords) {
+  PyObject *module = PyImport_ImportModule("pywasmrt._shim.batch");
+  PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "map_native");
+  Py_XDECREF(module);
+  PyObject *all = PyTuple_New(PyTuple_GET_SIZE(args) + 1), *value = NULL;
+  if (all != NULL) {
+    PyTuple_SET_ITEM(all, 0, Py_NewRef(object));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++)
+      PyTuple_SET_ITEM(all, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
+    if (function != NULL) value = PyObject_Call(function, all, keywords);
+  }
+  Py_XDECREF(all);
+  Py_XDECREF(function);
+  return value;
+}
+
 static PyObject *Function_close(PyObject *object, PyObject *unused) {
   (void)unused;
   Function *self = (Function *)object;
@@ -374,6 +391,9 @@ static PyMethodDef function_methods[] = {
      "call($self, /, *slots)\n--\n\nCall with raw slots: unsigned 64-bit integers in, a list of them out."},
     {"call_async", (PyCFunction)(void (*)(void))Function_call_async, METH_FASTCALL,
      "call_async($self, /, *args)\n--\n\nAwait the call; cancelling stops the guest."},
+    {"map", (PyCFunction)(void (*)(void))Function_map, METH_VARARGS | METH_KEYWORDS,
+     "map($self, /, *columns, out=None, on_error='raise')\n--\n\nCall once for each row of columns; columns come back."},
+    {"_map", function_map, METH_VARARGS, NULL},
     {"_run", (PyCFunction)(void (*)(void))Function_run, METH_FASTCALL, NULL},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
+from .._shim.batch import map_calls
 from .._shim.bridge import raise_asynchronous
 from .._shim.waiting import on_thread
 from ..errors import ClosedError, MemoryAccessError, ModuleInstantiateError, Trap, UnsupportedFeatureError
@@ -212,6 +213,10 @@ class FakeFunction(FakeExtern):
         finally:
             self.store._leave()
         return None if not results else results[0] if len(results) == 1 else results
+
+    def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
+        """Call once for each row of columns."""
+        return map_calls(self, self._name, self.__call__, columns, out, on_error)
 
     async def call_async(self, *args: Any) -> Any:
         """Call on a worker thread."""

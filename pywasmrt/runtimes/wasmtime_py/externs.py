@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 from weakref import ref
 
+from ..._shim.batch import map_calls
 from ..._shim.bridge import raise_asynchronous
 from ..._shim.waiting import on_thread
 from ...errors import MemoryAccessError, UnsupportedFeatureError
@@ -281,6 +282,10 @@ class Function(Extern):
             return []
         return to_slots(type.results, (result,) if len(type.results) == 1 else result)
 
+    def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
+        """Call once for each row of columns, in a Python loop."""
+        return map_calls(self, self._name, self.__call__, columns, out, on_error)
+
     async def call_async(self, *args: Any) -> Any:
         """Await the call, made on a worker thread; cancelling does not stop the guest."""
         return await on_thread(self, args)
@@ -296,6 +301,10 @@ class WaitingFunction(Function):
         raise_asynchronous(self._name)
 
     def call(self, *slots: int) -> list[int]:
+        """Refused likewise."""
+        raise_asynchronous(self._name)
+
+    def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
         """Refused likewise."""
         raise_asynchronous(self._name)
 

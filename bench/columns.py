@@ -1,0 +1,92 @@
+"""Batches beside what they replace, and beside their floor. Run by `make bench-columns`; needs NumPy.
+
+Everything is timed in turn in one process, many short rounds of each, and the best round counts (bench/measuring.py).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import contestants
+import floor
+import numpy
+
+import pywasmrt
+
+ROWS = 100_000
+ROUNDS = 40
+
+
+def best(jobs: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """The shortest time of each job in nanoseconds a row, the jobs in turn."""
+    found = dict.fromkeys(jobs, float("inf"))
+    for _ in range(ROUNDS):
+        for name, job in jobs.items():
+            found[name] = min(found[name], job())
+    return found
+
+
+def timed(job: Callable[[], object], rows: int) -> Callable[[], float]:
+    def run() -> float:
+        start = time.perf_counter()
+        job()
+        return (time.perf_counter() - start) / rows * 1e9
+
+    return run
+
+
+def calls(add: Any, rows: int) -> Callable[[], None]:
+    def run() -> None:
+        for n in range(rows):
+            add(n, n)
+
+    return run
+
+
+def row_by_row() -> None:
+    column = numpy.arange(ROWS, dtype="i4")
+    out = numpy.zeros(ROWS, dtype="i4")
+    jobs: dict[str, Callable[[], float]] = {}
+    loop = floor.EngineLoop(floor.load(), contestants.add_module())
+    jobs["C loop over the engine"] = lambda: loop.run(ROWS)
+    for info in pywasmrt.list_runtimes():
+        if not info.available:
+            continue
+        runtime = pywasmrt.new_runtime(info.name)
+        add = runtime.instantiate(runtime.compile(contestants.add_module())).exports.add
+        few = 1000 if info.name == "wasmtime-py" else ROWS
+        jobs[f"{info.name}, a call a row"] = timed(calls(add, few), few)
+        if info.name != "wasmtime-py":
+            jobs[f"{info.name}, map"] = timed(lambda add=add: add.map(column, column, out=out), ROWS)  # type: ignore[misc]
+    for name, ns in best(jobs).items():
+        print(f"{name:36} {ns:10.1f} ns a row")
+
+
+def two_threads() -> None:
+    """A batch of 20 rows of computing on one thread, and two such on two."""
+    text = """(module (func (export "sum") (param i32) (result i32) (local i32)
+      (loop (local.set 1 (i32.add (local.get 1) (local.get 0)))
+        (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+      (local.get 1)))"""
+    with pywasmrt.new_runtime("wasmtime") as runtime:
+        module = runtime.compile(text)
+        sums = [runtime.instantiate(module).exports.sum for _ in range(2)]
+        column = numpy.full(20_000, 2_000, dtype="i4")
+
+        def both() -> None:
+            threads = [threading.Thread(target=each.map, args=(column,)) for each in sums]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        found = best({"one": timed(lambda: sums[0].map(column), 1), "two": timed(both, 1)})
+        print(f"{'two threads beside one':36} {2 * found['one'] / found['two']:10.2f} times the rows")
+
+
+if __name__ == "__main__":
+    row_by_row()
+    two_threads()

@@ -1,0 +1,339 @@
+/* batch.c: a call for each row of some columns. pywasmrt/_shim/batch.py has checked what was given and made the results'
+ * columns; what bounds reads and writes is checked here once more, against the buffers as they are held for the loop.
+ *
+ * The store is entered once, so a deadline, an interrupt and the ticker's polls count for the loop as for one long call. Where
+ * no host function can be called back the GIL is given away at once; elsewhere at the second poll, as in any call.
+ */
+#include "fastcall.h"
+
+#include <string.h>
+
+/* Rows under which giving the GIL away costs more than it gains. */
+enum { ROWS_TO_RELEASE = 64 };
+/* Where the engine does not poll: rows between two looks at the clock, and the time between two polls. */
+enum { ROWS_TO_LOOK = 16, POLL_NS = 5 * 1000 * 1000 };
+
+/* The formats of a column, in the order of KINDS in batch.py. */
+typedef enum Kind { S8, U8, S16, U16, S32, U32, S64, U64, BOOL, SINGLE, DOUBLE, KINDS } Kind;
+static const Py_ssize_t SIZES[KINDS] = {1, 1, 2, 2, 4, 4, 8, 8, 1, 4, 8};
+
+typedef struct Column {
+  char *at;           /* of the next row; borrowed from the view */
+  Py_ssize_t stride;  /* 0 for a constant */
+  Py_ssize_t size;    /* of a row's value */
+  uint8_t plain;      /* 4 or 8: the value goes to and fro as its bits; 0: it is converted */
+  uint8_t kind;
+  uint8_t type;
+  Py_buffer view;     /* owned; view.obj is NULL before it is held */
+} Column;
+
+/* A whole batch. The buffers of `each` are owned, and released by batch_clear. */
+typedef struct Batch {
+  Function *function; /* borrowed from the caller */
+  Py_ssize_t rows;
+  size_t count; /* of columns, params and then results */
+  Column *each;
+  Column mask;
+  PyObject *progress; /* borrowed: a list, whose first item becomes the number of the row that trapped */
+} Batch;
+
+static void batch_clear(Batch *batch) {
+  for (size_t i = 0; batch->each != NULL && i < batch->count; i++) PyBuffer_Release(&batch->each[i].view);
+  PyBuffer_Release(&batch->mask.view);
+  PyMem_Free(batch->each);
+}
+
+/* ---- buffers ---- */
+
+/* Holds a buffer of `rows` values, or of one that stands for every row. -1 with an exception set. */
+static int hold(Column *column, PyObject *object, Kind kind, Py_ssize_t rows, bool constant, bool writable) {
+  if (PyObject_GetBuffer(object, &column->view, writable ? PyBUF_STRIDES | PyBUF_WRITABLE : PyBUF_STRIDES) < 0) return -1;
+  const Py_buffer *view = &column->view;
+  column->at = view->buf;
+  column->kind = (uint8_t)kind;
+  column->size = SIZES[kind];
+  if (view->ndim != 1 || view->itemsize != column->size || view->shape[0] != (constant ? 1 : rows)) {
+    PyErr_SetString(PyExc_ValueError, "a column changed its shape while it was being read");
+    return -1;
+  }
+  column->stride = constant ? 0 : view->strides[0];
+  return 0;
+}
+
+static void extent(const Column *column, Py_ssize_t rows, uintptr_t *low, uintptr_t *high) {
+  uintptr_t first = (uintptr_t)column->at, last = first + (uintptr_t)((rows - 1) * column->stride);
+  *low = first < last ? first : last;
+  *high = (first < last ? last : first) + (uintptr_t)column->size;
+}
+
+/* Whether writing `out` could change a row of `other` that is still to come. An input that lies just where the result goes is
+ * read first, row by row, and columns may alternate in memory, as the fields of a record do. */
+static bool disturbs(const Column *out, const Column *other, Py_ssize_t rows, bool input) {
+  uintptr_t low, high, other_low, other_high;
+  extent(out, rows, &low, &high);
+  extent(other, rows, &other_low, &other_high);
+  if (rows == 0 || high <= other_low || other_high <= low) return false;
+  if (out->stride != other->stride) return true;
+  if (input && out->at == other->at && out->size == other->size) return false;
+  uintptr_t step = (uintptr_t)(out->stride < 0 ? -out->stride : out->stride);
+  uintptr_t apart = step == 0 ? 0 : ((uintptr_t)out->at - (uintptr_t)other->at) % step;
+  if ((uintptr_t)out->at < (uintptr_t)other->at && step != 0)
+    apart = (step - ((uintptr_t)other->at - (uintptr_t)out->at) % step) % step;
+  return apart < (uintptr_t)other->size || step - apart < (uintptr_t)out->size;
+}
+
+static int check_overlap(Batch *batch) {
+  size_t params = batch->function->param_count;
+  for (size_t i = params; i < batch->count; i++) {
+    Column *out = &batch->each[i];
+    Py_ssize_t step = out->stride < 0 ? -out->stride : out->stride;
+    bool bad = batch->rows > 1 && step < out->size;
+    for (size_t k = 0; k < i && !bad; k++) bad = disturbs(out, &batch->each[k], batch->rows, k < params);
+    if (bad) {
+      PyErr_SetString(PyExc_ValueError, "out overlaps itself or another column; it may be one of the columns themselves, but "
+                                        "not a shifted view of one");
+      return -1;
+    }
+  }
+  return 0;
+}
+
+/* ---- values ---- */
+
+/* Writes a value that is not just its bits; false if it does not fit. */
+static bool convert(const Column *column, wrt_slot *slot) {
+  int64_t whole = 0;
+  double real = 0;
+  bool huge = false; /* beyond int64_t */
+  switch ((Kind)column->kind) {
+    case S8: whole = *(const int8_t *)column->at; break;
+    case U8: whole = *(const uint8_t *)column->at; break;
+    case BOOL: whole = *(const uint8_t *)column->at != 0; break;
+#define LOAD(c_type, into) \
+  do { \
+    c_type value; \
+    memcpy(&value, column->at, sizeof value); \
+    (into) = value; \
+  } while (0)
+    case S16: LOAD(int16_t, whole); break;
+    case U16: LOAD(uint16_t, whole); break;
+    case S32: LOAD(int32_t, whole); break;
+    case U32: LOAD(uint32_t, whole); break;
+    case S64: LOAD(int64_t, whole); break;
+    case U64: {
+      uint64_t value;
+      memcpy(&value, column->at, sizeof value);
+      huge = value > INT64_MAX;
+      whole = (int64_t)value;
+      real = (double)value;
+      break;
+    }
+    case SINGLE: LOAD(float, real); break;
+    case DOUBLE: LOAD(double, real); break;
+    case KINDS: return false;
+#undef LOAD
+  }
+  if (column->kind < SINGLE && !huge) real = (double)whole;
+  switch (column->type) {
+    case WRT_I32:
+      if (huge || whole < INT32_MIN || whole > UINT32_MAX) return false;
+      slot->u64 = (uint32_t)whole;
+      return true;
+    case WRT_I64: slot->i64 = whole; return true;
+    case WRT_F32:
+      slot->u64 = 0;
+      slot->f32 = (float)real;
+      return true;
+    default: slot->f64 = real; return true;
+  }
+}
+
+static inline bool load(Column *column, wrt_slot *slot) {
+  bool fits = true;
+  if (LIKELY(column->plain == 4)) {
+    uint32_t bits;
+    memcpy(&bits, column->at, sizeof bits);
+    slot->u64 = bits;
+  } else if (column->plain == 8) {
+    memcpy(&slot->u64, column->at, sizeof slot->u64);
+  } else {
+    fits = convert(column, slot);
+  }
+  if (LIKELY(fits)) column->at += column->stride;
+  return fits;
+}
+
+static inline void save(Column *column, const wrt_slot *slot) {
+  if (column->plain == 4)
+    memcpy(column->at, &slot->u32, sizeof slot->u32);
+  else
+    memcpy(column->at, &slot->u64, sizeof slot->u64);
+  column->at += column->stride;
+}
+
+/* ---- the loop ---- */
+
+static bool calls_back(const Store *store) {
+  for (const HostBlock *block = store->blocks; block != NULL; block = block->next)
+    if (block->linked->host_count != 0) return true;
+  return false;
+}
+
+/* A row that trapped: into the mask, if there is one and the next row may do better. */
+static bool masked(Batch *batch, int result, wrt_failure *failure) {
+  if (batch->mask.at == NULL || result != WRT_TRAP || failure->trap == WRT_TRAP_OUT_OF_FUEL ||
+      failure->trap == WRT_TRAP_INTERRUPT)
+    return false;
+  batch->function->store->ops->failure_clear(failure);
+  return true;
+}
+
+/* Ends the loop at a failure of the engine, with the GIL: an exception is set, and the row told where the guest trapped. */
+static void fail_at(Batch *batch, Py_ssize_t row, int result, wrt_failure *failure) {
+  bool trapped = result == WRT_TRAP;
+  raise_failure(batch->function->store, result, failure);
+  if (!trapped) return;
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyObject *number = PyLong_FromSsize_t(row);
+  if (number == NULL || PyList_SetItem(batch->progress, 0, number) < 0) PyErr_Clear(); /* then the trap comes out as it is */
+  PyErr_Restore(type, value, traceback);
+}
+
+/* Closed in the middle, by a host function or by another thread. */
+static inline bool ended(const Function *function) {
+  return __atomic_load_n(&function->closed, __ATOMIC_RELAXED) || __atomic_load_n(&function->store->closed, __ATOMIC_RELAXED);
+}
+
+/* What an engine that polls does by itself: now and then ends the loop, or gives signal handlers their turn. */
+static int poll_between(Store *store, Py_ssize_t row, int64_t *next) {
+  if (row % ROWS_TO_LOOK != 0) return WRT_OK;
+  int64_t now = monotonic_ns();
+  if (now < *next) return WRT_OK;
+  *next = now + POLL_NS;
+  return poll_python(store);
+}
+
+/* Calls for each row, inside the store. The number of rows done: fewer than there are where one does not fit (and `bad` is then
+ * its column), or with an exception set. */
+static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
+  Function *function = batch->function;
+  Store *store = function->store;
+  const size_t params = function->param_count, results = function->result_count, step = function->step;
+  Column *in = batch->each, *out = batch->each + params;
+  const bool polls = store->interruptible;
+  int64_t next = polls ? 0 : monotonic_ns() + POLL_NS;
+  wrt_failure failure = {0};
+  int result = WRT_OK;
+  Py_ssize_t row = 0;
+  bool closed = false;
+  if (batch->rows >= ROWS_TO_RELEASE && (store->eager || !calls_back(store))) gil_release(store);
+  for (; row < batch->rows; row++) {
+    if (!polls && (result = poll_between(store, row, &next)) != WRT_OK) break;
+    size_t i = 0;
+    while (i < params && load(&in[i], slots + i * step)) i++;
+    if (UNLIKELY(i < params)) {
+      *bad = i;
+      break;
+    }
+    result = function->engine_call(store->native, &function->handle, slots, function->words, &failure);
+    if (UNLIKELY(result != WRT_OK)) {
+      if (!masked(batch, result, &failure)) break;
+      result = WRT_OK;
+      for (size_t k = 0; k < results; k++) slots[k * step].u64 = 0;
+      batch->mask.at[row * batch->mask.stride] = 1;
+    }
+    if (UNLIKELY((closed = ended(function)))) break;
+    for (size_t k = 0; k < results; k++) save(&out[k], slots + k * step);
+  }
+  guest_end(store);
+  if (result != WRT_OK)
+    fail_at(batch, row, result, &failure);
+  else if (closed)
+    function_refuse_closed(function);
+  return row;
+}
+
+static PyObject *enter_and_run(Batch *batch, wrt_slot *slots) {
+  Store *store = batch->function->store;
+  size_t bad = SIZE_MAX;
+  if (store_enter(store) < 0) return NULL;
+  Py_ssize_t done = run(batch, slots, &bad);
+  store_leave(store);
+  if (PyErr_Occurred()) return NULL;
+  if (bad != SIZE_MAX) return Py_BuildValue("nn", done, (Py_ssize_t)bad);
+  Py_RETURN_NONE;
+}
+
+/* ---- the method ---- */
+
+/* Takes the columns over into the batch; -1 with an exception set. */
+static int batch_fill(Batch *batch, PyObject *columns, PyObject *outs) {
+  Function *function = batch->function;
+  if ((size_t)PyTuple_GET_SIZE(columns) != function->param_count ||
+      (size_t)PyTuple_GET_SIZE(outs) != function->result_count) {
+    PyErr_SetString(PyExc_TypeError, "_map() takes a column for each param and result");
+    return -1;
+  }
+  batch->each = PyMem_Calloc(batch->count + 1, sizeof *batch->each);
+  if (batch->each == NULL) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  for (size_t i = 0; i < batch->count; i++) {
+    bool input = i < function->param_count;
+    PyObject *from = input ? columns : outs, *object;
+    int kind, constant;
+    if (!PyArg_ParseTuple(PyTuple_GET_ITEM(from, (Py_ssize_t)(input ? i : i - function->param_count)), "Oip", &object, &kind,
+                          &constant))
+      return -1;
+    uint8_t type = function->types[i];
+    if (kind < 0 || kind >= KINDS || type > WRT_F64 || (type < WRT_F32 && kind >= SINGLE)) {
+      PyErr_SetString(PyExc_TypeError, "_map() cannot make one of these columns a param's or result's");
+      return -1;
+    }
+    Column *column = &batch->each[i];
+    column->type = type;
+    if (hold(column, object, (Kind)kind, batch->rows, constant && input, !input) < 0) return -1;
+    bool narrow = type == WRT_I32 || type == WRT_F32;
+    bool real = type >= WRT_F32;
+    if (column->size == (narrow ? 4 : 8) && real == (kind >= SINGLE)) column->plain = narrow ? 4 : 8;
+    if (!input && column->plain == 0) {
+      PyErr_SetString(PyExc_TypeError, "_map() writes a result as it is");
+      return -1;
+    }
+  }
+  return check_overlap(batch);
+}
+
+PyObject *function_map(PyObject *object, PyObject *args) {
+  Function *self = (Function *)object;
+  PyObject *columns, *outs, *mask;
+  Batch batch = {.function = self, .count = self->param_count + self->result_count};
+  if (!PyArg_ParseTuple(args, "O!O!nOO!", &PyTuple_Type, &columns, &PyTuple_Type, &outs, &batch.rows, &mask, &PyList_Type,
+                        &batch.progress))
+    return NULL;
+  if (self->closed) {
+    function_refuse_closed(self);
+    return NULL;
+  }
+  if (self->store->asynchronous) return PyObject_CallOneArg(self->store->state->raise_asynchronous, self->name);
+  if (batch.rows < 0 || PyList_GET_SIZE(batch.progress) != 1) {
+    PyErr_SetString(PyExc_ValueError, "_map() takes a number of rows, and a list of one item");
+    return NULL;
+  }
+  PyObject *value = NULL;
+  wrt_slot few[STACK_WORDS], *slots = few;
+  if (batch_fill(&batch, columns, outs) < 0 || (mask != Py_None && hold(&batch.mask, mask, BOOL, batch.rows, false, true) < 0))
+    goto done;
+  memset(few, 0, sizeof few);
+  if (self->words > STACK_WORDS && (slots = PyMem_Calloc(self->words, sizeof *slots)) == NULL) {
+    PyErr_NoMemory();
+    goto done;
+  }
+  value = enter_and_run(&batch, slots);
+done:
+  if (slots != few) PyMem_Free(slots);
+  batch_clear(&batch);
+  return value;
+}

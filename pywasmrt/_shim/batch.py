@@ -1,0 +1,278 @@
+"""`map` of a function: what its columns may be, the columns of its results, and the words for what does not fit.
+
+The loop is C for native runtimes (csrc/fast/batch.c); `map_calls` is the same in Python, for the others.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from ..errors import RowError, Trap, UnsupportedFeatureError
+from ..types import FunctionType, ValueType
+from ..values import arity_error, shown, to_wasm
+
+if TYPE_CHECKING:
+    from ._fastcall import Function
+
+__all__ = ["map_calls", "map_native"]
+
+_SIGNED = {1: 0, 2: 2, 4: 4, 8: 6}
+_REAL = {4: 9, 8: 10}
+KINDS = {code: _SIGNED[struct.calcsize(code)] for code in "bhilqn"}
+"""Format characters as the numbers of `Kind` in batch.c."""
+KINDS |= {code: _SIGNED[struct.calcsize(code)] + 1 for code in "BHILQN"}
+KINDS |= {"?": 8, "f": 9, "d": 10}
+
+_NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
+_CONSTANT = {ValueType.I32: "i", ValueType.I64: "q", ValueType.F32: "f", ValueType.F64: "d"}
+_NAMES = {ValueType.I32: "int32", ValueType.I64: "int64", ValueType.F32: "float32", ValueType.F64: "float64"}
+_WHOLE = (ValueType.I32, ValueType.I64)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A param's values: a view of one dimension, or of one value that stands for every row."""
+
+    view: memoryview
+    kind: int
+    constant: bool = False
+
+    def __getitem__(self, row: int) -> Any:
+        return self.view[0 if self.constant else row]
+
+
+class Named(Protocol):
+    """What a function is known by here."""
+
+    @property
+    def type(self) -> FunctionType: ...
+
+
+@cache
+def _numpy() -> Any:
+    """NumPy, or None where it is not installed."""
+    try:
+        import numpy
+    except ImportError:
+        return None
+    return numpy
+
+
+def _view(value: object, where: str) -> memoryview | None:
+    """The buffer of a column, with a format that Python can read; None where the value is a scalar."""
+    if isinstance(value, (int, float)):
+        return None
+    try:
+        view = memoryview(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError) as error:
+        if hasattr(value, "__index__") or hasattr(value, "__float__"):
+            return None
+        raise TypeError(
+            f"{where} must be a number or a buffer (a NumPy array, array.array or memoryview), not {shown(value)}; "
+            "a pandas or Polars series becomes one by to_numpy()"
+        ) from error
+    if view.ndim == 0:
+        return None
+    if view.ndim != 1:
+        raise TypeError(f"{where} must have one dimension, not {view.ndim}")
+    return view
+
+
+def _kind(view: memoryview, type: ValueType, where: str) -> int:
+    order, code = ("", view.format) if len(view.format) == 1 else (view.format[0], view.format[1:])
+    kind = KINDS.get(code)
+    if (
+        kind is None
+        or view.itemsize != (1, 1, 2, 2, 4, 4, 8, 8, 1, 4, 8)[kind]
+        or order not in ("", "@", "=", _NATIVE_ORDER)
+    ):
+        raise TypeError(
+            f"{where} has the format {view.format!r}, which is no native number; convert it to {_NAMES[type]}"
+        )
+    if type in _WHOLE and kind >= 9:
+        raise TypeError(f"{where} is a column of floats, and the function takes {type}; convert it to {_NAMES[type]}")
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    """A scalar as Python's own number: NumPy's are buffers without a dimension."""
+    if isinstance(value, (int, float)):
+        return value
+    try:
+        return memoryview(value).tolist()
+    except (TypeError, ValueError, BufferError, NotImplementedError):
+        return value  # the rules of values say what is wrong with it
+
+
+def _column(value: object, type: ValueType, where: str) -> Column:
+    view = _view(value, where)
+    if view is not None:
+        return Column(view, _kind(view, type, where))
+    number = to_wasm(_plain(value), type, where)
+    code = _CONSTANT[type]
+    return Column(memoryview(array(code, [number])), KINDS[code], True)
+
+
+def _rows(columns: Sequence[Column], outs: Sequence[memoryview], name: str) -> int:
+    """The one length of all columns."""
+    lengths = {f"argument {n}": len(each.view) for n, each in enumerate(columns, 1) if not each.constant}
+    lengths |= {f"out {n}": len(view) for n, view in enumerate(outs, 1)}
+    if not lengths:
+        raise TypeError(f"{name}.map() takes at least one column, or out=, to know how many rows there are")
+    if len(set(lengths.values())) != 1:
+        listed = ", ".join(f"{where} has {length}" for where, length in lengths.items())
+        raise ValueError(f"{name}.map() takes columns of one length, but {listed}")
+    return next(iter(lengths.values()))
+
+
+def _given(name: str, results: tuple[ValueType, ...], out: object) -> list[memoryview]:
+    """The views of `out`, checked."""
+    outs = [out] if len(results) == 1 else list(out) if isinstance(out, (tuple, list)) else None
+    if outs is None or len(outs) != len(results):
+        wanted = "no out=" if not results else f"out= as a tuple of {len(results)} columns"
+        raise TypeError(f"{name}.map() takes {wanted}, not {shown(out)}")
+    views = []
+    for n, (each, type) in enumerate(zip(outs, results, strict=True), 1):
+        where = f"out {n} of {name}.map()"
+        view = _view(each, where)
+        if view is None:
+            raise TypeError(f"{where} must be a buffer, not {shown(each)}")
+        kind, plain = _kind(view, type, where), KINDS[_CONSTANT[type]]
+        if kind != plain and not (type in _WHOLE and kind == plain + 1):
+            raise TypeError(
+                f"{where} has the format {view.format!r}, and the function gives {type}: it must be {_NAMES[type]}"
+            )
+        if view.readonly:
+            raise ValueError(f"{where} is read-only")
+        views.append(view)
+    return views
+
+
+def _new(type: ValueType, rows: int) -> Any:
+    numpy = _numpy()
+    if numpy is not None:
+        return numpy.empty(rows, dtype=_NAMES[type])
+    return array(_CONSTANT[type], bytes(rows * array(_CONSTANT[type]).itemsize))
+
+
+def _row_error(name: str, row: int, trap: Trap) -> NoReturn:
+    raise RowError(f"row {row} of {name}.map(): {trap.message}", row) from trap
+
+
+_Loop = Callable[[list[Column], list[memoryview], int, "memoryview | None"], None]
+
+
+def _map(function: Named, name: str, columns: tuple[object, ...], out: object, on_error: str, loop: _Loop) -> Any:
+    """Prepare the columns, run the loop over them, and give what `map` returns."""
+    type = function.type
+    if on_error not in ("raise", "mask"):
+        raise ValueError(f"on_error is 'raise' or 'mask', not {shown(on_error)}")
+    for each in type.params + type.results:
+        if each not in _CONSTANT:
+            raise UnsupportedFeatureError(
+                f"{name}{type} has {each} in its signature, and map() takes columns of numbers"
+            )
+    if len(columns) != len(type.params):
+        raise arity_error(name, type, len(columns))
+    prepared = [
+        _column(value, wanted, f"argument {n} of {name}.map()")
+        for n, (value, wanted) in enumerate(zip(columns, type.params, strict=True), 1)
+    ]
+    views = [] if out is None else _given(name, type.results, out)
+    rows = _rows(prepared, views, name)
+    if out is None:
+        made = [_new(result, rows) for result in type.results]
+        views = [memoryview(each) for each in made]
+        out = None if not made else made[0] if len(made) == 1 else tuple(made)
+    if on_error == "raise":
+        loop(prepared, views, rows, None)
+        return out
+    numpy = _numpy()
+    failed = bytearray(rows) if numpy is None else numpy.zeros(rows, dtype=bool)
+    loop(prepared, views, rows, memoryview(failed))
+    return out, failed
+
+
+def map_native(function: Function, *columns: object, out: object = None, on_error: str = "raise") -> Any:
+    """`map` of a function whose loop is C."""
+    name, type = function.__name__, function.type
+
+    def loop(columns: list[Column], outs: list[memoryview], rows: int, mask: memoryview | None) -> None:
+        progress: list[int | None] = [None]
+        ins = tuple([(each.view, each.kind, each.constant) for each in columns])
+        try:
+            unfit = function._map(
+                ins, tuple([(view, KINDS[view.format[-1]], False) for view in outs]), rows, mask, progress
+            )
+        except Trap as trap:
+            if progress[0] is None:
+                raise
+            _row_error(name, progress[0], trap)
+        if unfit is not None:
+            row, n = unfit
+            to_wasm(_value(columns[n], row), type.params[n], f"row {row} of argument {n + 1} of {name}.map()")
+            raise ValueError(f"row {row} of argument {n + 1} of {name}.map() changed while it was read")
+
+    return _map(function, name, columns, out, on_error, loop)
+
+
+def _value(column: Column, row: int) -> Any:
+    """A row's value, also where the format has a mark for the order of bytes, which `memoryview` does not read."""
+    view = column.view[row : row + 1]
+    return struct.unpack(view.format, view.tobytes())[0]
+
+
+def map_calls(
+    function: Named, name: str, call: Callable[..., Any], columns: tuple[object, ...], out: object, on_error: str
+) -> Any:
+    """`map` of any function, by calling it row after row."""
+    type = function.type
+
+    def values(column: Column) -> Iterator[Any]:
+        if column.constant:
+            return iter(column.view.tolist() * rows_of[0])
+        return (value for (value,) in struct.iter_unpack(column.view.format, column.view.tobytes()))
+
+    rows_of = [0]
+
+    def loop(columns: list[Column], outs: list[memoryview], rows: int, mask: memoryview | None) -> None:
+        rows_of[0] = rows
+        for view in outs:
+            if len(view.format) != 1:  # memoryview writes no others
+                raise TypeError(
+                    f"out of {name}.map() has the format {view.format!r}; this runtime writes aligned columns"
+                )
+        ins = [values(each) for each in columns]
+        writers = [struct.Struct(f"={_CONSTANT[result]}") for result in type.results]
+        for row in range(rows):
+            args = [
+                to_wasm(next(each), wanted, f"row {row} of argument {n} of {name}.map()")
+                for n, (each, wanted) in enumerate(zip(ins, type.params, strict=True), 1)
+            ]
+            try:
+                result = call(*args)
+            except Trap as trap:
+                if mask is None:
+                    _row_error(name, row, trap)
+                mask[row] = 1
+                result = (0,) * len(outs) if len(outs) != 1 else 0
+            several = (result,) if len(outs) == 1 else result or ()
+            for view, value, writer in zip(outs, several, writers, strict=True):
+                _write(view, row, value, writer)
+
+    return _map(function, name, columns, out, on_error, loop)
+
+
+def _write(view: memoryview, row: int, value: Any, writer: struct.Struct) -> None:
+    code = view.format
+    if code not in "ILQN":
+        view[row] = value
+        return
+    target = view[row : row + 1].cast("B")
+    target[:] = writer.pack(value)
