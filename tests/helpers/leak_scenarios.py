@@ -99,6 +99,30 @@ class Scenarios:
 
         return turn, 2
 
+    def linked(self) -> Work:
+        """Instances of a module that was linked once, each with an object of its own; and modules linked anew."""
+        env = HostModule("env")
+
+        class Owned:
+            def __init__(self) -> None:
+                self.instance: Any = None
+
+            @env.method
+            def f(self, value: Any) -> Any:
+                return value
+
+        guest = self.runtime.compile(guests.passthrough(FunctionType((I32,), (I32,))).encode())
+        linked = self.runtime.link(guest, env.bind(Owned))
+
+        def turn() -> None:
+            for made in (linked, self.runtime.link(guest, env.bind(Owned))):
+                instance = made.instantiate()
+                instance.exports.direct(5)
+                instance.state().instance = instance.exports  # a circle, which closing opens
+                instance.close()
+
+        return turn, 2
+
     def waiting(self) -> Work:
         """Calls that wait, that end in an exception where they wait, and that are cancelled there."""
         held = (EXTERNREF,) if "reference-types" in self.features else (I32,)

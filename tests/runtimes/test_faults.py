@@ -35,7 +35,10 @@ def can_fail(header: str, name: str) -> list[str]:
     return re.findall(r"^\s*(?:int|bool) \(\*(\w+)\)", without_comments, re.MULTILINE)
 
 
-CORE = ("instance", "imports", "stores", "host_calls", "host_values", "linking", "memory", "lifetimes", "collector")
+CORE = (
+    *("instance", "imports", "stores", "host_calls", "host_values", "linking", "linked"),
+    *("memory", "lifetimes", "collector"),
+)
 OPERATIONS: list[str] = []
 if HEADER.exists():
     OPERATIONS += can_fail(HEADER.read_text(encoding="utf-8"), "wrt_engine_ops")

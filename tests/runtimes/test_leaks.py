@@ -41,6 +41,7 @@ ROUNDS = {
     "lookups": 1_000_000,
     "waiting": 10_000,
     "instances": 10_000,
+    "linked": 10_000,
     "dropped_instances": 10_000,
     "cycles": 10_000,
     "failed_instances": 10_000,
