@@ -6,6 +6,7 @@
 #define WRT_FAULT_FAULT_H
 
 #include "wrt.h"
+#include "wrt_component.h"
 
 /* The table of `engine`, static, with every operation that can fail able to; the same one each time. NULL for a third engine.
  * What is armed and counted is so for both together. Not for two threads at a time. */
@@ -19,5 +20,11 @@ bool wrt_fault_arm(const char *operation, uint64_t first, uint64_t count);
 uint64_t wrt_fault_calls(const char *operation);
 /* How often any failed since then. */
 uint64_t wrt_fault_fired(void);
+
+/* The same for a table for components, of which there is one; the names are those of its members. */
+const wrt_component_ops *wrt_fault_component_ops(const wrt_component_ops *engine);
+const char *const *wrt_fault_component_operations(void);
+bool wrt_fault_component_arm(const char *operation, uint64_t first, uint64_t count);
+uint64_t wrt_fault_component_fired(void);
 
 #endif
