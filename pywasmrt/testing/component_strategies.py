@@ -16,6 +16,7 @@ from operator import or_
 from typing import Any
 
 try:
+    from hypothesis import given, settings
     from hypothesis import strategies as st
     from hypothesis.strategies import SearchStrategy
 except ImportError as error:
@@ -23,10 +24,15 @@ except ImportError as error:
     raise ImportError(missing, name="hypothesis") from error
 
 from ..component.classes import Classes
+from ..component.codecs import Codecs, has_handles
+from ..component.linking import resolve
 from ..component.names import python_name
+from ..component.signature import Signature
 from ..component.types import (
+    ComponentFunctionType,
     EnumType,
     FlagsType,
+    InterfaceType,
     ListType,
     NamedType,
     OptionType,
@@ -36,11 +42,13 @@ from ..component.types import (
     TupleType,
     VariantType,
     WitType,
+    World,
     structure,
 )
 from ..component.values import Err, Ok, Some
+from ..errors import ComponentError, ModuleInstantiateError
 
-__all__ = ["component_types", "component_values"]
+__all__ = ["check_component_host", "component_types", "component_values"]
 
 PRIMITIVES = "bool s8 u8 s16 u16 s32 u32 s64 u64 f32 f64 char string".split()
 _LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}(-[a-z][a-z0-9]{0,3}){0,2}", fullmatch=True)
@@ -132,3 +140,63 @@ def _primitive(name: str) -> SearchStrategy[Any]:
     bits = int(name[1:])
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if name[0] == "s" else (0, (1 << bits) - 1)
     return st.sampled_from([low, -1 if low else 1, 0, high]) | st.integers(low, high)
+
+
+def check_component_host(host: Any, component: Any, interface: str, *, max_examples: int = 100) -> None:
+    """Call the functions of an object that is to serve an imported interface, with arguments of their types.
+
+    `component` is a compiled component that imports `interface`, which gives the types and the classes of values. Every
+    function must be there and take what it is called with; what it returns must fit, and it must raise nothing but the
+    `ComponentError` of a `result`, with a payload that fits. Raises `AssertionError` that says what does not, with
+    Hypothesis's smallest example. Functions that take or give resources are only looked for, not called.
+    """
+    items = [item for item in component.imports if item.name == interface and isinstance(item.type, InterfaceType)]
+    if not items:
+        names = ", ".join(item.name for item in component.imports)
+        raise ValueError(f"the component imports no interface {interface!r}, but {names or 'nothing'}")
+    try:
+        linkage = resolve(World(tuple(items)), [{interface: host}], has_wasi=True)
+    except ModuleInstantiateError as error:
+        raise AssertionError("\n".join(error.problems)) from None
+    classes = component.types
+    for definition in linkage.definitions[interface]:
+        function, type = definition.callable, definition.type
+        if function is None or type is None or _has_handles(type):
+            continue
+        signature = Signature(type, Codecs(classes), f"{interface} {definition.name}")
+
+        _check_function(function, signature, [component_values(each, classes) for _, each in type.params], max_examples)
+
+
+def _check_function(function: Any, signature: Signature, values: list[SearchStrategy[Any]], max_examples: int) -> None:
+    @settings(max_examples=max_examples, deadline=None)
+    @given(st.tuples(*values))
+    def check(arguments: tuple[Any, ...]) -> None:
+        _check_call(function, signature, arguments)
+
+    check()
+
+
+def _has_handles(type: ComponentFunctionType) -> bool:
+    types = [each for _, each in type.params] + ([] if type.result is None else [type.result])
+    return any(has_handles(each) for each in types)
+
+
+def _check_call(function: Any, signature: Signature, arguments: tuple[Any, ...]) -> None:
+    shown = f"{signature.shown_name}({', '.join(map(repr, arguments))})"
+    try:
+        value = function(*arguments)
+    except ComponentError as error:
+        if not signature.fallible:
+            raise AssertionError(f"{shown} raised ComponentError, but its result is no result<…>") from error
+        try:
+            signature.lower_error(error.payload)
+        except (TypeError, ValueError, OverflowError) as wrong:
+            raise AssertionError(f"{shown}: {wrong}") from None
+    except Exception as error:
+        raise AssertionError(f"{shown} raised {type(error).__name__}: {error}") from error
+    else:
+        try:
+            signature.lower_result(value)
+        except (TypeError, ValueError, OverflowError) as wrong:
+            raise AssertionError(f"{shown}: {wrong}") from None

@@ -31,47 +31,49 @@ static bool due(int at) {
 
 /* The message is on the heap, as the engine's are, and released as those. */
 static int refuse(wrt_failure *failure) {
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = strdup("this failure was asked for")};
-  return WRT_ERROR;
+  char *message = strdup("this failure was asked for");
+  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = message};
+  return message == NULL ? WRT_LIMIT : WRT_ERROR; /* without memory, at least another number */
 }
 
 #define FAILING(name, parameters, arguments) \
-  static int fault_##name parameters { return due(AT_##name) ? refuse(failure) : inner->name arguments; }
+  static int fault_##name parameters { return due(AT_##name) ? refuse(failure) : inner->name arguments; } \
+  _Static_assert(AT_##name < COUNT, "it is among OPERATIONS")
 
 FAILING(compile, (wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_component **out, wrt_failure *failure),
-        (engine, bytes, size, out, failure))
-FAILING(serialize, (wrt_component *component, wrt_bytes *out, wrt_failure *failure), (component, out, failure))
+        (engine, bytes, size, out, failure));
+FAILING(serialize, (wrt_component *component, wrt_bytes *out, wrt_failure *failure), (component, out, failure));
 FAILING(deserialize, (wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_component **out, wrt_failure *failure),
-        (engine, bytes, size, out, failure))
-FAILING(linker_new, (wrt_engine *engine, wrt_linker **out, wrt_failure *failure), (engine, out, failure))
+        (engine, bytes, size, out, failure));
+FAILING(linker_new, (wrt_engine *engine, wrt_linker **out, wrt_failure *failure), (engine, out, failure));
 FAILING(scope_new, (wrt_linker *linker, const char *name, size_t size, wrt_linker_scope **out, wrt_failure *failure),
-        (linker, name, size, out, failure))
+        (linker, name, size, out, failure));
 FAILING(define_function,
         (wrt_linker_scope *scope, const char *name, size_t size, wrt_component_host function, void *env,
          wrt_failure *failure),
-        (scope, name, size, function, env, failure))
+        (scope, name, size, function, env, failure));
 FAILING(define_resource,
         (wrt_linker_scope *scope, const char *name, size_t size, uint32_t type, wrt_component_drop drop, void *env,
          wrt_failure *failure),
-        (scope, name, size, type, drop, env, failure))
-FAILING(define_wasi, (wrt_linker *linker, bool http, wrt_failure *failure), (linker, http, failure))
-FAILING(store_wasi, (wrt_store *store, const wrt_component_wasi *wasi, wrt_failure *failure), (store, wasi, failure))
+        (scope, name, size, type, drop, env, failure));
+FAILING(define_wasi, (wrt_linker *linker, bool http, wrt_failure *failure), (linker, http, failure));
+FAILING(store_wasi, (wrt_store *store, const wrt_component_wasi *wasi, wrt_failure *failure), (store, wasi, failure));
 FAILING(instantiate,
         (wrt_store *store, wrt_linker *linker, wrt_component *component, wrt_component_instance *out,
          wrt_failure *failure),
-        (store, linker, component, out, failure))
+        (store, linker, component, out, failure));
 FAILING(call,
         (wrt_store *store, const wrt_component_function *function, const wrt_value *args, size_t arg_count,
          wrt_value *results, size_t result_count, wrt_failure *failure),
-        (store, function, args, arg_count, results, result_count, failure))
+        (store, function, args, arg_count, results, result_count, failure));
 FAILING(resource_new,
         (wrt_store *store, uint32_t type, uint32_t rep, bool owned, wrt_resource **out, wrt_failure *failure),
-        (store, type, rep, owned, out, failure))
+        (store, type, rep, owned, out, failure));
 FAILING(resource_rep,
         (wrt_store *store, const wrt_resource *resource, uint32_t *rep, bool *owned, wrt_failure *failure),
-        (store, resource, rep, owned, failure))
+        (store, resource, rep, owned, failure));
 FAILING(resource_drop, (wrt_store *store, const wrt_resource *resource, wrt_failure *failure),
-        (store, resource, failure))
+        (store, resource, failure));
 
 static bool fault_instance_function(wrt_store *store, const wrt_component_instance *instance, const char *interface,
                                     size_t interface_size, const char *name, size_t size, wrt_component_function *out) {
