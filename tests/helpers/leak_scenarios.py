@@ -152,6 +152,8 @@ class Scenarios:
                 with contextlib.suppress(*(error,) if error is not None else ()):
                     await call
                 instance.close()
+                del call, instance
+            await asyncio.sleep(0.002)  # until the loop, and a worker, have let go of the last one
 
         return lambda: loop.run_until_complete(turn()), 3
 
