@@ -48,6 +48,8 @@ def read_source(path: Path) -> bytes | str:
 
 def _read(path: Path) -> bytes:
     try:
+        if str(path) == "-":
+            return sys.stdin.buffer.read() if sys.stdin is not None else b""
         return path.read_bytes()
     except OSError as error:
         raise Failure(f"cannot read {str(path)!r}: {error.strerror}") from None

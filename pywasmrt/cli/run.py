@@ -30,10 +30,16 @@ def _run_parser() -> argparse.ArgumentParser:
         usage="pywasmrt run [OPTIONS] FILE [ARG ...] [-- ARG ...]",
         description="Run a WASI command, or one exported function with --invoke. The guest sees nothing of this "
         "machine but the standard streams and what the options give it.",
-        epilog="Arguments that begin with a dash go after '--'.",
+        epilog="A command's arguments that begin with a dash go after '--'. After FILE and the EXPORT of --invoke, "
+        "what begins with one dash or none is the function's: -1e5, -inf.",
     )
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="the module: binary, text, or what 'pywasmrt compile' wrote")
+    add(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="the module: binary, text, or what 'pywasmrt compile' wrote; - reads standard input",
+    )
     add("args", metavar="ARG", nargs="*", help="arguments for the command, or for the function of --invoke")
     add("--runtime", metavar="NAME", default="auto", help="which runtime to use (see 'pywasmrt runtimes')")
     add("--invoke", metavar="EXPORT", help="call this function instead of running a command, and print its results")
@@ -71,9 +77,36 @@ def _seconds(text: str) -> float:
     return value
 
 
+_FLAGS = ("--resolve", "--help")
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The options with the file, and the arguments of the function of --invoke: what comes after both is the
+    function's, however it looks (-1e5, -inf, -0x10), but for options, which have two dashes.
+    """
+    options: list[str] = []
+    arguments: list[str] = []
+    file = invoke = False
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("--"):
+            options.append(word)
+            option, given, _ = word.partition("=")
+            invoke = invoke or (len(option) > 2 and "--invoke".startswith(option))
+            if not given and option not in _FLAGS:
+                options += [value for value in [next(rest, None)] if value is not None]
+        elif file and invoke:
+            arguments.append(word)
+        else:
+            file = file or word == "-" or not word.startswith("-")
+            options.append(word)
+    return options, arguments
+
+
 def run(words: list[str], guest: list[str]) -> int:
+    words, arguments = _split(words)
     options = _run_parser().parse_intermixed_args(words)
-    args = [*options.args, *guest]
+    args = [*options.args, *arguments, *guest]
     config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
     with _runtime(options.runtime, config) as runtime:

@@ -189,7 +189,12 @@ class _Url:
     """Where to post to."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise InvalidConfigurationError(
+                f"an OTLP endpoint is a URL with http or https, not {shown(url)}: {error}"
+            ) from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidConfigurationError(f"an OTLP endpoint is a URL with http or https, not {shown(url)}")
         try:
@@ -203,6 +208,8 @@ class _Url:
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             self._host.encode("idna")
+            if any(each.isspace() or not each.isprintable() for each in self._host):
+                raise UnicodeError
         except UnicodeError:
             raise InvalidConfigurationError(f"an OTLP endpoint names a host, not as in {shown(url)}") from None
         if not self.path.isascii() or not self.path.isprintable() or " " in self.path:

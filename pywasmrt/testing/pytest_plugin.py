@@ -82,20 +82,26 @@ def wasm_runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
         yield runtime
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wat(wasm_runtime: Runtime) -> Iterator[Callable[[str], CompiledModule]]:
-    """Compiles modules in the text format; they are closed at the end of the test."""
-    from contextlib import ExitStack
+    """Compiles modules in the text format. Of the session's scope, so that tests of Hypothesis can use it too; a module
+    lives as long as the test keeps it, and at most to the end of the session.
+    """
+    from weakref import WeakSet
 
     from .text import to_binary
 
-    with ExitStack() as stack:
+    made: WeakSet[Any] = WeakSet()
 
-        def compile(text: str) -> CompiledModule:
-            source: Any = text if "wat" in wasm_runtime.info.features else to_binary(text)
-            return stack.enter_context(wasm_runtime.compile(source))
+    def compile(text: str) -> CompiledModule:
+        source: Any = text if "wat" in wasm_runtime.info.features else to_binary(text)
+        module = wasm_runtime.compile(source)
+        made.add(module)
+        return module
 
-        yield compile
+    yield compile
+    for module in list(made):
+        module.close()
 
 
 def _runtime_of(item: pytest.Item) -> Runtime | None:

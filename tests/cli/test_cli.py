@@ -114,6 +114,9 @@ def test_a_variable_is_passed_on_by_name(run: Run, module: Path, monkeypatch: py
         (["FILE", "--invoke", "add", "0x10", "1"], "17\n"),
         (["FILE", "--invoke", "swap", "1.5", "2e3"], "2000.0\n1.5\n"),
         (["FILE", "--invoke", "swap", "--", "-1", "inf"], "inf\n-1.0\n"),
+        (["FILE", "--invoke", "swap", "-1e5", "-inf"], "-inf\n-100000.0\n"),
+        (["--invoke", "swap", "FILE", "-1e5", "--timeout", "60", "-inf"], "-inf\n-100000.0\n"),
+        (["FILE", "--invoke=add", "-0x10", "-1"], "-17\n"),
     ],
 )
 def test_single_functions(run: Run, module: Path, words: list[str], printed: str) -> None:
@@ -294,3 +297,10 @@ def test_in_a_process_of_its_own(module: Path) -> None:
         process.kill()
         process.wait()
     assert (process.returncode, err) == (130, "pywasmrt: stopped\n")
+
+
+def test_a_module_comes_from_standard_input() -> None:
+    command = [sys.executable, "-m", "pywasmrt", "run", "-", "--invoke", "add", "-3", "5"]
+    source = '(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))'
+    done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")

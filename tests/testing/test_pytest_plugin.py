@@ -125,3 +125,22 @@ def test_the_kit_says_what_to_install_where_hypothesis_is_missing() -> None:
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "pip install 'pywasmrt[testing]'" in found.stdout, found.stderr
     assert "needs the package hypothesis" in found.stdout
+
+
+PROPERTY = """
+from hypothesis import given, settings, strategies as st
+
+@given(x=st.integers(-2**31, 2**31 - 1))
+@settings(max_examples=5, deadline=None, database=None)
+def test_same(wasm_runtime, wat, x):
+    module = wat('(module (func (export "same") (param i32) (result i32) (local.get 0)))')
+    assert wasm_runtime.instantiate(module).exports.same(x) == x
+"""
+
+
+def test_the_fixtures_serve_under_hypothesis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "TESTS", PROPERTY)
+    output = run(tmp_path)
+    for info in pywasmrt.list_runtimes():
+        if info.available:
+            assert f"test_same[{info.name}] PASSED" in output

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from operator import methodcaller
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 from weakref import ref
 
 from ...errors import ClosedError
 
-__all__ = ["Closable", "Life"]
+__all__ = ["Closable", "Life", "stays"]
 
 _Self = TypeVar("_Self", bound="Closable")
 
@@ -28,6 +28,14 @@ class Life:
         if self.ended_by == what:
             return ClosedError(f"this {what} was closed")
         return ClosedError(f"the {self.ended_by} that this {what} belongs to was closed")
+
+
+def stays(kind: str) -> NoReturn:
+    """Refuse to copy or pickle what belongs to an engine in this process."""
+    raise TypeError(
+        f"a {kind} cannot be copied or pickled: it belongs to this process; hand over the module, which can be "
+        "pickled, or its source, and make the rest where it is used"
+    )
 
 
 class Closable:
@@ -55,6 +63,9 @@ class Closable:
             if parent._life.ended_by is not None:  # closed meanwhile, on another thread
                 self.close()
                 raise parent._life.error(parent._kind)
+
+    def __reduce__(self) -> Any:
+        stays(self._kind)
 
     @property
     def closed(self) -> bool:

@@ -8,6 +8,7 @@ on to the engine's.
 
 from __future__ import annotations
 
+import copyreg
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ from ...types import (
 from ...values import checked_delta, checked_index, nanoseconds, to_wasm
 from ..base.forking import forks, inside
 from ..base.instance import BaseInstance
+from ..base.lifetime import stays
 from ..base.linking import HostImport, Linking
 from ..base.memory import MemoryHelpers
 from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
@@ -506,6 +508,9 @@ class _HeldHandle(bytes):
         return self
 
 
+copyreg.pickle(_fastcall.Function, lambda function: stays("function"))
+
+
 class _Extern:
     """A global or table: a handle, used by the store's C half, for as long as the instance lives."""
 
@@ -516,6 +521,9 @@ class _Extern:
         self._life = life
         self._handle = handle
         self.type = type
+
+    def __reduce__(self) -> Any:
+        stays(self._what)
 
     def _check(self) -> None:
         if self._life.ended_by is not None:
@@ -552,6 +560,9 @@ class NativeMemory(_fastcall.Memory, MemoryHelpers):
     """A linear memory."""
 
     __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        stays("memory")
 
 
 class NativeTable(_Extern):

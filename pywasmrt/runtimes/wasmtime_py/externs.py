@@ -27,7 +27,7 @@ from ...values import (
     to_slots,
     to_wasm,
 )
-from ..base.lifetime import Life
+from ..base.lifetime import Life, stays
 from ..base.memory import MemoryHelpers
 from .contracts import OwningStore
 from .greenlets import check, inside
@@ -113,6 +113,9 @@ class Box:
 
 class Extern:
     __slots__ = ("__weakref__", "handle", "life", "store")
+
+    def __reduce__(self) -> Any:
+        stays(type(self).__name__.lower())
 
     def __init__(self, store: OwningStore, life: Life, handle: Any) -> None:
         self.store = store
