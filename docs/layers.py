@@ -15,7 +15,14 @@ TARGET = Path(__file__).with_suffix(".svg")
 ROWS: list[tuple[str, list[tuple[str, str]]]] = [
     ("Python", [("cli", "the command pywasmrt")]),
     ("Python", [("otel", "OpenTelemetry components"), ("testing", "the testing kit")]),
-    ("Python", [("plugin", "guests of the otelwasm ABI"), ("wasi", "WASI preview 1, for every engine")]),
+    (
+        "Python",
+        [
+            ("plugin", "guests of the otelwasm ABI"),
+            ("columns", "data frames and workers"),
+            ("wasi", "WASI preview 1"),
+        ],
+    ),
     ("Python", [("registry", "runtimes by name")]),
     (
         "Python",

@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"runtimes"},
     {"registry"},
     {"__init__"},
-    {"wasi", "plugin"},
+    {"wasi", "plugin", "columns"},
     {"otel", "testing"},
     {"cli", "__main__"},
 ]
