@@ -14,8 +14,8 @@
 
 enum {
   /* What Python may need of the native stack for C code that calls itself, within a recursion limit of 1,000: json, repr,
-   * pickle, compile, map, __getattr__ and the like were measured at 0.8 MiB on CPython 3.10 to 3.12 and at 1.8 MiB on 3.13; list.sort
-   * with a key that sorts at 1.7 to 2.5 MiB, and at 5 MiB on 3.13. */
+   * pickle, compile, map, __getattr__ and the like were measured at 0.8 MiB on CPython 3.10 to 3.12 and at 1.8 MiB on 3.13;
+   * list.sort with a key that sorts at 1.7 to 2.5 MiB, and at 5 MiB on 3.13. */
   HOST_STACK = 3 << 20,
   /* What compiling a module may take of the calling thread's, with room to spare; and reading or validating one. */
   COMPILER_STACK = 512 << 10,

@@ -51,6 +51,7 @@ typedef struct State {
   PyObject *closed_error;
   PyObject *busy_error;
   PyObject *memory_access_error;
+  PyObject *wasm_error;
   PyObject *interrupted;
   PyObject *deadline_exceeded;
   PyObject *make_function_type;   /* (param codes, result codes) -> FunctionType */
@@ -288,6 +289,8 @@ extern int ticker_calls;   /* how many call chains run; changed with the GIL hel
 extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a child of fork has left */
 extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
 void ticker_wake(void);
+/* The same for a call that begins in `store`, and has been counted: 0, or -1 with an exception set, and it is not counted. */
+int ticker_wake_for(Store *store);
 void ticker_stop(void);
 /* Has the child of a fork know of a store, until it is dismissed. */
 void ticker_enlist(Store *store);
@@ -390,7 +393,7 @@ static inline int store_enter(Store *store) {
     thread_calls++;
     __atomic_store_n(&ticker_calls, ticker_calls + 1, __ATOMIC_RELAXED);
     __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker orders the rest */
-    if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
+    if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED)) && ticker_wake_for(store) < 0) return -1;
   } else if (UNLIKELY(greenlets_loaded) && greenlet_check(store) < 0) {
     return -1;
   }

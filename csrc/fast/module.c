@@ -9,6 +9,7 @@ static const struct {
     {"pywasmrt.errors", "ClosedError", offsetof(State, closed_error)},
     {"pywasmrt.errors", "BusyError", offsetof(State, busy_error)},
     {"pywasmrt.errors", "MemoryAccessError", offsetof(State, memory_access_error)},
+    {"pywasmrt.errors", "WasmError", offsetof(State, wasm_error)},
     {"pywasmrt.errors", "Interrupted", offsetof(State, interrupted)},
     {"pywasmrt.errors", "DeadlineExceeded", offsetof(State, deadline_exceeded)},
     {"pywasmrt._shim.bridge", "make_function_type", offsetof(State, make_function_type)},

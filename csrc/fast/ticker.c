@@ -39,6 +39,11 @@ static struct {
   pthread_cond_t changed;
   pthread_t thread;
   bool started;
+#ifdef __linux__
+  timer_t timer; /* in place of the thread, where there is none to be had */
+  bool timing;
+  int idle; /* ticks of the timer without calls */
+#endif
   bool quit;
   bool ordered; /* membarrier works */
   Engine *engines;
@@ -107,9 +112,62 @@ static void forget_after_fork(void) {
   }
   pthread_mutex_init(&ticker.lock, NULL);
   ticker.started = false;
+#ifdef __linux__
+  ticker.timing = false; /* timers are not inherited */
+#endif
   ticker_asleep = true;
   ticker_calls = thread_calls;
 }
+
+#ifdef __linux__
+/* A tick by the timer, in a signal handler of whatever thread. Where the lock is held, be it by this thread, it is left out. */
+static void tick_by_signal(int signal_number) {
+  int saved = errno;
+  (void)signal_number;
+  if (pthread_mutex_trylock(&ticker.lock) == 0) {
+    for (Engine *engine = ticker.engines; engine != NULL; engine = engine->next) engine->ops->engine_tick(engine->native);
+    ticker.idle = __atomic_load_n(&ticker_calls, __ATOMIC_RELAXED) == 0 ? ticker.idle + 1 : 0;
+    if (ticker.idle > TICKS_UNTIL_SLEEP) {
+      __atomic_store_n(&ticker_asleep, true, __ATOMIC_RELAXED);
+      order_with_calls();
+      if (__atomic_load_n(&ticker_calls, __ATOMIC_RELAXED) == 0)
+        timer_settime(ticker.timer, 0, &(struct itimerspec){{0, 0}, {0, 0}}, NULL);
+      else
+        __atomic_store_n(&ticker_asleep, false, __ATOMIC_RELAXED);
+      ticker.idle = 0;
+    }
+    pthread_mutex_unlock(&ticker.lock);
+  }
+  errno = saved;
+}
+
+/* Has a timer of the system's tick by a real-time signal that nobody uses. Whether it does; the lock is held. */
+static bool start_timer(void) {
+  struct sigaction before, action = {.sa_handler = tick_by_signal, .sa_flags = SA_RESTART};
+  int number = SIGRTMAX - 1;
+  while (number > SIGRTMIN && (sigaction(number, NULL, &before) != 0 || before.sa_handler != SIG_DFL)) number--;
+  if (!ticker.timing) {
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = number};
+    if (number <= SIGRTMIN || timer_create(CLOCK_MONOTONIC, &event, &ticker.timer) != 0) return false;
+    if (sigaction(number, &action, NULL) != 0) {
+      timer_delete(ticker.timer);
+      return false;
+    }
+    ticker.timing = true;
+  }
+  ticker.idle = 0;
+  struct itimerspec each = {{0, TICK_NS}, {0, TICK_NS}};
+  return timer_settime(ticker.timer, 0, &each, NULL) == 0;
+}
+
+static void stop_timer(void) {
+  if (ticker.timing) timer_delete(ticker.timer);
+  ticker.timing = false;
+}
+#else
+static bool start_timer(void) { return false; }
+static void stop_timer(void) {}
+#endif
 
 static void before_fork(void) { pthread_mutex_lock(&ticker.lock); }
 static void after_fork(void) { pthread_mutex_unlock(&ticker.lock); }
@@ -138,15 +196,50 @@ static void start(void) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void ticker_wake(void) {
+/* Where there is no thread to be had, a timer ticks, and where that cannot be had either, nothing does: the next call tries
+ * again. Returns what ticks. */
+static enum { BY_THREAD, BY_TIMER, BY_NOTHING } wake(void) {
   pthread_mutex_lock(&ticker.lock);
   __atomic_store_n(&ticker_asleep, false, __ATOMIC_RELAXED);
-  if (!ticker.started) start(); /* should there be no thread to be had, calls go on unticked, and the next one tries again */
-  if (ticker.started)
+  if (!ticker.started) start();
+  int by = ticker.started ? BY_THREAD : start_timer() ? BY_TIMER : BY_NOTHING;
+  if (by == BY_THREAD) {
+    stop_timer();
     pthread_cond_signal(&ticker.changed);
-  else
+  } else if (by == BY_NOTHING) {
     __atomic_store_n(&ticker_asleep, true, __ATOMIC_RELAXED);
+  }
   pthread_mutex_unlock(&ticker.lock);
+  return by;
+}
+
+void ticker_wake(void) { wake(); }
+
+int ticker_wake_for(Store *store) {
+  static bool warned;
+  int by = wake(), result = 0;
+  if (by == BY_THREAD || !store->interruptible) return 0;
+  if (by == BY_NOTHING && store->timed) {
+    PyErr_SetString(store->state->wasm_error,
+                    "no thread can be started, nor a timer set, that would end this call at its deadline: the system's limit "
+                    "on processes, threads, signals or memory is reached");
+    result = -1;
+  } else if (!warned) {
+    warned = true;
+    store->depth++; /* this runs Python code, and no other thread may enter meanwhile */
+    result = PyErr_WarnEx(PyExc_RuntimeWarning,
+                          by == BY_TIMER ? "no thread can be started that stops guests in time; a timer's signal does instead"
+                                         : "no thread can be started, nor a timer set, that would stop guests: deadlines, "
+                                           "interrupts and Ctrl-C wait until they return",
+                          1);
+    store->depth--;
+  }
+  if (result < 0) { /* the call does not begin */
+    thread_calls--;
+    __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
+    store->deadline = store->call_deadline = 0;
+  }
+  return result;
 }
 
 void ticker_stop(void) {
@@ -154,6 +247,7 @@ void ticker_stop(void) {
   bool started = ticker.started;
   ticker.quit = true;
   ticker.started = false;
+  stop_timer();
   if (started) pthread_cond_signal(&ticker.changed);
   pthread_mutex_unlock(&ticker.lock);
   if (started) pthread_join(ticker.thread, NULL);
