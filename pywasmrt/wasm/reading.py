@@ -51,13 +51,14 @@ _SEEN_MAX = 4096
 
 class Interface(NamedTuple):
     """What a module asks for and offers, each in the module's order, every function type that it declares, and whether
-    it has a shared memory, on which a guest may wait.
+    it has a shared memory, on which a guest may wait. `shared_bytes` is what the largest of those may grow to.
     """
 
     imports: tuple[ImportType, ...]
     exports: tuple[ExportType, ...]
     function_types: tuple[FunctionType, ...] = ()
     shares: bool = False
+    shared_bytes: int = 0
 
 
 def read_interface(data: bytes) -> Interface:
@@ -157,7 +158,9 @@ class _Reader:
         imports = self._begin()
         exports = self._read_exports(imports) if EXPORT in where else ()
         function_types = tuple([type for type in self.types if type is not None])
-        return Interface(imports, exports, function_types, self._shares(imports))
+        shared = self._shared(imports)
+        largest = max([(memory.maximum or 0) * memory.page_size for memory in shared], default=0)
+        return Interface(imports, exports, function_types, bool(shared), largest)
 
     def spaces(self) -> Spaces:
         imports = self._begin()
@@ -189,10 +192,10 @@ class _Reader:
             self._read_types()
         return self._read_imports() if IMPORT in where else ()
 
-    def _shares(self, imports: tuple[ImportType, ...]) -> bool:
+    def _shared(self, imports: tuple[ImportType, ...]) -> list[MemoryType]:
         memories = [item.type for item in imports if item.kind is ExternKind.MEMORY]
         self._define(2, memories, 1 << 32)
-        return any(isinstance(memory, MemoryType) and memory.shared for memory in memories)
+        return [memory for memory in memories if isinstance(memory, MemoryType) and memory.shared]
 
     def _number(self) -> int:
         byte = self.data[self.at]

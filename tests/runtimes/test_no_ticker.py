@@ -1,4 +1,4 @@
-"""Where no thread can be started: deadlines are kept by a timer, or the call does not begin; nothing runs unwatched unsaid."""
+"""Where no thread can be started: a timer keeps deadlines, or the call does not begin; it is said."""
 
 from __future__ import annotations
 

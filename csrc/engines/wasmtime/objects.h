@@ -52,11 +52,18 @@ struct wrt_engine {
 
 /* A module is Wasmtime's own: wrt_module is never defined, only cast. */
 
+/* Exceptions that nobody caught between two collections in the engine. */
+enum { EXCEPTIONS_PER_COLLECTION = 1000 };
+
 struct wrt_store {
   wasmtime_context_t *context;
   wasmtime_store_t *store;
   wrt_engine *engine;    /* held */
   bool host_failed;      /* the host has just unwound the guest */
+  bool threw;            /* the last call ended by an exception that nobody caught */
+  bool has_taker;        /* there is the next one */
+  wasmtime_func taker;   /* takes such an exception off the store */
+  unsigned exceptions;   /* that were taken */
   int (*poll)(void *env);
   void *poll_env;
   wasmtime_linker_t *linker; /* owned: what asynchronous host functions are made with; NULL before the first */

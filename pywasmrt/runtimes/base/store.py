@@ -53,7 +53,18 @@ class BaseStore(OwningStore):
         _check_limits("memory", "pages", minimum, maximum, 1 << 48 if is_64 else 1 << 16)
         if shared and maximum is None:
             raise ValueError("a shared memory needs a maximum")
+        if shared and maximum is not None:
+            self._check_shared(maximum * 65536)
         return self._memory_new(MemoryType(minimum, maximum, is_64, shared))
+
+    def _check_shared(self, largest: int) -> None:
+        """Refuse a shared memory that may grow beyond the store's limit: engines do not ask a store when one grows."""
+        bound = None if self.limits is None else self.limits.memory_bytes
+        if bound is not None and largest > bound:
+            raise ModuleInstantiateError(
+                f"a shared memory may grow to {largest} bytes, beyond Limits.memory_bytes ({bound}), and its growth "
+                "cannot be refused; give it a smaller maximum"
+            )
 
     def table(
         self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
@@ -155,6 +166,8 @@ class BaseStore(OwningStore):
             self._enter_mode(SYNCHRONOUS)
         if linking.awaits:
             linking.check_awaits_nothing()
+        if self.limits is not None:
+            self._check_shared(linking.module.interface().shared_bytes)
         states: Sequence[Any] = ()
         context = None
         if linking.owners or linking.wasi is not None:
@@ -188,6 +201,7 @@ class BaseStore(OwningStore):
     async def _new_instance_async(self, linking: Linking, owned: bool) -> BaseInstance:
         """As `_new_instance`, in an asynchronous store."""
         self._enter_mode(_ASYNCHRONOUS)
+        self._check_shared(linking.module.interface().shared_bytes)
         states, context = self._new_states(linking)
         try:
             if context is not None:
