@@ -38,6 +38,7 @@ enum { REFS_PER_COLLECTION = 10000 };
 /* The module's state: the types, and what C asks of Python (pywasmrt/_shim/bridge.py). */
 typedef struct State {
   PyTypeObject *engine_type;
+  PyTypeObject *handle_type;
   PyTypeObject *store_type;
   PyTypeObject *function_type;
   PyTypeObject *memory_type;
@@ -79,6 +80,13 @@ typedef struct Engine {
   struct Engine *next;  /* among those that are ticked */
   struct Engine **link; /* what points at this one */
 } Engine;
+
+/* What an engine handed out, and how it is freed: see fast/handle.c. */
+typedef struct Handle {
+  PyObject_HEAD
+  void *native; /* owned; NULL before there is one, and after it was taken */
+  void (*release)(void *native);
+} Handle;
 
 typedef struct Store Store;
 typedef struct Task Task; /* fast/task.c */
@@ -205,7 +213,12 @@ typedef struct Function {
   PyObject *weakrefs;
 } Function;
 
-extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec, task_spec;
+extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec, task_spec, handle_spec;
+
+/* fast/handle.c */
+
+/* Takes out what the handle owns, which the caller owns from now on. */
+void *handle_take(Handle *self);
 
 /* fast/store.c */
 

@@ -45,7 +45,8 @@ static int module_exec(PyObject *module) {
     Py_DECREF(source);
     if (*place(state, wanted[i].offset) == NULL) return -1;
   }
-  if (add_type(module, &engine_spec, &state->engine_type) < 0 || add_type(module, &store_spec, &state->store_type) < 0 ||
+  if (add_type(module, &handle_spec, &state->handle_type) < 0 ||
+      add_type(module, &engine_spec, &state->engine_type) < 0 || add_type(module, &store_spec, &state->store_type) < 0 ||
       add_type(module, &function_spec, &state->function_type) < 0 ||
       add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0 ||
       add_type(module, &linked_spec, &state->linked_type) < 0 || add_type(module, &task_spec, &state->task_type) < 0)
@@ -64,6 +65,7 @@ static int module_exec(PyObject *module) {
 static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   State *state = PyModule_GetState(module);
   for (size_t i = 0; i < WANTED; i++) Py_VISIT(*place(state, wanted[i].offset));
+  Py_VISIT(state->handle_type);
   Py_VISIT(state->engine_type);
   Py_VISIT(state->store_type);
   Py_VISIT(state->function_type);
@@ -82,6 +84,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
 static void module_free(void *module) {
   State *state = PyModule_GetState(module);
   for (size_t i = 0; i < WANTED; i++) Py_CLEAR(*place(state, wanted[i].offset));
+  Py_CLEAR(state->handle_type);
   Py_CLEAR(state->engine_type);
   Py_CLEAR(state->store_type);
   Py_CLEAR(state->function_type);

@@ -274,19 +274,23 @@ void ticker_dismiss(Store *store) {
 
 /* Engine(ops address, engine address, component ops address or 0): takes the engine over, and ticks it from now on. */
 static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-  PyObject *ops_address, *engine_address;
+  PyObject *ops_address, *handle;
   Py_ssize_t component_ops = 0;
   (void)keywords;
-  if (!PyArg_ParseTuple(args, "O!O!|n", &PyLong_Type, &ops_address, &PyLong_Type, &engine_address, &component_ops))
+  State *state = PyType_GetModuleState(type);
+  if (state == NULL || !PyArg_ParseTuple(args, "O!O!|n", &PyLong_Type, &ops_address, state->handle_type, &handle,
+                                          &component_ops))
     return NULL;
   const wrt_engine_ops *ops = PyLong_AsVoidPtr(ops_address);
-  wrt_engine *native = PyLong_AsVoidPtr(engine_address);
-  if (ops == NULL || native == NULL) return NULL;
+  if (ops == NULL || ((Handle *)handle)->native == NULL) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "there is no engine in the handle");
+    return NULL;
+  }
   Engine *self = (Engine *)type->tp_alloc(type, 0);
   if (self == NULL) return NULL;
   greenlets_look();
   self->ops = ops;
-  self->native = native;
+  self->native = handle_take((Handle *)handle);
   self->component_ops = (const wrt_component_ops *)component_ops;
   pthread_mutex_lock(&ticker.lock);
   self->next = ticker.engines;

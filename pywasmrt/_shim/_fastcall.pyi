@@ -7,8 +7,13 @@ from ..types import FunctionType, MemoryType
 
 def this_thread() -> int: ...
 
+class Handle:
+    place: int
+    address: int
+    def __init__(self, release: int, /) -> None: ...
+
 class Engine:
-    def __init__(self, ops: int, engine: int, component_ops: int = 0, /) -> None: ...
+    def __init__(self, ops: int, engine: Handle, component_ops: int = 0, /) -> None: ...
 
 class Linked:
     def __init__(

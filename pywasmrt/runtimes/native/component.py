@@ -17,7 +17,7 @@ from ...component.wasi import INHERITED, ComponentWasi
 from ...errors import ModuleInstantiateError
 from ..base.component import BaseComponent, Components
 from ..base.component_instance import ComponentState
-from ..base.forking import inside
+from .handles import new_handle
 
 __all__ = ["ComponentEngine", "NativeComponents"]
 
@@ -41,16 +41,13 @@ class ComponentEngine:
 
     def serialize(self, component: Any) -> bytes:
         """The component's blob."""
-        return self._bytes(self.ops.serialize, component)
+        return self._bytes(self.ops.serialize, ffi.cast("wrt_component *", component.address))
 
     def _component(self, operation: Any, data: bytes) -> Any:
-        out = ffi.new("wrt_component **")
-        self._do(operation, self._engine, ffi.from_buffer("uint8_t[]", data), len(data), out)
-        return ffi.gc(out[0], self._delete)
-
-    def _delete(self, component: Any) -> None:
-        with inside:
-            self.ops.component_delete(component)
+        handle = new_handle(self.ops.component_delete)
+        place = ffi.cast("wrt_component **", handle.place)
+        self._do(operation, self._engine, ffi.from_buffer("uint8_t[]", data), len(data), place)
+        return handle
 
 
 class NativeComponent(BaseComponent):
@@ -131,7 +128,7 @@ class NativeComponents(Components):
             _give_wasi(store, wasi)
         handle = state.component.handle  # held here, so that closing the component meanwhile does not free it
         try:
-            state.handle = store.fast.instantiate_component(prepared, int(ffi.cast("uintptr_t", handle)))
+            state.handle = store.fast.instantiate_component(prepared, handle.address)
         except ModuleInstantiateError as error:
             _raise_of_component(error)
 

@@ -50,6 +50,7 @@ from ..base.memory import MemoryHelpers
 from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
 from ..base.store import SYNCHRONOUS
 from .component import ComponentEngine, NativeComponents
+from .handles import new_handle
 
 __all__ = ["Engine", "NativeRuntime"]
 
@@ -86,18 +87,14 @@ class Engine:
         self._complete = complete
         names = [ffi.new("char[]", name.encode()) for name in options]
         settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values(), strict=True)])
-        out = ffi.new("wrt_engine **")
-        self._do(ops.engine_new, settings, len(names), out)
-        self.handle = out[0]
-        try:
-            self.owner = _fastcall.Engine(
-                int(ffi.cast("uintptr_t", ops)),
-                int(ffi.cast("uintptr_t", out[0])),
-                0 if component_ops is None else int(ffi.cast("uintptr_t", component_ops)),
-            )
-        except BaseException:
-            ops.engine_delete(out[0])
-            raise
+        handle = new_handle(ops.engine_delete)
+        self._do(ops.engine_new, settings, len(names), ffi.cast("wrt_engine **", handle.place))
+        self.handle = ffi.cast("wrt_engine *", handle.address)
+        self.owner = _fastcall.Engine(
+            int(ffi.cast("uintptr_t", ops)),
+            handle,
+            0 if component_ops is None else int(ffi.cast("uintptr_t", component_ops)),
+        )
         self.components: ComponentEngine | None = None
         if component_ops is not None:
             self.components = ComponentEngine(component_ops, self.handle, self._do, self._bytes)
@@ -124,7 +121,7 @@ class Engine:
 
     def serialize(self, module: Any) -> bytes:
         """The module's blob."""
-        return self._bytes(self.ops.serialize, module)
+        return self._bytes(self.ops.serialize, ffi.cast("wrt_module *", module.address))
 
     def _do(self, operation: Any, *args: Any) -> None:
         failure = ffi.new("wrt_failure *")
@@ -136,14 +133,11 @@ class Engine:
         self.ops.failure_clear(failure)
         self.fail(result, lib.WRT_TRAP_OTHER, message, [])
 
-    def _module(self, operation: Any, data: bytes) -> Any:
-        out = ffi.new("wrt_module **")
-        self._do(operation, self.handle, ffi.from_buffer("uint8_t[]", data), len(data), out)
-        return ffi.gc(out[0], self._delete)
-
-    def _delete(self, module: Any) -> None:
-        with inside:
-            self.ops.module_delete(module)
+    def _module(self, operation: Any, data: bytes) -> _fastcall.Handle:
+        handle = new_handle(self.ops.module_delete)
+        place = ffi.cast("wrt_module **", handle.place)
+        self._do(operation, self.handle, ffi.from_buffer("uint8_t[]", data), len(data), place)
+        return handle
 
     def _bytes(self, operation: Any, *args: Any) -> bytes:
         out = ffi.new("wrt_bytes *")
@@ -297,7 +291,7 @@ class NativeModule(BaseModule):
     runtime: NativeRuntime
 
     def __init__(self, runtime: NativeRuntime, handle: Any, data: bytes) -> None:
-        self.address = int(ffi.cast("uintptr_t", handle))
+        self.address = handle.address
         self._described: list[tuple[Any, ...]] | None = None
         super().__init__(runtime, handle, data)
 
