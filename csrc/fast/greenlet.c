@@ -10,12 +10,11 @@
  */
 #include "fastcall.h"
 
-/* Of the functions in greenlet's capsule, by its header. */
-enum { GET_CURRENT = 4, GET_PARENT = 11 };
+/* The function in greenlet's capsule, by its header. */
+enum { GET_CURRENT = 4 };
 
 bool greenlets_loaded;
 static PyObject *(*get_current)(void);
-static PyObject *(*get_parent)(PyObject *greenlet);
 
 void greenlets_look(void) {
   if (greenlets_loaded) return;
@@ -27,7 +26,6 @@ void greenlets_look(void) {
     return;
   }
   *(void **)&get_current = functions[GET_CURRENT]; /* POSIX lets a pointer to a function be read so */
-  *(void **)&get_parent = functions[GET_PARENT];
   greenlets_loaded = true;
 }
 
@@ -42,16 +40,8 @@ int greenlet_check(Store *store) {
   if (host_frames == NULL) return 0;
   greenlets_look();
   if (!greenlets_loaded) return 0;
-  PyObject *current = get_current(), *parent = NULL;
-  if (current == NULL) return -1;
-  bool same = host_frames->greenlet == current;
-  if (host_frames->greenlet == NULL) { /* there were none when that host function was called: it is the thread's first */
-    parent = get_parent(current);
-    same = parent == NULL;
-  }
-  Py_XDECREF(parent);
-  Py_DECREF(current);
-  if (same) return 0;
+  /* One that was called before they were loaded may run in any, as far as is known: NULL is no greenlet's address. */
+  if (host_frames->greenlet == greenlet_here()) return 0;
   PyErr_SetString(store->state->busy_error,
                   "another greenlet of this thread is inside a host function, and its guest has to return first; "
                   "instantiate_async makes stores in which greenlets may be switched");

@@ -171,6 +171,7 @@ static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keyword
   self->timed = timeout != 0;
   self->eager = !interruptible;
   self->interruptible = interruptible != 0;
+  if (UNLIKELY(!greenlets_loaded)) greenlets_look();
   self->closed = true; /* to whoever finds it through gc.get_objects(), until there is something to use */
   wrt_failure failure;
   int result = self->ops->store_new(self->engine->native, memory_bytes, table_elements, instances, &self->native, &failure);
