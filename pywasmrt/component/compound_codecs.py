@@ -112,7 +112,13 @@ _MISSING = object()
 
 
 class Record:
-    """What the package wasmtime takes for a record: its fields as attributes, under their names in WIT."""
+    """In place of the package's class for records: the fields as attributes, under their names in WIT."""
+
+
+def _record_class() -> type:
+    """The package's own class, which it tells cases apart by; where it is not in use, nobody looks at it."""
+    package = sys.modules.get("wasmtime.component")
+    return Record if package is None else package.Record
 
 
 class RecordCodec(Codec):
@@ -134,7 +140,7 @@ class RecordCodec(Codec):
 
     def lower(self, value: Any) -> Any:
         mapping = isinstance(value, Mapping)
-        raw = Record()
+        raw: Any = _record_class()()
         for wit, name, codec in self.fields:
             field = value.get(name, _MISSING) if mapping else getattr(value, name, _MISSING)
             if field is _MISSING:
@@ -156,7 +162,7 @@ class RecordCodec(Codec):
         return self.cls(**{name: codec.lift(getattr(raw, wit)) for wit, name, codec in self.fields})
 
     def classes(self) -> set[type]:
-        return {Record}
+        return {_record_class()}
 
 
 class _Choice(Codec):

@@ -177,7 +177,19 @@ def test_https_trusts_the_certificate_that_it_is_told(tmp_path: Path) -> None:
         OtlpHttpSender("https://x", certificate=str(tmp_path / "missing"))
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "localhost:4318", "http://", "http://x:99999", "http://x:y", "http://[::1", "http://[::zz]:1", "http://a b:1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "localhost:4318",
+        "http://",
+        "http://x:99999",
+        "http://x:y",
+        "http://[::1",
+        "http://[::zz]:1",
+        "http://a b:1",
+    ],
+)
 def test_an_endpoint_is_a_url(url: str) -> None:
     with pytest.raises(pywasmrt.InvalidConfigurationError, match=r"an OTLP endpoint"):
         OtlpHttpSender(url)
