@@ -18,6 +18,7 @@ from .types import FunctionType, ValueType
 
 __all__ = [
     "arity_error",
+    "as_number",
     "bytes_of",
     "checked_delta",
     "checked_index",
@@ -27,6 +28,7 @@ __all__ = [
     "is_function",
     "memory_access_error",
     "nanoseconds",
+    "numbers",
     "raise_argument_error",
     "raise_result_error",
     "results_from_host",
@@ -39,6 +41,9 @@ __all__ = [
 
 _I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
 _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
+
+_FLOATS = (_F32, _F64)
+_NUMBERS = (_I32, _I64, _F32, _F64)
 
 _WANTED = {
     _I32: "an int",
@@ -97,6 +102,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
     `where` begins the message of a `TypeError` (a value of the wrong kind) or `OverflowError` (an integer out of
     range).
     """
+    value = as_number(value, type)
     if type is _I32:
         if isinstance(value, int):
             value = as_index(value)  # of a subclass, too, the number that it is, whatever its methods say
@@ -139,6 +145,22 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
     else:
         raise TypeError(f"{where}: a reference of this type cannot cross between Python and WebAssembly")
     raise TypeError(f"{where}: {type} takes {_WANTED[type]}, not {shown(value)}")
+
+
+def as_number(value: Any, type: ValueType) -> Any:
+    """`value` as an int or a float, where it is a number of another kind and `type` takes numbers: by `__index__`, and
+    for floats by `__float__`, which may run any code and raise anything. Anything else as it is.
+    """
+    if type not in _NUMBERS or isinstance(value, (int, float)):
+        return value
+    if type in _FLOATS and hasattr(value.__class__, "__float__"):
+        return float(value)
+    return as_index(value) if hasattr(value.__class__, "__index__") else value
+
+
+def numbers(types: Sequence[ValueType], values: Sequence[object]) -> tuple[Any, ...]:
+    """Each of `values` as `as_number` gives it for its type; some may be missing or too many."""
+    return (*[as_number(value, type) for value, type in zip(values, types, strict=False)], *values[len(types) :])
 
 
 def is_function(value: object) -> bool:

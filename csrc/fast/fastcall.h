@@ -57,6 +57,8 @@ typedef struct State {
   PyObject *deadline_exceeded;
   PyObject *make_function_type;   /* (param codes, result codes) -> FunctionType */
   PyObject *make_memory_type;     /* (minimum, maximum, is_64, shared, page_size) -> MemoryType */
+  PyObject *convert_arguments;    /* (FunctionType, args) -> args, other kinds of numbers as ints and floats */
+  PyObject *convert_result;       /* (FunctionType, value) -> value, the same */
   PyObject *raise_argument_error; /* (name, FunctionType, args) never returns */
   PyObject *raise_result_error;   /* (name, FunctionType, value) never returns */
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */

@@ -62,6 +62,7 @@ static inline PyObject *run(Function *self, wrt_slot *slots) {
   return raise_failure(store, result, &failure);
 }
 
+/* NULL without an exception where the arguments were refused: then they did not enter the guest. */
 static inline PyObject *call_typed(Function *self, PyObject *const *args, wrt_slot *slots) {
   Store *store = self->store;
   if (UNLIKELY(store_enter(store) < 0)) return NULL;
@@ -78,7 +79,7 @@ static inline PyObject *call_typed(Function *self, PyObject *const *args, wrt_sl
   if (LIKELY(i == self->param_count))
     value = run(self, slots);
   else
-    value = refuse_arguments(self, args, (Py_ssize_t)self->param_count, false);
+    value = NULL;
   store_leave(store);
   return value;
 }
@@ -92,14 +93,39 @@ static PyObject *call_long(Function *self, PyObject *const *args) {
   return value;
 }
 
+/* Calls again, with numbers of other kinds as ints and floats: their code runs here, outside of the store. */
+static PyObject *call_converted(Function *self, PyObject *const *args) {
+  Py_ssize_t count = (Py_ssize_t)self->param_count;
+  PyObject *given = PyTuple_New(count);
+  if (given == NULL) return NULL;
+  for (Py_ssize_t i = 0; i < count; i++) PyTuple_SET_ITEM(given, i, Py_NewRef(args[i]));
+  PyObject *numbers = PyObject_CallFunctionObjArgs(self->store->state->convert_arguments, self->type, given, NULL);
+  Py_DECREF(given);
+  if (numbers == NULL) return NULL;
+  PyObject *value = NULL;
+  if (UNLIKELY(self->closed)) /* meanwhile */
+    function_refuse_closed(self);
+  else
+    value = call_long(self, &PyTuple_GET_ITEM(numbers, 0));
+  if (value == NULL && !PyErr_Occurred()) refuse_arguments(self, &PyTuple_GET_ITEM(numbers, 0), count, false);
+  Py_DECREF(numbers);
+  return value;
+}
+
 static PyObject *Function_vectorcall(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
   Function *self = (Function *)object;
   if (UNLIKELY(keywords != NULL && PyTuple_GET_SIZE(keywords) > 0)) return refuse_keywords(self);
   Py_ssize_t count = PyVectorcall_NARGS(flags);
   if (UNLIKELY((size_t)count != self->param_count)) return refuse_arguments(self, args, count, false);
-  if (UNLIKELY(self->words > STACK_WORDS)) return call_long(self, args);
-  wrt_slot slots[STACK_WORDS];
-  return call_typed(self, args, slots);
+  PyObject *value;
+  if (UNLIKELY(self->words > STACK_WORDS)) {
+    value = call_long(self, args);
+  } else {
+    wrt_slot slots[STACK_WORDS];
+    value = call_typed(self, args, slots);
+  }
+  if (UNLIKELY(value == NULL) && !PyErr_Occurred()) return call_converted(self, args);
+  return value;
 }
 
 int function_encode(Function *function, PyObject *const *args, wrt_slot *slots) {

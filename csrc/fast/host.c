@@ -106,6 +106,32 @@ PyObject *caller_new(HostCallable *self, wrt_caller *native) {
 
 /* ---- the call ---- */
 
+/* What the callable returned, a stolen reference, with numbers of other kinds as ints and floats: a new one, or NULL with an
+ * exception set. Runs their code. */
+static PyObject *converted_result(HostCallable *self, PyObject *value) {
+  PyObject *numbers = PyObject_CallFunctionObjArgs(self->store->state->convert_result, self->import->type, value, NULL);
+  Py_DECREF(value);
+  if (numbers == NULL || !(self->store->closed || self->store->stopped || self->store->deadline != 0)) return numbers;
+  if (check_stopped(self->store) < 0) Py_CLEAR(numbers);
+  return numbers;
+}
+
+static bool is_odd_number(uint8_t type, PyObject *value) {
+  return type <= WRT_F64 && !PyLong_Check(value) && !PyFloat_Check(value);
+}
+
+/* Whether a number is wanted where there is neither an int nor a float; several results are in a tuple. */
+static bool has_odd_number(HostCallable *self, PyObject *value) {
+  const uint8_t *types = self->import->types + self->import->param_count;
+  size_t count = self->import->result_count;
+  if (count == 1) return is_odd_number(types[0], value);
+  if (!PyTuple_Check(value) || (size_t)PyTuple_GET_SIZE(value) != count) return false;
+  for (size_t i = 0; i < count; i++) {
+    if (is_odd_number(types[i], PyTuple_GET_ITEM(value, (Py_ssize_t)i))) return true;
+  }
+  return false;
+}
+
 int refuse_result(HostCallable *self, PyObject *value) {
   if (!PyErr_Occurred()) {
     PyObject *never = PyObject_CallFunctionObjArgs(self->store->state->raise_result_error, self->import->label,
@@ -139,12 +165,18 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
     return -1;
   }
   if (LIKELY(!self->import->has_refs)) {
-    int result = LIKELY(encode_results(self, value, slots) == 0) ? 0 : refuse_result(self, value);
+    int result = encode_results(self, value, slots);
+    if (UNLIKELY(result < 0) && !PyErr_Occurred()) {
+      value = converted_result(self, value);
+      if (value == NULL) return -1;
+      result = encode_results(self, value, slots) == 0 ? 0 : refuse_result(self, value);
+    }
     Py_DECREF(value);
     return result;
   }
   if (self->import->result_count > 1 && holds_results(value))
     Py_SETREF(value, PySequence_Tuple(value)); /* what it holds is held with it; iterating may run Python code */
+  if (value != NULL && UNLIKELY(has_odd_number(self, value))) value = converted_result(self, value);
   HostRef *kept = value == NULL ? NULL : host_ref_new(store, value); /* to release it while a slot holds a raw reference */
   Py_XDECREF(value);                                                 /* could run Python code */
   if (kept == NULL) return -1;

@@ -14,6 +14,8 @@ static const struct {
     {"pywasmrt.errors", "DeadlineExceeded", offsetof(State, deadline_exceeded)},
     {"pywasmrt._shim.bridge", "make_function_type", offsetof(State, make_function_type)},
     {"pywasmrt._shim.bridge", "make_memory_type", offsetof(State, make_memory_type)},
+    {"pywasmrt._shim.bridge", "convert_arguments", offsetof(State, convert_arguments)},
+    {"pywasmrt._shim.bridge", "convert_result", offsetof(State, convert_result)},
     {"pywasmrt._shim.bridge", "raise_argument_error", offsetof(State, raise_argument_error)},
     {"pywasmrt._shim.bridge", "raise_result_error", offsetof(State, raise_result_error)},
     {"pywasmrt._shim.bridge", "raise_slots_error", offsetof(State, raise_slots_error)},

@@ -8,12 +8,14 @@ from typing import NoReturn
 
 from ..errors import Trap, UnsupportedFeatureError, WasmError
 from ..types import FunctionType, MemoryType, TrapCode, ValueType
-from ..values import from_slots, is_function, shown, shown_int
+from ..values import as_number, from_slots, is_function, numbers, shown, shown_int
 from ..values import raise_argument_error as _raise_argument_error
 from ..values import raise_result_error as _raise_result_error
 
 __all__ = [
     "VALUE_TYPES",
+    "convert_arguments",
+    "convert_result",
     "make_function_type",
     "make_memory_type",
     "raise_argument_error",
@@ -46,6 +48,21 @@ def make_function_type(params: bytes, results: bytes) -> FunctionType:
 def make_memory_type(minimum: int, maximum: int | None, is_64: bool, shared: bool, page_size: int) -> MemoryType:
     """The type of a memory, limits in pages of `page_size` bytes."""
     return MemoryType(minimum, maximum, is_64, shared, page_size)
+
+
+def convert_arguments(type: FunctionType, args: tuple[object, ...]) -> tuple[object, ...]:
+    """The arguments with numbers of other kinds as ints and floats. Runs their code, so that it is not called within
+    the store.
+    """
+    return numbers(type.params, args)
+
+
+def convert_result(type: FunctionType, value: object) -> object:
+    """The same for what a host function returned; a tuple or list comes as a tuple."""
+    results = type.results
+    if len(results) == 1:
+        return as_number(value, results[0])
+    return numbers(results, tuple(value)) if isinstance(value, (tuple, list)) else value
 
 
 def raise_argument_error(name: str, type: FunctionType, args: tuple[object, ...]) -> NoReturn:

@@ -1,0 +1,128 @@
+"""Numbers that are no int and no float: what has `__index__` or `__float__`, such as NumPy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+import pywasmrt
+from pywasmrt.testing import to_binary
+
+GUEST = """(module
+  (import "env" "total" (func $total (result i32)))
+  (import "env" "mean" (func $mean (result f64)))
+  (global (export "top") (mut i32) (i32.const 0))
+  (global (export "height") (mut f32) (f32.const 0))
+  (func (export "same") (param i32) (result i32) (local.get 0))
+  (func (export "long") (param i64) (result i64) (local.get 0))
+  (func (export "real") (param f64) (result f64) (local.get 0))
+  (func (export "total") (result i32) (call $total))
+  (func (export "mean") (result f64) (call $mean)))
+"""
+
+
+class Index:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+class Broken:
+    def __index__(self) -> int:
+        raise LookupError("of its own")
+
+    __float__ = __index__  # type: ignore[assignment]
+
+
+class Made:
+    """An instance, and what its host functions return."""
+
+    def __init__(self, runtime: pywasmrt.Runtime) -> None:
+        self.result: Any = 0
+        host = {"env": {"total": lambda: self.result, "mean": lambda: self.result}}
+        self.instance = runtime.instantiate(runtime.compile(to_binary(GUEST)), host)
+        self.exports = self.instance.exports
+
+
+@pytest.fixture
+def made(runtime: pywasmrt.Runtime) -> Made:
+    return Made(runtime)
+
+
+def _ways(made: Made) -> list[Callable[[Any], Any]]:
+    """An i32 by each way into the guest."""
+
+    def result(value: Any) -> Any:
+        made.result = value
+        return made.exports.total()
+
+    def through_global(value: Any) -> Any:
+        made.instance.global_("top").value = value
+        return made.instance.global_("top").value
+
+    return [made.exports.same, result, through_global]
+
+
+def test_what_has_an_index_is_an_integer(made: Made) -> None:
+    for way in _ways(made):
+        assert way(Index(41)) == 41
+        assert way(Index(0xFFFF_FFFF)) == -1
+        with pytest.raises(OverflowError, match="4294967296"):
+            way(Index(1 << 32))
+        with pytest.raises(LookupError, match="of its own"):
+            way(Broken())
+    assert made.exports.long(Index(-(1 << 63))) == -(1 << 63)
+
+
+def test_what_has_a_float_is_a_float(made: Made) -> None:
+    for value in (Fraction(1, 4), Decimal("0.25"), Index(3)):
+        expected = 3.0 if isinstance(value, Index) else 0.25
+        assert made.exports.real(value) == expected
+        made.result = value
+        assert made.exports.mean() == expected
+        made.instance.global_("height").value = value
+        assert made.instance.global_("height").value == expected
+    with pytest.raises(LookupError, match="of its own"):
+        made.exports.real(Broken())
+
+
+def test_anything_else_is_refused_as_before(made: Made) -> None:
+    for value in ("1", b"1", None, [1], 1j):
+        for way in (*_ways(made), made.exports.real):
+            with pytest.raises(TypeError):
+                way(value)
+    for value in (1.0, Fraction(1), Decimal(1)):
+        for way in _ways(made):
+            with pytest.raises(TypeError):
+                way(value)
+
+
+def test_the_conversion_may_use_and_close_the_instance(made: Made) -> None:
+    class Reenters:
+        def __index__(self) -> int:
+            return int(made.exports.same(5))
+
+    class Closes:
+        def __index__(self) -> int:
+            made.instance.close()
+            return 5
+
+    assert made.exports.same(Reenters()) == 5
+    made.result = Reenters()
+    assert made.exports.total() == 5
+    with pytest.raises(pywasmrt.ClosedError):
+        made.exports.same(Closes())
+
+
+def test_numpys_numbers(made: Made) -> None:
+    numpy = pytest.importorskip("numpy")
+    numbers = numpy.array([1, 2, 3], dtype="<i4")
+    for way in _ways(made):
+        assert way(numbers.sum()) == 6
+    assert made.exports.real(numpy.float32(1.5)) == 1.5
