@@ -87,6 +87,42 @@ def two_threads() -> None:
         print(f"{'two threads beside one':36} {2 * found['one'] / found['two']:10.2f} times the rows")
 
 
+def in_duckdb() -> None:
+    """One function in a query: a guest by Udf, Python, and DuckDB's own."""
+    try:
+        import duckdb
+
+        from pywasmrt.columns import Udf
+    except ImportError as error:
+        print(f"DuckDB is left out: {error}")
+        return
+    text = """(module (func (export "gcd") (param i64 i64) (result i64) (local i64)
+      (block (loop (br_if 1 (i64.eqz (local.get 1)))
+        (local.set 2 (i64.rem_s (local.get 0) (local.get 1)))
+        (local.set 0 (local.get 1)) (local.set 1 (local.get 2)) (br 0)))
+      (local.get 0)))"""
+
+    def gcd_python(a: int, b: int) -> int:
+        while b:
+            a, b = b, a % b
+        return a
+
+    with duckdb.connect() as connection:
+        connection.execute("set threads = 1")
+        connection.create_function("gcd_guest", Udf(text, "gcd"), ["BIGINT", "BIGINT"], "BIGINT", type="arrow")
+        connection.create_function("gcd_python", gcd_python, ["BIGINT", "BIGINT"], "BIGINT")
+
+        def query(name: str) -> Callable[[], float]:
+            statement = f"select sum({name}(i, 360360)) from range({ROWS}) t(i)"
+            return timed(lambda: connection.execute(statement).fetchall(), ROWS)
+
+        names = ("gcd_guest", "gcd_python", "gcd")
+        found = {name: min(query(name)() for _ in range(5)) for name in names}
+        for name, ns in found.items():
+            print(f"{'DuckDB, ' + name:36} {ns:10.1f} ns a row")
+
+
 if __name__ == "__main__":
     row_by_row()
+    in_duckdb()
     two_threads()

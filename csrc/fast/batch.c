@@ -101,7 +101,7 @@ static int check_overlap(Batch *batch) {
 /* ---- values ---- */
 
 /* Writes a value that is not just its bits; false if it does not fit. */
-static bool convert(const Column *column, wrt_slot *slot) {
+__attribute__((noinline)) static bool convert(const Column *column, wrt_slot *slot) {
   int64_t whole = 0;
   double real = 0;
   bool huge = false; /* beyond int64_t */
@@ -222,6 +222,10 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
   const size_t params = function->param_count, results = function->result_count, step = function->step;
   Column *in = batch->each, *out = batch->each + params;
   const bool polls = store->interruptible;
+  wrt_store *const native = store->native; /* kept until the store is left */
+  const wrt_extern handle = function->handle;
+  const size_t words = function->words;
+  int (*const engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *) = function->engine_call;
   int64_t next = polls ? 0 : monotonic_ns() + POLL_NS;
   wrt_failure failure = {0};
   int result = WRT_OK;
@@ -231,12 +235,12 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
   for (; row < batch->rows; row++) {
     if (!polls && (result = poll_between(store, row, &next)) != WRT_OK) break;
     size_t i = 0;
-    while (i < params && load(&in[i], slots + i * step)) i++;
+    for (wrt_slot *slot = slots; i < params && LIKELY(load(&in[i], slot)); i++) slot += step;
     if (UNLIKELY(i < params)) {
       *bad = i;
       break;
     }
-    result = function->engine_call(store->native, &function->handle, slots, function->words, &failure);
+    result = engine_call(native, &handle, slots, words, &failure);
     if (UNLIKELY(result != WRT_OK)) {
       if (!masked(batch, result, &failure)) break;
       result = WRT_OK;
@@ -244,7 +248,8 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
       batch->mask.at[row * batch->mask.stride] = 1;
     }
     if (UNLIKELY((closed = ended(function)))) break;
-    for (size_t k = 0; k < results; k++) save(&out[k], slots + k * step);
+    const wrt_slot *slot = slots;
+    for (size_t k = 0; k < results; k++, slot += step) save(&out[k], slot);
   }
   guest_end(store);
   if (result != WRT_OK)
