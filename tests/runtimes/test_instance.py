@@ -147,7 +147,9 @@ def test_a_table_of_functions(runtime: Runtime) -> None:
     table[0] = None
     with pytest.raises(Trap) as caught:
         instance.exports.via(10, 3)
-    assert caught.value.code is TrapCode.INDIRECT_CALL_TO_NULL
+    null = TrapCode.INDIRECT_CALL_TO_NULL
+    told_apart = "trap-null-element" in runtime.info.features
+    assert caught.value.code is (null if told_apart else TrapCode.TABLE_OUT_OF_BOUNDS)
     assert table.grow(2, instance.function("sub")) == 4
     assert len(table) == 6
     assert table[5](1, 1) == 0

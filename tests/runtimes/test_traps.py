@@ -30,7 +30,9 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("code", guests.TRAP_BODIES, ids=str)
-def test_a_trap_has_a_code_and_a_message(runtime: Runtime, code: TrapCode) -> None:
+def test_a_trap_has_a_code_and_a_message(runtime: Runtime, needs: Needs, code: TrapCode) -> None:
+    if code is TrapCode.INDIRECT_CALL_TO_NULL:
+        needs("trap-null-element")
     instance = instantiate(runtime, guests.traps())
     for call in (instance.exports[code.value], instance.exports[code.value].call):
         with pytest.raises(Trap, match=MESSAGES[code]) as caught:
@@ -53,13 +55,17 @@ def test_a_trap_tells_its_frames(runtime: Runtime, needs: Needs, code: TrapCode)
     data = guest.encode()
     for frame in frames:
         assert isinstance(frame, Frame)
+        if "trap-offsets" not in runtime.info.features:
+            assert frame.func_offset is frame.module_offset is None
+            continue
         assert frame.func_offset is not None
         assert frame.module_offset is not None
         # 0 is the function itself: there an engine may have put the check that lets a guest be stopped.
         assert 0 <= frame.func_offset < frame.module_offset < len(data)
         assert f"{frame.func_name} at 0x{frame.module_offset:x}" in str(caught.value)
         assert frame.file is None
-    assert data[frames[1].module_offset or 0] == 0x10  # the call instruction
+    if "trap-offsets" in runtime.info.features:
+        assert data[frames[1].module_offset or 0] == 0x10  # the call instruction
 
 
 def index_of(guest: Module, *names: str) -> list[int]:
@@ -76,7 +82,8 @@ def test_a_function_without_a_name_has_its_index(runtime: Runtime, needs: Needs)
         instantiate(runtime, guest, {"env": {"f": lambda: None}}).exports.exported()
     (frame,) = caught.value.frames
     assert (frame.func_index, frame.func_name) == (1, None)
-    assert "<function 1> at 0x" in str(caught.value)
+    where = " at 0x" if "trap-offsets" in runtime.info.features else ""
+    assert f"<function 1>{where}" in str(caught.value)
 
 
 def test_a_trap_passes_through_host_functions(runtime: Runtime) -> None:

@@ -53,6 +53,12 @@ API_FEATURES = frozenset(
         "wat",  # modules in the text format
         "serialize",  # compiled modules as blobs
         "trap-frames",  # a trap tells the guest's frames
+        "trap-offsets",  # and where in the module each is
+        "trap-null-element",  # a call through a null element of a table is told from one beyond the table
+        "table-limit",  # Limits.table_elements bounds what guests add to a table as well
+        "stack-limit",  # the option max_wasm_stack bounds the stack of a guest
+        "fork",  # a child of a fork may go on using what it inherited
+        "externref-release",  # what a guest holds as an externref ends when the guest lets go of it, not with the store
         "trap-lines",  # and their source lines, where the module has debug information
         "interruption",  # interrupt() and Ctrl-C stop a guest; a long call lets other threads run
         "deadline",  # Limits.timeout and deadline() stop a guest

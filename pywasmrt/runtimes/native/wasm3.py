@@ -85,7 +85,16 @@ def _built() -> tuple[str, frozenset[str]]:
 def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     """What the library can do with wasm3, of which the newer one links immutable globals."""
     _, proposals = _built()
-    lacking = {"serialize", "trap-frames", "trap-lines", "f32-nan-bits", "fuel", "host-memory", "host-table"}
+    lacking = {
+        "serialize",
+        "trap-frames",
+        "trap-offsets",
+        "trap-lines",
+        "f32-nan-bits",
+        "fuel",
+        "host-memory",
+        "host-table",
+    }
     lacking |= {"suspension", "component-model", "pooling"}
     lacking |= {"import-memory", "import-table", "import-mutable-global"}
     if not interruptible:
