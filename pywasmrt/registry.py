@@ -42,6 +42,7 @@ _BUILT_IN = {
     "wasmtime": "native.wasmtime",
     "wasm3": "native.wasm3",
     "wasmtime-py": "wasmtime_py.runtime",
+    "wazero": "native.wazero",
 }
 _AUTO = ("wasmtime", "wasmtime-py")
 _GROUP = "pywasmrt.runtimes"

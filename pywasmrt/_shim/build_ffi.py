@@ -16,6 +16,7 @@ from typing import Any
 MODULE = "pywasmrt._shim._wrt"
 HEADER = Path("csrc", "wrt.h")
 COMPONENT_HEADER = Path("csrc", "wrt_component.h")
+WAZERO = Path("csrc", "engines", "wazero")
 FAULTS = Path("csrc", "engines", "fault")  # an engine that fails on demand, for tests
 
 _COMMENT_OR_DIRECTIVE = re.compile(r"/\*.*?\*/|^[ \t]*#(?:\\\n|/\*.*?\*/|[^\n])*", re.MULTILINE | re.DOTALL)
@@ -41,6 +42,8 @@ def declarations(text: str) -> str:
 def make() -> Any:
     """The builder that setup.py hands to cffi, over every `csrc/engines/*/*.c`; called in the project's own folder.
 
+    wazero is not among them: Go builds it into a library of its own (build_wazero.py).
+
     With PYWASMRT_FAULTS=1 in the environment the engine that fails on demand is among them.
     """
     from cffi import FFI
@@ -51,11 +54,12 @@ def make() -> Any:
     with_faults = os.environ.get("PYWASMRT_FAULTS", "") not in ("", "0")
     if with_faults:
         ffi.cdef(declarations(Path(FAULTS, "fault.h").read_text(encoding="utf-8")))
+    left_out = {WAZERO} if with_faults else {WAZERO, FAULTS}
     header = FAULTS / "fault.h" if with_faults else HEADER
     ffi.set_source(
         MODULE,
         "".join(f'#include "{each.relative_to("csrc").as_posix()}"\n' for each in (header, COMPONENT_HEADER)),
-        sources=[path for path in sorted(glob("csrc/engines/*/*.c")) if with_faults or Path(path).parent != FAULTS],
+        sources=[path for path in sorted(glob("csrc/engines/*/*.c")) if Path(path).parent not in left_out],
         depends=sorted(glob("csrc/**/*.h", recursive=True)),
         include_dirs=["csrc"],
         py_limited_api=False,

@@ -45,7 +45,7 @@ class RuntimeType(str, enum.Enum):
     WASMTIME = "wasmtime"
     WASMTIME_PY = "wasmtime-py"
     WASM3 = "wasm3"
-    WAZERO = "wazero"  # upstream's; here only where a package brings it
+    WAZERO = "wazero"  # upstream's; here where it was built
 
     __str__ = str.__str__
 

@@ -16,6 +16,7 @@ yaml = pytest.mark.skipif(
     not __import__("importlib.util", fromlist=["util"]).find_spec("yaml"), reason="needs the package PyYAML"
 )
 AVAILABLE = [info.name for info in pywasmrt.list_runtimes() if info.available]
+WITHOUT_WAZERO = pytest.mark.skipif("wazero" in AVAILABLE, reason="where wazero is built, its options are its own")
 
 
 def test_the_defaults() -> None:
@@ -88,11 +89,19 @@ def test_options_of_the_chosen_runtime_are_taken() -> None:
         ({"path": "p", "runtime": {"mod": "x"}}, "^runtime_config has no key 'mod'.*did you mean 'mode'"),
         ({"path": "p", "runtime": {"mode": "jit"}}, "^runtime_config.mode is one of compiled, interpreter, not 'jit'"),
         ({"path": "p", "runtime": {"mode": "compiled", "type": "auto"}}, "a type and a mode"),
-        ({"path": "p", "runtime_config": {"type": "wazero"}}, "'wazero' is not installed; there are auto, "),
+        ({"path": "p", "runtime_config": {"type": "wasmer"}}, "'wasmer' is not installed; there are auto, "),
         ({"path": "p", "runtime_config": {"type": "wasmtim"}}, "'wasmtim' is not installed; .*did you mean 'wasmtime"),
         ({"path": "p", "runtime_config": {"type": 1}}, "^runtime_config.type is one of auto, "),
-        ({"path": "p", "runtime_config": {"wazero": {"mode": "x"}}}, "^runtime_config.wazero.mode is one of"),
-        ({"path": "p", "runtime_config": {"wazero": {"strategy": "x"}}}, "^runtime_config.wazero has no key"),
+        pytest.param(
+            {"path": "p", "runtime_config": {"wazero": {"mode": "x"}}},
+            "^runtime_config.wazero.mode is one of",
+            marks=WITHOUT_WAZERO,
+        ),
+        pytest.param(
+            {"path": "p", "runtime_config": {"wazero": {"strategy": "x"}}},
+            "^runtime_config.wazero has no key",
+            marks=WITHOUT_WAZERO,
+        ),
         ({"path": "p", "runtime_config": {"wasmtime": 3}}, "^runtime_config.wasmtime is a mapping of options, not 3"),
         ({"path": "p", "runtime_config": {"options": {"a": 1}, "wasmtime": {"a": 2}}}, "gives the option 'a' twice"),
         ({"path": "p", "runtime_config": {"features": "simd"}}, "^runtime_config.features is a list of names"),

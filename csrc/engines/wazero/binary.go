@@ -1,0 +1,233 @@
+package main
+
+import (
+	"errors"
+	"unicode/utf8"
+)
+
+// The binary format (WebAssembly core specification 2.0, section 5), as far as a module is read and rewritten here.
+
+const (
+	sectionCustom = iota
+	sectionType
+	sectionImport
+	sectionFunction
+	sectionTable
+	sectionMemory
+	sectionGlobal
+	sectionExport
+	sectionStart
+	sectionElement
+	sectionCode
+	sectionData
+	sectionDataCount
+	sectionTag
+)
+
+const (
+	kindFunction = iota
+	kindTable
+	kindMemory
+	kindGlobal
+	kindTag
+)
+
+const (
+	typeI32       = 0x7f
+	typeI64       = 0x7e
+	typeF32       = 0x7d
+	typeF64       = 0x7c
+	typeV128      = 0x7b
+	typeFuncref   = 0x70
+	typeExternref = 0x6f
+)
+
+var errMalformed = errors.New("the module is malformed")
+
+// reader reads numbers, names and vectors. What reaches beyond the end panics with errMalformed, which readModule catches.
+type reader struct {
+	data []byte
+	at   int
+}
+
+func (r *reader) byte() byte {
+	if r.at >= len(r.data) {
+		panic(errMalformed)
+	}
+	r.at++
+	return r.data[r.at-1]
+}
+
+func (r *reader) bytes(size int) []byte {
+	if size < 0 || size > len(r.data)-r.at {
+		panic(errMalformed)
+	}
+	r.at += size
+	return r.data[r.at-size : r.at]
+}
+
+func (r *reader) uleb() uint64 {
+	var value uint64
+	for shift := 0; shift < 70; shift += 7 {
+		b := r.byte()
+		value |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return value
+		}
+	}
+	panic(errMalformed)
+}
+
+func (r *reader) index() uint32 {
+	value := r.uleb()
+	if value > 0xffffffff {
+		panic(errMalformed)
+	}
+	return uint32(value)
+}
+
+func (r *reader) sleb() int64 {
+	var value int64
+	for shift := 0; shift < 70; shift += 7 {
+		b := r.byte()
+		value |= int64(b&0x7f) << shift
+		if b < 0x80 {
+			if shift < 57 && b&0x40 != 0 {
+				value |= -1 << (shift + 7)
+			}
+			return value
+		}
+	}
+	panic(errMalformed)
+}
+
+func (r *reader) count() int {
+	value := r.uleb()
+	if value > uint64(len(r.data)-r.at) { // each item takes a byte at the least
+		panic(errMalformed)
+	}
+	return int(value)
+}
+
+func (r *reader) name() string {
+	text := r.bytes(r.count())
+	if !utf8.Valid(text) {
+		panic(errMalformed)
+	}
+	return string(text)
+}
+
+// writer writes the same.
+type writer struct{ data []byte }
+
+func (w *writer) byte(b ...byte)    { w.data = append(w.data, b...) }
+func (w *writer) bytes(data []byte) { w.data = append(w.data, data...) }
+
+func (w *writer) uleb(value uint64) {
+	for value >= 0x80 {
+		w.data = append(w.data, byte(value)|0x80)
+		value >>= 7
+	}
+	w.data = append(w.data, byte(value))
+}
+
+func (w *writer) sleb(value int64) {
+	for {
+		low := byte(value & 0x7f)
+		value >>= 7
+		if (value == 0 && low&0x40 == 0) || (value == -1 && low&0x40 != 0) {
+			w.data = append(w.data, low)
+			return
+		}
+		w.data = append(w.data, low|0x80)
+	}
+}
+
+func (w *writer) name(text string) {
+	w.uleb(uint64(len(text)))
+	w.data = append(w.data, text...)
+}
+
+func (w *writer) section(id byte, content []byte) {
+	w.byte(id)
+	w.uleb(uint64(len(content)))
+	w.bytes(content)
+}
+
+type limits struct {
+	minimum, maximum uint64
+	hasMaximum       bool
+	shared           bool
+}
+
+func (r *reader) limits() limits {
+	flags := r.byte()
+	if flags > 3 {
+		panic(errMalformed)
+	}
+	found := limits{minimum: r.uleb(), shared: flags&2 != 0}
+	if flags&1 != 0 {
+		found.hasMaximum = true
+		found.maximum = r.uleb()
+	}
+	return found
+}
+
+func (w *writer) limits(l limits) {
+	var flags byte
+	if l.hasMaximum {
+		flags |= 1
+	}
+	if l.shared {
+		flags |= 2
+	}
+	w.byte(flags)
+	w.uleb(l.minimum)
+	if l.hasMaximum {
+		w.uleb(l.maximum)
+	}
+}
+
+type functionType struct{ params, results []byte }
+
+func (t *functionType) key() string { return string(t.params) + "\x00" + string(t.results) }
+
+func (w *writer) functionType(t *functionType) {
+	w.byte(0x60)
+	w.name(string(t.params))
+	w.name(string(t.results))
+}
+
+// external is what an import, an export or a definition is.
+type external struct {
+	kind     byte
+	function *functionType // of a function or a tag
+	content  byte          // the type of a table's elements or of a global
+	mutable  bool
+	limits   limits // of a table or a memory
+}
+
+// description is the form that an external has in the import section, but for its kind.
+func (w *writer) description(e *external, typeIndex uint64) {
+	switch e.kind {
+	case kindFunction:
+		w.uleb(typeIndex)
+	case kindTable:
+		w.byte(e.content)
+		w.limits(e.limits)
+	case kindMemory:
+		w.limits(e.limits)
+	case kindGlobal:
+		w.byte(e.content, boolByte(e.mutable))
+	case kindTag:
+		w.byte(0)
+		w.uleb(typeIndex)
+	}
+}
+
+func boolByte(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,196 @@
+// The engine wazero for the table of wrt.h, as a C library. The C half is table.c.
+package main
+
+// #cgo CFLAGS: -I${SRCDIR}/../.. -std=gnu11 -D_GNU_SOURCE -O3 -fvisibility=hidden -Wall -Wextra
+// #include <stdlib.h>
+// #include "wazero.h"
+import "C"
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+func main() {}
+
+// engine is one wazero.Runtime, which compiles modules and links instances of one set of features.
+type engine struct {
+	runtime wazero.Runtime
+	polls   bool
+	holders atomic.Int64 // whoever made it, its modules and its stores
+
+	mutex   sync.Mutex // of what follows
+	helpers map[string]wazero.CompiledModule
+}
+
+// module is a compiled module.
+type module struct {
+	engine   *engine
+	compiled wazero.CompiledModule
+	shape    *shape
+	number   uint64
+	holders  atomic.Int64 // whoever made it, and its instances
+}
+
+// The shapes of living modules by their numbers, for the names in traces.
+var (
+	names   sync.Map // uint64 -> *shape
+	numbers atomic.Uint64
+)
+
+// bytesAt is memory of C's, borrowed.
+func bytesAt(address C.uintptr_t, size C.size_t) []byte {
+	if size == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), uintptr(address))), int(size))
+}
+
+//export wzEngineNew
+func wzEngineNew(interpreter C.bool, features C.uint64_t, polls C.bool, out *C.uintptr_t, failure *C.wrt_failure) (result C.int) {
+	defer recovered(&result, failure)
+	var config wazero.RuntimeConfig
+	if interpreter {
+		config = wazero.NewRuntimeConfigInterpreter()
+	} else {
+		config = wazero.NewRuntimeConfigCompiler()
+	}
+	config = config.WithCoreFeatures(api.CoreFeatures(features)).WithCloseOnContextDone(false).WithDebugInfoEnabled(false)
+	e := &engine{
+		runtime: wazero.NewRuntimeWithConfig(context.Background(), config),
+		polls:   bool(polls),
+		helpers: map[string]wazero.CompiledModule{},
+	}
+	e.holders.Store(1)
+	*out = C.uintptr_t(engines.add(e))
+	return C.WRT_OK
+}
+
+// release lets go of a hold; the last one closes everything.
+func (e *engine) release() {
+	if e.holders.Add(-1) == 0 {
+		_ = e.runtime.Close(context.Background())
+	}
+}
+
+//export wzEngineDelete
+func wzEngineDelete(number C.uintptr_t) {
+	defer func() { _ = recover() }()
+	e := engines.get(uintptr(number))
+	engines.remove(uintptr(number))
+	e.release()
+}
+
+// pollListener is told when a guest has counted down to zero, and polls.
+type pollListener struct{ poll uint32 }
+
+func (l pollListener) NewFunctionListener(definition api.FunctionDefinition) experimental.FunctionListener {
+	if definition.Index() == l.poll {
+		return l
+	}
+	return nil
+}
+
+func (pollListener) Before(ctx context.Context, _ api.Module, _ api.FunctionDefinition, _ []uint64, _ experimental.StackIterator) {
+	s, ok := ctx.(*store)
+	if !ok {
+		s = ctx.Value(storeKey{}).(*store)
+	}
+	if C.wz_poll(s.c) != C.WRT_OK {
+		panic(errHost)
+	}
+}
+
+func (pollListener) After(context.Context, api.Module, api.FunctionDefinition, []uint64) {}
+
+func (pollListener) Abort(context.Context, api.Module, api.FunctionDefinition, error) {}
+
+// compile prepares and compiles. What cannot be read here is for the engine to refuse, in its words.
+func (e *engine) compile(given []byte) (*module, error) {
+	number := numbers.Add(1)
+	found, prepared, err := prepare(given, number, e.polls)
+	ctx := context.Background()
+	if err != nil {
+		compiled, refused := e.runtime.CompileModule(ctx, bytes.Clone(given))
+		if refused != nil {
+			return nil, refused
+		}
+		_ = compiled.Close(ctx)
+		return nil, unsupported("implementation-limit: wazero takes this module, but " + err.Error())
+	}
+	if found.poll >= 0 {
+		ctx = experimental.WithFunctionListenerFactory(ctx, pollListener{uint32(found.poll)})
+	}
+	compiled, err := e.runtime.CompileModule(ctx, prepared)
+	if err != nil {
+		return nil, err
+	}
+	m := &module{engine: e, compiled: compiled, shape: found, number: number}
+	m.holders.Store(1)
+	e.holders.Add(1)
+	names.Store(number, found)
+	return m, nil
+}
+
+func (m *module) release() {
+	if m.holders.Add(-1) == 0 {
+		_ = m.compiled.Close(context.Background())
+		names.Delete(m.number)
+		m.engine.release()
+	}
+}
+
+//export wzValidate
+func wzValidate(number C.uintptr_t, data C.uintptr_t, size C.size_t, failure *C.wrt_failure) (result C.int) {
+	defer recovered(&result, failure)
+	m, err := engines.get(uintptr(number)).compile(bytesAt(data, size))
+	if err != nil {
+		return fail(failure, C.WRT_INVALID, err)
+	}
+	m.release()
+	return C.WRT_OK
+}
+
+//export wzCompile
+func wzCompile(number C.uintptr_t, data C.uintptr_t, size C.size_t, out *C.uintptr_t, failure *C.wrt_failure) (result C.int) {
+	defer recovered(&result, failure)
+	m, err := engines.get(uintptr(number)).compile(bytesAt(data, size))
+	if err != nil {
+		return fail(failure, C.WRT_INVALID, err)
+	}
+	*out = C.uintptr_t(modules.add(m))
+	return C.WRT_OK
+}
+
+//export wzModuleDelete
+func wzModuleDelete(number C.uintptr_t) {
+	defer func() { _ = recover() }()
+	m := modules.get(uintptr(number))
+	modules.remove(uintptr(number))
+	m.release()
+}
+
+// helper is a small module of ours, compiled once.
+func (e *engine) helper(binary []byte) (wazero.CompiledModule, error) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if known, ok := e.helpers[string(binary)]; ok {
+		return known, nil
+	}
+	compiled, err := e.runtime.CompileModule(context.Background(), bytes.Clone(binary))
+	if err != nil {
+		return nil, errors.Join(errors.New("a helper of our own does not compile"), err)
+	}
+	if len(e.helpers) < 256 {
+		e.helpers[string(binary)] = compiled
+	}
+	return compiled, nil
+}

@@ -1,0 +1,165 @@
+package main
+
+// walker reads instructions and remembers the highest index of each space that they mention.
+type walker struct {
+	reader
+	seenFunctions, seenGlobals, seenTypes int // one more than the highest index seen of each
+}
+
+func (w *walker) function() { w.seenFunctions = max(w.seenFunctions, int(w.index())+1) }
+func (w *walker) global()   { w.seenGlobals = max(w.seenGlobals, int(w.index())+1) }
+func (w *walker) typeIndex() {
+	w.seenTypes = max(w.seenTypes, int(w.index())+1)
+}
+
+// valueType passes over a value type: one byte, or a typed reference.
+func (w *walker) valueType() {
+	if b := w.byte(); b == 0x63 || b == 0x64 {
+		w.heapType()
+	}
+}
+
+func (w *walker) heapType() {
+	if value := w.sleb(); value >= 0 {
+		w.seenTypes = max(w.seenTypes, int(value)+1)
+	}
+}
+
+func (w *walker) blockType() {
+	switch b := w.data[min(w.at, len(w.data)-1)]; {
+	case b == 0x40 || (b >= typeExternref-0x10 && b <= typeI32 && b != 0x63 && b != 0x64):
+		w.byte()
+	case b == 0x63 || b == 0x64:
+		w.valueType()
+	default:
+		w.heapType()
+	}
+}
+
+func (w *walker) memarg() {
+	if w.uleb()&0x40 != 0 {
+		w.uleb() // the memory
+	}
+	w.uleb()
+}
+
+// plain passes over the immediates of an instruction of one byte. It returns whether the opcode is known.
+func (w *walker) plain(opcode byte) bool {
+	switch {
+	case opcode <= 0x01, opcode == 0x05, opcode == 0x0a, opcode == 0x0b, opcode == 0x0f, opcode == 0x1a, opcode == 0x1b,
+		opcode >= 0x45 && opcode <= 0xc4, opcode == 0xd1, opcode == 0xd3, opcode == 0xd4:
+	case opcode == 0x02, opcode == 0x03, opcode == 0x04:
+		w.blockType()
+	case opcode == 0x08, opcode == 0x0c, opcode == 0x0d, opcode == 0x20, opcode == 0x21, opcode == 0x22,
+		opcode == 0x25, opcode == 0x26, opcode == 0x3f, opcode == 0x40, opcode == 0xd5, opcode == 0xd6:
+		w.uleb()
+	case opcode == 0x0e: // br_table
+		for n := w.count(); n >= 0; n-- {
+			w.uleb()
+		}
+	case opcode == 0x10, opcode == 0x12, opcode == 0xd2: // call, return_call, ref.func
+		w.function()
+	case opcode == 0x11, opcode == 0x13: // call_indirect, return_call_indirect
+		w.typeIndex()
+		w.uleb()
+	case opcode == 0x14, opcode == 0x15: // call_ref, return_call_ref
+		w.typeIndex()
+	case opcode == 0x1c: // select with types
+		for n := w.count(); n > 0; n-- {
+			w.valueType()
+		}
+	case opcode == 0x1f: // try_table
+		w.blockType()
+		for n := w.count(); n > 0; n-- {
+			if w.byte() < 2 {
+				w.uleb() // the tag
+			}
+			w.uleb()
+		}
+	case opcode == 0x23, opcode == 0x24:
+		w.global()
+	case opcode >= 0x28 && opcode <= 0x3e:
+		w.memarg()
+	case opcode == 0x41, opcode == 0x42:
+		w.sleb()
+	case opcode == 0x43:
+		w.bytes(4)
+	case opcode == 0x44:
+		w.bytes(8)
+	case opcode == 0xd0:
+		w.heapType()
+	case opcode == 0xfc:
+		return w.miscellaneous()
+	case opcode == 0xfd:
+		return w.vector()
+	case opcode == 0xfe:
+		return w.atomic()
+	default:
+		return false
+	}
+	return true
+}
+
+func (w *walker) miscellaneous() bool {
+	switch code := w.uleb(); {
+	case code <= 7: // trunc_sat
+	case code == 8, code == 10, code == 12, code == 14:
+		w.uleb()
+		w.uleb()
+	case code == 9, code == 11, code == 13, code >= 15 && code <= 17:
+		w.uleb()
+	default:
+		return false
+	}
+	return true
+}
+
+func (w *walker) vector() bool {
+	switch code := w.uleb(); {
+	case code <= 0x0b, code == 0x5c, code == 0x5d:
+		w.memarg()
+	case code == 0x0c, code == 0x0d:
+		w.bytes(16)
+	case code >= 0x15 && code <= 0x22:
+		w.byte()
+	case code >= 0x54 && code <= 0x5b:
+		w.memarg()
+		w.byte()
+	case code <= 0xff:
+	default:
+		return false
+	}
+	return true
+}
+
+func (w *walker) atomic() bool {
+	switch code := w.uleb(); {
+	case code == 3: // atomic.fence
+		w.byte()
+	case code <= 2, code >= 0x10 && code <= 0x4e:
+		w.memarg()
+	default:
+		return false
+	}
+	return true
+}
+
+// expression passes over a constant expression, its `end` included.
+func (w *walker) expression() {
+	for depth := 0; ; {
+		opcode := w.byte()
+		if opcode == 0x0b {
+			if depth == 0 {
+				return
+			}
+			depth--
+			continue
+		}
+		if opcode >= 0x02 && opcode <= 0x04 {
+			depth++
+		}
+		if !w.plain(opcode) {
+			panic(errUnknown)
+		}
+	}
+}

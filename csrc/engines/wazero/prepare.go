@@ -1,0 +1,532 @@
+package main
+
+import (
+	"errors"
+	"strconv"
+)
+
+// errUnknown: the module has something that this file cannot read. The engine is asked for the words.
+var errUnknown = errors.New("the module has an instruction or a section that is not known here")
+
+// After how many loop turns and calls a guest polls: 20 microseconds of the tightest loop, some milliseconds when
+// interpreted.
+const pollInterval = 1 << 14
+
+// The module under which a prepared module imports everything; the fields are the numbers of the imports.
+const linkModule = "l"
+
+// export is one export of a module.
+type export struct {
+	kind  byte
+	index uint32
+}
+
+// shape is what is known of a module: all of it is needed to link it and to describe what it exports.
+type shape struct {
+	types     []functionType
+	imports   []external
+	functions []external // the whole index space, as the next four
+	tables    []external
+	memories  []external
+	globals   []external
+	tags      []external
+	exports   map[string]export
+	names     map[uint32]string // of functions, from the name section
+	poll      int               // the index of the function by which a guest polls, or -1
+	active    []activeElements  // those whose place is a plain number
+}
+
+// activeElements is an element segment that is put into a table when the module is instantiated.
+type activeElements struct {
+	table uint32
+	end   uint64 // of the last element
+}
+
+func (s *shape) space(kind byte) *[]external {
+	return [...]*[]external{&s.functions, &s.tables, &s.memories, &s.globals, &s.tags}[kind]
+}
+
+// preparation reads a module and writes the form that the engine gets.
+type preparation struct {
+	walker
+	*shape
+	sections map[byte][2]int // where the content of each lies
+	order    []byte
+	defined  []uint32 // the types of the defined functions
+	number   uint64   // of the module, to be told in traces
+	polls    bool
+}
+
+// prepare reads a module. It returns what is known of it, and the form that the engine is to compile:
+//
+//   - the imports are renamed, so that each can be linked by its number, whatever its names are;
+//   - where `polls`, each loop and each function that calls counts down and polls when it comes to zero;
+//   - custom sections are left out, and a name section with `number` added, so that traces tell the module.
+//
+// What is malformed or not known is an error: then the engine decides about the module as it was given.
+func prepare(data []byte, number uint64, polls bool) (found *shape, prepared []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if known, ok := r.(error); ok && (errors.Is(known, errMalformed) || errors.Is(known, errUnknown)) {
+				err = known
+				return
+			}
+			panic(r)
+		}
+	}()
+	p := &preparation{
+		walker:   walker{reader: reader{data: data}},
+		shape:    &shape{exports: map[string]export{}, names: map[uint32]string{}, poll: -1},
+		sections: map[byte][2]int{},
+		number:   number,
+		polls:    polls,
+	}
+	p.readSections()
+	p.readTypes()
+	p.readImports()
+	p.readDefinitions()
+	p.readExports()
+	return p.shape, p.write(), nil
+}
+
+func (p *preparation) readSections() {
+	if string(p.bytes(8)) != "\x00asm\x01\x00\x00\x00" {
+		panic(errMalformed)
+	}
+	for p.at < len(p.data) {
+		id := p.byte()
+		size := int(p.index())
+		begin := p.at
+		p.bytes(size)
+		if id == sectionCustom {
+			p.readNames(p.data[begin:p.at])
+			continue
+		}
+		if _, twice := p.sections[id]; twice || id > sectionTag {
+			panic(errMalformed)
+		}
+		p.sections[id] = [2]int{begin, p.at}
+		p.order = append(p.order, id)
+	}
+}
+
+// readNames keeps the functions' names; a name section that is broken names nothing.
+func (p *preparation) readNames(content []byte) {
+	defer func() {
+		if r := recover(); r != nil && r != errMalformed {
+			panic(r)
+		}
+	}()
+	r := reader{data: content}
+	if r.name() != "name" {
+		return
+	}
+	for r.at < len(r.data) {
+		id := r.byte()
+		part := reader{data: r.bytes(r.count())}
+		if id != 1 {
+			continue
+		}
+		for n := part.count(); n > 0; n-- {
+			index := part.index()
+			p.names[index] = part.name()
+		}
+	}
+}
+
+// enter goes to a section's content. It returns the number of its items, 0 where there is no such section.
+func (p *preparation) enter(id byte) int {
+	place, there := p.sections[id]
+	if !there {
+		return 0
+	}
+	p.at = place[0]
+	return p.count()
+}
+
+func (p *preparation) leave(id byte) {
+	if place, there := p.sections[id]; there && p.at != place[1] {
+		panic(errMalformed)
+	}
+}
+
+func (p *preparation) readTypes() {
+	for n := p.enter(sectionType); n > 0; n-- {
+		if p.byte() != 0x60 {
+			panic(errUnknown)
+		}
+		p.types = append(p.types, functionType{p.valueTypes(), p.valueTypes()})
+	}
+	p.leave(sectionType)
+}
+
+func (p *preparation) valueTypes() []byte {
+	types := make([]byte, 0, 4)
+	for n := p.count(); n > 0; n-- {
+		types = append(types, p.oneType())
+	}
+	return types
+}
+
+// oneType reads a value type; a typed reference is told as the last type that can be no other.
+func (p *preparation) oneType() byte {
+	b := p.data[min(p.at, len(p.data)-1)]
+	p.valueType()
+	return b
+}
+
+func (p *preparation) typeAt(index uint32) *functionType {
+	if int(index) >= len(p.types) {
+		panic(errMalformed)
+	}
+	return &p.types[index]
+}
+
+func (p *preparation) external(kind byte) external {
+	switch kind {
+	case kindFunction:
+		return external{kind: kind, function: p.typeAt(p.index())}
+	case kindTable:
+		content := p.oneType()
+		return external{kind: kind, content: content, limits: p.limits()}
+	case kindMemory:
+		return external{kind: kind, limits: p.limits()}
+	case kindGlobal:
+		content := p.oneType()
+		return external{kind: kind, content: content, mutable: p.byte() == 1}
+	case kindTag:
+		p.byte()
+		return external{kind: kind, function: p.typeAt(p.index())}
+	}
+	panic(errMalformed)
+}
+
+func (p *preparation) readImports() {
+	for n := p.enter(sectionImport); n > 0; n-- {
+		p.name()
+		p.name()
+		kind := p.byte()
+		found := p.external(kind)
+		p.imports = append(p.imports, found)
+		space := p.space(kind)
+		*space = append(*space, found)
+	}
+	p.leave(sectionImport)
+}
+
+func (p *preparation) readDefinitions() {
+	for n := p.enter(sectionFunction); n > 0; n-- {
+		index := p.index()
+		p.defined = append(p.defined, index)
+		p.functions = append(p.functions, external{kind: kindFunction, function: p.typeAt(index)})
+	}
+	p.leave(sectionFunction)
+	for n := p.enter(sectionTable); n > 0; n-- {
+		if p.data[min(p.at, len(p.data)-1)] == 0x40 { // with an initial value
+			panic(errUnknown)
+		}
+		p.tables = append(p.tables, p.external(kindTable))
+	}
+	p.leave(sectionTable)
+	for n := p.enter(sectionMemory); n > 0; n-- {
+		p.memories = append(p.memories, p.external(kindMemory))
+	}
+	p.leave(sectionMemory)
+	for n := p.enter(sectionTag); n > 0; n-- {
+		p.tags = append(p.tags, p.external(kindTag))
+	}
+	p.leave(sectionTag)
+	for n := p.enter(sectionGlobal); n > 0; n-- {
+		p.globals = append(p.globals, p.external(kindGlobal))
+		p.expression()
+	}
+	p.leave(sectionGlobal)
+}
+
+func (p *preparation) readExports() {
+	for n := p.enter(sectionExport); n > 0; n-- {
+		name := p.name()
+		kind := p.byte()
+		index := p.index()
+		if kind > kindTag || int(index) >= len(*p.space(kind)) {
+			panic(errMalformed)
+		}
+		p.exports[name] = export{kind, index}
+	}
+	p.leave(sectionExport)
+	if place, there := p.sections[sectionStart]; there {
+		p.at = place[0]
+		p.function()
+		p.leave(sectionStart)
+	}
+}
+
+// write gives the module's new form. What is appended to an index space must not be what the module meant by an index
+// beyond its end, so such a module is left to the engine.
+func (p *preparation) write() []byte {
+	counter, poll, pollType := len(p.globals), len(p.functions), len(p.types)
+	check := p.check(counter, poll)
+	var code []byte
+	if _, there := p.sections[sectionCode]; there {
+		code = p.writeCode(check)
+	}
+	p.readElements()
+	p.readData()
+	if p.seenFunctions > len(p.functions) || p.seenGlobals > len(p.globals) || p.seenTypes > len(p.types) {
+		panic(errMalformed)
+	}
+	polls := p.polls && code != nil
+	out := &writer{data: append(make([]byte, 0, len(p.data)+len(p.data)/8+64), p.data[:8]...)}
+	written := map[byte]bool{}
+	for _, id := range p.order {
+		if polls {
+			p.writeMissing(out, written, id)
+		}
+		content := p.data[p.sections[id][0]:p.sections[id][1]]
+		switch {
+		case id == sectionImport:
+			content = p.writeImports()
+		case id == sectionCode:
+			content = code
+		case polls && id == sectionType:
+			content = appended(content, []byte{0x60, 0, 0})
+		case polls && id == sectionFunction:
+			content = appended(content, uleb(uint64(pollType)))
+		case polls && id == sectionGlobal:
+			content = appended(content, counterGlobal())
+		}
+		out.section(id, content)
+		written[id] = true
+	}
+	if polls {
+		p.poll = poll
+	}
+	names := &writer{}
+	names.name("name")
+	module := &writer{}
+	module.name("m" + strconv.FormatUint(p.number, 10))
+	names.section(0, module.data)
+	out.section(sectionCustom, names.data)
+	return out.data
+}
+
+// writeMissing writes the section of the globals before `next`, where the module has none. Whoever has code has the
+// sections of types and functions.
+func (p *preparation) writeMissing(out *writer, written map[byte]bool, next byte) {
+	_, there := p.sections[sectionGlobal]
+	if there || written[sectionGlobal] || next == sectionCustom || rank(next) <= rank(sectionGlobal) {
+		return
+	}
+	out.section(sectionGlobal, append([]byte{1}, counterGlobal()...))
+	written[sectionGlobal] = true
+}
+
+// rank orders the sections as a module has them.
+func rank(id byte) int {
+	switch id {
+	case sectionTag:
+		return 2*sectionMemory + 1
+	case sectionDataCount:
+		return 2*sectionElement + 1
+	}
+	return 2 * int(id)
+}
+
+// counterGlobal is the definition of what a guest counts down.
+func counterGlobal() []byte {
+	w := &writer{}
+	w.byte(typeI32, 1, 0x41)
+	w.sleb(pollInterval)
+	w.byte(0x0b)
+	return w.data
+}
+
+func uleb(value uint64) []byte {
+	w := &writer{}
+	w.uleb(value)
+	return w.data
+}
+
+// appended is a vector with one item more.
+func appended(content, item []byte) []byte {
+	r := reader{data: content}
+	n := r.uleb()
+	w := &writer{}
+	w.uleb(n + 1)
+	w.bytes(content[r.at:])
+	w.bytes(item)
+	return w.data
+}
+
+func (p *preparation) writeImports() []byte {
+	w := &writer{}
+	n := p.enter(sectionImport)
+	w.uleb(uint64(n))
+	for i := range n {
+		p.name()
+		p.name()
+		begin := p.at
+		p.external(p.byte())
+		w.name(linkModule)
+		w.name(strconv.Itoa(i))
+		w.bytes(p.data[begin:p.at])
+	}
+	return w.data
+}
+
+// check is the code that counts down, and polls at zero.
+func (p *preparation) check(counter, poll int) []byte {
+	if !p.polls {
+		return nil
+	}
+	w := &writer{}
+	w.byte(0x23)
+	w.uleb(uint64(counter))
+	w.byte(0x41, 1, 0x6b, 0x24)
+	w.uleb(uint64(counter))
+	w.byte(0x23)
+	w.uleb(uint64(counter))
+	w.byte(0x41, 0, 0x4c, 0x04, 0x40, 0x10) // or below zero: a guest that was stopped has not begun anew
+	w.uleb(uint64(poll))
+	w.byte(0x0b)
+	return w.data
+}
+
+func (p *preparation) writeCode(check []byte) []byte {
+	n := p.enter(sectionCode)
+	if n != len(p.defined) {
+		panic(errMalformed)
+	}
+	out := &writer{data: make([]byte, 0, len(p.data))}
+	out.uleb(uint64(n) + uint64(boolByte(p.polls)))
+	body := &writer{}
+	for ; n > 0; n-- {
+		size := p.index()
+		end := p.at + int(size)
+		if end > len(p.data) {
+			panic(errMalformed)
+		}
+		body.data = body.data[:0]
+		p.writeBody(body, end, check)
+		out.uleb(uint64(len(body.data)))
+		out.bytes(body.data)
+	}
+	p.leave(sectionCode)
+	if p.polls {
+		body.data = body.data[:0]
+		body.byte(0, 0x41)
+		body.sleb(pollInterval)
+		body.byte(0x24)
+		body.uleb(uint64(len(p.globals)))
+		body.byte(0x0b)
+		out.uleb(uint64(len(body.data)))
+		out.bytes(body.data)
+	}
+	return out.data
+}
+
+// writeBody writes one function, with `check` behind each `loop` and, where the function calls, at its beginning.
+func (p *preparation) writeBody(out *writer, end int, check []byte) {
+	copied := p.at
+	for n := p.count(); n > 0; n-- {
+		p.index()
+		p.valueType()
+	}
+	start := len(out.data) + p.at - copied
+	calls := false
+	for depth := 1; depth > 0; {
+		opcode := p.byte()
+		switch {
+		case opcode == 0x0b:
+			depth--
+		case opcode >= 0x02 && opcode <= 0x04, opcode == 0x1f:
+			depth++
+		case opcode >= 0x10 && opcode <= 0x15:
+			calls = true
+		}
+		if !p.plain(opcode) {
+			panic(errUnknown)
+		}
+		if opcode == 0x03 && check != nil {
+			out.bytes(p.data[copied:p.at])
+			out.bytes(check)
+			copied = p.at
+		}
+		if p.at > end {
+			panic(errMalformed)
+		}
+	}
+	if p.at != end {
+		panic(errMalformed)
+	}
+	out.bytes(p.data[copied:end])
+	if calls && check != nil {
+		tail := append([]byte(nil), out.data[start:]...)
+		out.data = append(append(out.data[:start], check...), tail...)
+	}
+}
+
+func (p *preparation) readElements() {
+	for n := p.enter(sectionElement); n > 0; n-- {
+		flags := p.index()
+		if flags > 7 {
+			panic(errMalformed)
+		}
+		var table uint32
+		offset := int64(-1)
+		if flags&1 == 0 { // active
+			if flags&2 != 0 {
+				table = p.index()
+			}
+			offset = p.plainOffset()
+		}
+		if flags&3 != 0 {
+			if flags&4 != 0 {
+				p.valueType()
+			} else {
+				p.byte()
+			}
+		}
+		items := p.count()
+		if offset >= 0 {
+			p.active = append(p.active, activeElements{table, uint64(offset) + uint64(items)})
+		}
+		for ; items > 0; items-- {
+			if flags&4 != 0 {
+				p.expression()
+			} else {
+				p.function()
+			}
+		}
+	}
+	p.leave(sectionElement)
+}
+
+// plainOffset passes over a constant expression. It returns what a lone i32.const pushes, else -1.
+func (p *preparation) plainOffset() int64 {
+	begin := p.at
+	p.expression()
+	r := reader{data: p.data[begin:p.at]}
+	if r.byte() != 0x41 {
+		return -1
+	}
+	value := int64(uint32(r.sleb()))
+	if r.at != len(r.data)-1 {
+		return -1
+	}
+	return value
+}
+
+func (p *preparation) readData() {
+	for n := p.enter(sectionData); n > 0; n-- {
+		flags := p.index()
+		if flags == 2 {
+			p.uleb()
+		}
+		if flags != 1 {
+			p.expression()
+		}
+		p.bytes(p.count())
+	}
+	p.leave(sectionData)
+}

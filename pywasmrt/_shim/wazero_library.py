@@ -1,0 +1,49 @@
+"""Finds and opens the library in which wazero is: a Go library of its own beside the other native parts.
+
+It is opened when the runtime is first asked for, since Go's runtime comes with it: some threads, some MiB, and signal
+handlers that hand on what is not Go's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import signal
+from functools import cache
+from pathlib import Path
+
+from ..errors import RuntimeNotFoundError
+
+__all__ = ["ENGINE_VERSION", "open_table", "wazero_reason"]
+
+ENGINE_VERSION = "1.12.0"
+"""The version of wazero that `csrc/engines/wazero/go.mod` requires; a test compares the two."""
+
+_PATH = Path(__file__).with_name("_wrt_wazero.so")
+
+
+def wazero_reason() -> str | None:
+    """Why there is no library to open, in one sentence; None where there is one."""
+    if _PATH.is_file():
+        return None
+    try:
+        recorded: str | None = importlib.import_module(f"{__package__}._build_info").wazero_reason
+    except (ModuleNotFoundError, AttributeError):
+        recorded = None
+    return f"this was built without wazero: {recorded or 'the library is missing'}"
+
+
+@cache
+def open_table() -> int:
+    """The address of wazero's engine table. Raises `RuntimeNotFoundError` where the library does not open."""
+    # The threads of Go's runtime take over the signal mask of this one: signals are for the program's own threads.
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        library = ctypes.CDLL(str(_PATH))
+    except OSError as error:
+        raise RuntimeNotFoundError(f"the library of the runtime 'wazero' cannot be opened: {error}") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    library.wrt_wazero_ops.restype = ctypes.c_void_p
+    address: int = library.wrt_wazero_ops()
+    return address

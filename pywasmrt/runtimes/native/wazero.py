@@ -1,0 +1,101 @@
+"""wazero, an engine in Go: a compiler and an interpreter. What it needs beyond `native`: its features and its words."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from ... import _shim
+from ..._shim import wasmtime_library, wazero_library
+from ...errors import RuntimeNotFoundError
+from ...types import RuntimeConfig, RuntimeInfo
+from ..base.features import API_FEATURES, allowed_proposals
+from ..base.needs import Judge
+from ..base.options import checked_options, one_of
+from .wasmtime import open_engine, validate
+
+__all__ = ["NAME", "create", "describe"]
+
+NAME = "wazero"
+
+# wazero's own numbers of the proposals (api.CoreFeatures).
+_BITS = {
+    "bulk-memory": 1 << 0,
+    "multi-value": 1 << 1,
+    "mutable-globals": 1 << 2,
+    "saturating-float-to-int": 1 << 3,
+    "reference-types": 1 << 4,
+    "sign-extension": 1 << 5,
+    "simd": 1 << 6,
+    "threads": 1 << 7,
+    "tail-call": 1 << 8,
+    "extended-const": 1 << 9,
+    "exceptions": 1 << 10,
+}
+_KNOWN = frozenset(_BITS)
+# The host reads and sets tables through these.
+_FIXED = frozenset({"bulk-memory", "reference-types", "mutable-globals"})
+_STACK_NEEDED = 192 << 10  # of the native stack: guests have stacks of their own, which Go keeps
+_MODES = ("compiler", "interpreter", "compiled")  # the last is upstream's word for the first
+_OPTIONS = {"mode": one_of(*_MODES)}
+_COMPILES_FOR = {"x86_64", "AMD64", "aarch64", "arm64"}
+
+
+def describe() -> RuntimeInfo:
+    """What there is to say of this runtime, without opening its library."""
+    reason = _shim.unavailable_reason() or wazero_library.wazero_reason()
+    if reason is not None:
+        return RuntimeInfo(NAME, False, reason=reason)
+    wat = wasmtime_library.wasmtime_library_reason() is None
+    return RuntimeInfo(NAME, True, wazero_library.ENGINE_VERSION, _KNOWN | _api_features(wat, True))
+
+
+def create(config: RuntimeConfig) -> Any:
+    """Make a runtime. Raises `InvalidConfigurationError`, or `RuntimeNotFoundError` with what is missing here."""
+    info = describe()
+    if not info.available:
+        raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
+    proposals = allowed_proposals(config.features, _KNOWN, _KNOWN, _FIXED, NAME)
+    options = checked_options(NAME, _OPTIONS, config.options)
+    mode = options.get("mode", _MODES[0] if platform.machine() in _COMPILES_FOR else _MODES[1])
+
+    from ..._shim._wrt import ffi
+    from .runtime import Engine
+    from .wazero_runtime import WazeroRuntime
+
+    settings = {
+        "interpreter": int(mode == "interpreter"),
+        "features": sum(_BITS[name] for name in proposals),
+        "polls": int(config.interruptible),
+    }
+    ops = ffi.cast("wrt_engine_ops *", wazero_library.open_table())
+    engine = Engine(ops, settings, _STACK_NEEDED, _explain)
+    reader, judge = None, None
+    if wasmtime_library.wasmtime_library_reason() is None:
+        reader, judge = _reader(proposals), Judge(NAME, proposals, _KNOWN, validate)
+    info = replace(info, features=proposals | _api_features(reader is not None, config.interruptible))
+    growth = config.trap_on_grow_failure
+    return WazeroRuntime(engine, info, f"mode={mode}", reader, judge, trap_on_grow_failure=growth)
+
+
+def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
+    lacking = {"serialize", "trap-offsets", "trap-null-element", "trap-lines", "table-limit", "stack-limit", "fuel"}
+    lacking |= {"fork", "externref-release"}
+    lacking |= {"suspension", "component-model", "pooling"}
+    if not interruptible:
+        lacking |= {"interruption", "deadline"}
+    if not wat:
+        lacking.add("wat")
+    return API_FEATURES - lacking
+
+
+@cache
+def _reader(proposals: frozenset[str]) -> Any:
+    """An engine that reads the text format; made once for each set of proposals."""
+    return open_engine(proposals)
+
+
+def _explain(message: str) -> str:
+    return message

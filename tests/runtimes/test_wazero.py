@@ -1,0 +1,215 @@
+"""wazero: what is its own. What it shares with the other runtimes is tested with them, by `make wazero`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import pywasmrt
+from pywasmrt import DeadlineExceeded, Limits, Runtime, Trap, TrapCode, UnsupportedFeatureError, WasmError
+from pywasmrt._shim import wazero_library
+
+INFO = {info.name: info for info in pywasmrt.list_runtimes()}["wazero"]
+PROJECT = Path(__file__).parents[2]
+GUEST = """(module (import "env" "f" (func $f (param i32) (result i32)))
+  (memory (export "memory") 1 3)
+  (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+  (func (export "call") (param i32) (result i32) local.get 0 call $f)
+  (func $deep (export "deep") (param i32) (result i32) (call $deep (i32.add (local.get 0) (i32.const 1))))
+  (func (export "for_ever") (loop (br 0))))"""
+
+built = pytest.mark.skipif(not INFO.available, reason=str(INFO.reason))
+
+
+@pytest.fixture(params=["compiler", "interpreter", "compiled"])
+def wazero(request: pytest.FixtureRequest) -> Runtime:
+    runtime = pywasmrt.new_runtime("wazero", {"options": {"mode": request.param}})
+    if "wat" not in runtime.info.features:
+        pytest.skip("needs Wasmtime to read the text format")
+    return runtime
+
+
+def test_the_version_is_the_one_that_is_built() -> None:
+    required = (PROJECT / "csrc" / "engines" / "wazero" / "go.mod").read_text(encoding="utf-8")
+    assert re.findall(r"tetratelabs/wazero v(\S+)", required) == [wazero_library.ENGINE_VERSION]
+
+
+@pytest.mark.skipif(INFO.available, reason="wazero is here")
+def test_where_it_is_missing_it_says_how_to_get_it() -> None:
+    assert INFO.reason is not None
+    with pytest.raises(pywasmrt.RuntimeNotFoundError, match=r"^the runtime 'wazero' is not available: "):
+        pywasmrt.new_runtime("wazero")
+
+
+@built
+def test_calls_memories_and_traps(wazero: Runtime) -> None:
+    with wazero:
+        instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": lambda x: x * 2}})
+        assert instance.exports.add(-3, 5) == 2
+        assert instance.exports.call(21) == 42
+        memory = instance.memory()
+        assert memory is not None
+        memory.write(10, b"abc")
+        view = memoryview(memory)  # type: ignore[arg-type]
+        assert memory.grow(2) == 1
+        assert bytes(view[10:13]) == b"abc"
+        with pytest.raises(pywasmrt.MemoryAccessError):
+            memory.grow(1)
+        with pytest.raises(Trap) as caught:
+            instance.exports.deep(0)
+        assert caught.value.code is TrapCode.STACK_OVERFLOW
+        assert instance.exports.add(1, 1) == 2
+
+
+@built
+def test_an_exception_of_a_host_function_comes_out_as_itself(wazero: Runtime) -> None:
+    error = KeyError("the very one")
+
+    def fail(x: int) -> int:
+        raise error
+
+    with wazero:
+        instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": fail}})
+        with pytest.raises(KeyError) as caught:
+            instance.exports.call(1)
+        assert caught.value is error
+
+
+@built
+def test_a_stopped_instance_goes_on_afterwards(wazero: Runtime) -> None:
+    """Guests poll by code of their own, so that nothing is lost when one is stopped."""
+    with wazero:
+        limits = Limits(timeout=0.05)
+        instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": lambda x: x}}, limits=limits)
+        for _ in range(3):
+            with pytest.raises(DeadlineExceeded):
+                instance.exports.for_ever()
+        assert instance.exports.add(1, 2) == 3
+
+
+@built
+def test_other_threads_go_on_during_a_long_call(wazero: Runtime) -> None:
+    with wazero:
+        limits = Limits(timeout=60)
+        instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": lambda x: x}}, limits=limits)
+
+        def stop() -> None:
+            time.sleep(0.05)
+            instance.interrupt()
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        with pytest.raises(pywasmrt.Interrupted):
+            instance.exports.for_ever()
+        thread.join()
+
+
+@built
+def test_what_it_lacks_is_named(wazero: Runtime) -> None:
+    with wazero, pytest.raises(UnsupportedFeatureError) as caught:
+        wazero.compile("(module (memory i64 1))")
+    assert caught.value.feature == "memory64"
+
+
+@built
+def test_a_function_in_a_table_that_nobody_exports() -> None:
+    """Its type is not told by the engine, which must not be led astray by a function of the host's either."""
+    text = """(module (import "env" "f" (func $f (param i64) (result i64)))
+      (table (export "t") 3 funcref) (elem (i32.const 0) $f $hidden)
+      (func $hidden (param f64) (result f64) local.get 0))"""
+    for mode in ("compiler", "interpreter"):
+        with pywasmrt.new_runtime("wazero", {"options": {"mode": mode}}) as runtime:
+            table = runtime.instantiate(runtime.compile(text), {"env": {"f": lambda x: x + 1}}).table("t")
+            assert table[0](1) == 2
+            assert table[1](1.5) == 1.5
+            assert table[2] is None
+
+
+@built
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_of_a_fork_gets_an_error_and_ends() -> None:
+    with pywasmrt.new_runtime("wazero") as runtime:
+        instance = runtime.instantiate(runtime.compile(GUEST), {"env": {"f": lambda x: x}})
+        add = instance.exports.add
+        assert add(1, 2) == 3
+        child = os.fork()
+        if child == 0:
+            told = 0
+            for attempt in (lambda: add(1, 2), lambda: pywasmrt.new_runtime("wazero").compile(GUEST)):
+                try:
+                    attempt()
+                except WasmError as error:
+                    told += "forked" in str(error)
+            os._exit(told)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        assert add(1, 2) == 3
+
+
+SIGNALS = """
+import faulthandler, signal, sys, pywasmrt
+faulthandler.enable()
+text = "(module (memory 1) (func (export \\"f\\") (drop (i32.load (i32.const 100000)))))"
+hits = []
+signal.signal(signal.SIGPROF, lambda *_: hits.append(1))
+signal.setitimer(signal.ITIMER_PROF, 0.005, 0.005)
+for name in sys.argv[1:]:
+    runtime = pywasmrt.new_runtime(name)
+    function = runtime.instantiate(runtime.compile(text)).exports.f
+    for _ in range(300):
+        try:
+            function()
+        except pywasmrt.Trap as trap:
+            assert trap.code is pywasmrt.TrapCode.MEMORY_OUT_OF_BOUNDS
+        else:
+            raise SystemExit("no trap")
+signal.setitimer(signal.ITIMER_PROF, 0)
+print("done")
+"""
+
+
+@built
+@pytest.mark.parametrize(
+    "order",
+    [("wasmtime", "wazero", "wasmtime"), ("wazero", "wasmtime", "wazero"), ("wazero", "wasm3", "wasmtime")],
+    ids=str,
+)
+def test_traps_of_every_engine_beside_each_other(order: tuple[str, ...]) -> None:
+    """Wasmtime and Go both have handlers of SIGSEGV; each must hand on what is not its own."""
+    there = {info.name for info in pywasmrt.list_runtimes() if info.available}
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS, *(name for name in order if name in there)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "done", "")
+
+
+@built
+def test_ctrl_c_stops_a_guest(wazero: Runtime) -> None:
+    with wazero:
+        limits = Limits(timeout=60)
+        instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": lambda x: x}}, limits=limits)
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            instance.exports.for_ever()
+        timer.join()
+        assert instance.exports.add(1, 2) == 3
+
+
+def test_nothing_opens_the_library_before_it_is_asked_for() -> None:
+    code = "import pywasmrt; pywasmrt.list_runtimes(); print('_wrt_wazero' in open('/proc/self/maps').read())"
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
