@@ -44,7 +44,15 @@ ROWS: list[tuple[str, list[tuple[str, str]]]] = [
     ("Python", [("types, errors, protocols", "what users meet: records, errors, contracts")]),
     ("C", [("csrc/fast", "the call path: functions, host functions, memories, stores")]),
     ("C", [("csrc/wrt.h", "the contract with an engine: one table of functions")]),
-    ("C", [("engines/wasmtime", "its C API"), ("engines/wasm3", "compiled in"), ("engines/fault", "fails on demand")]),
+    (
+        "C",
+        [
+            ("engines/wasmtime", "its C API"),
+            ("engines/wasm3", "compiled in"),
+            ("engines/wazero", "in Go"),
+            ("engines/fault", "fails on demand"),
+        ],
+    ),
 ]
 COLOURS = {"Python": ("#eef4fb", "#4878a8"), "C": ("#fdf3e7", "#b07a30")}
 
