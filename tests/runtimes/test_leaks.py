@@ -85,7 +85,17 @@ def check(runtime: Runtime, scenario: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("scenario", ROUNDS)
 def test_no_growth(runtime: Runtime, scenario: str) -> None:
-    check(runtime, scenario, 0.8)
+    """On a busy machine 0.8 s are few rounds, in which caches still fill. A leak grows however often it is looked for, so
+    what seems to grow is measured again, for longer each time, before it is judged.
+    """
+    for seconds in (0.8, 4):
+        try:
+            check(runtime, scenario, seconds)
+        except AssertionError as error:
+            print(f"measured again: {error}")
+        else:
+            return
+    check(runtime, scenario, 15)
 
 
 @pytest.mark.slow
