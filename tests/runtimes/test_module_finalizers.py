@@ -1,0 +1,55 @@
+"""A signal handler raises while compiled modules are freed: every one of its exceptions comes out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pywasmrt
+
+SCRIPT = """
+import random, signal, sys, time
+import pywasmrt
+
+class Boom(Exception):
+    pass
+
+armed, lost, caught = False, 0, 0
+
+def unraisable(info):
+    global lost
+    lost += info.exc_type is Boom
+
+def handler(number, frame):
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
+    if armed:
+        raise Boom
+
+sys.unraisablehook = unraisable
+runtime = pywasmrt.new_runtime(sys.argv[1])
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    try:
+        try:
+            armed = True
+            while time.monotonic() < end:
+                runtime.compile('(module (func (export "f")))')
+        finally:
+            armed = False
+    except Boom:
+        caught += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(caught > 0, lost)
+"""
+
+
+def test_no_exception_is_lost(runtime: pywasmrt.Runtime) -> None:
+    if runtime.info.name not in ("wasmtime", "wasm3"):
+        pytest.skip("the package's finalizers are Python code")
+    command = [sys.executable, "-c", SCRIPT, runtime.info.name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "True 0\n")
