@@ -85,8 +85,8 @@ def check(runtime: Runtime, scenario: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("scenario", ROUNDS)
 def test_no_growth(runtime: Runtime, scenario: str) -> None:
-    """On a busy machine 0.8 s are few rounds, in which caches still fill. A leak grows however often it is looked for, so
-    what seems to grow is measured again, for longer each time, before it is judged.
+    """On a busy machine 0.8 s are few rounds, in which caches still fill. A leak grows however often it is looked for,
+    so what seems to grow is measured again, for longer each time, before it is judged.
     """
     for seconds in (0.8, 4):
         try:
