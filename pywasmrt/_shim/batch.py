@@ -71,7 +71,7 @@ def _view(value: object, where: str) -> memoryview | None:
     try:
         view = memoryview(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError) as error:
-        if hasattr(value, "__index__") or hasattr(value, "__float__"):
+        if not getattr(value, "ndim", 0) and (hasattr(value, "__index__") or hasattr(value, "__float__")):
             return None
         raise TypeError(
             f"{where} must be a number or a buffer (a NumPy array, array.array or memoryview), not {shown(value)}; "

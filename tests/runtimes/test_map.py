@@ -169,7 +169,7 @@ I4 = numpy.zeros(4, dtype="i4")
         ("add", (I4, I4.astype(">i4")), {}, TypeError, "no native number"),
         ("add", (I4, I4.astype("c8")), {}, TypeError, "no native number"),
         ("half", (I4.astype("f2"),), {}, TypeError, "convert it to float32"),
-        ("add", (I4, I4.astype("M8[s]")), {}, TypeError, "takes an int, not array"),
+        ("add", (I4, I4.astype("M8[s]")), {}, TypeError, "a number or a buffer"),
         ("add", (I4, I4.reshape(2, 2)), {}, TypeError, "one dimension"),
         ("add", (I4, I4), {"out": I4.astype("i8")}, TypeError, "must be int32"),
         ("add", (I4, I4), {"out": I4.astype("f4")}, TypeError, "int32"),
