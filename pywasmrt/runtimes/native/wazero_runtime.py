@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...errors import ModuleCompileError
 from ...types import RuntimeInfo
 from ..base.needs import Judge
 from .runtime import Engine, NativeRuntime
@@ -25,6 +28,25 @@ class WazeroRuntime(NativeRuntime):
         self._reader = reader
         self._judge = judge
         super().__init__(engine, info, settings, trap_on_grow_failure=trap_on_grow_failure)
+
+    def _validate(self, data: bytes) -> None:
+        try:
+            self.engine.validate(data)
+        except ModuleCompileError:
+            self._explain(data)
+            raise
+
+    def _compile(self, data: bytes) -> Any:
+        try:
+            return self.engine.compile(data)
+        except ModuleCompileError:
+            self._explain(data)
+            raise
+
+    def _explain(self, data: bytes) -> None:
+        """Raise the reader's error for a module that it refuses too: it tells the place."""
+        if self._reader is not None:
+            self._reader.validate(data)
 
     def _text_to_binary(self, text: str) -> bytes:
         return (self.engine if self._reader is None else self._reader).text_to_binary(text)
