@@ -79,11 +79,15 @@ func (r *reader) uleb() uint64 {
 }
 
 func (r *reader) index() uint32 {
-	value := r.uleb()
-	if value > 0xffffffff {
-		panic(errMalformed)
+	var value uint64
+	for shift := 0; shift < 35; shift += 7 {
+		b := r.byte()
+		value |= uint64(b&0x7f) << shift
+		if b < 0x80 && value <= 0xffffffff {
+			return uint32(value)
+		}
 	}
-	return uint32(value)
+	panic(errMalformed) // too large, or too long
 }
 
 func (r *reader) sleb() int64 {

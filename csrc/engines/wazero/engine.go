@@ -124,6 +124,9 @@ func (e *engine) compile(given []byte) (*module, error) {
 			return nil, refused
 		}
 		_ = compiled.Close(ctx)
+		if errors.Is(err, errMalformed) { // which it overlooks in places
+			return nil, err
+		}
 		return nil, unsupported("implementation-limit: wazero takes this module, but " + err.Error())
 	}
 	if found.poll >= 0 {

@@ -99,7 +99,10 @@ func (p *preparation) readSections() {
 		begin := p.at
 		p.bytes(size)
 		if id == sectionCustom {
-			p.readNames(p.data[begin:p.at])
+			content := reader{data: p.data[begin:p.at]}
+			if content.name() == "name" {
+				p.readNames(content)
+			}
 			continue
 		}
 		if _, twice := p.sections[id]; twice || id > sectionTag {
@@ -111,16 +114,12 @@ func (p *preparation) readSections() {
 }
 
 // readNames keeps the functions' names; a name section that is broken names nothing.
-func (p *preparation) readNames(content []byte) {
+func (p *preparation) readNames(r reader) {
 	defer func() {
 		if r := recover(); r != nil && r != errMalformed {
 			panic(r)
 		}
 	}()
-	r := reader{data: content}
-	if r.name() != "name" {
-		return
-	}
 	for r.at < len(r.data) {
 		id := r.byte()
 		part := reader{data: r.bytes(r.count())}
