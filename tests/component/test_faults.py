@@ -29,7 +29,7 @@ import gc, json
 import pywasmrt
 from pywasmrt import wasi
 from pywasmrt._shim._wrt import ffi, lib
-from pywasmrt.runtimes.native import runtime as native
+from pywasmrt.runtimes.native import engine as native
 from component.guests import CALLS_HOST, COMMAND, COUNTERS, HOST_RESOURCE
 from component.test_imports import Host
 from component.test_resources import Thing, Things

@@ -20,7 +20,7 @@ from typing import Any
 from pywasmrt._shim._wrt import ffi, lib
 
 import pywasmrt
-from pywasmrt.runtimes.native import runtime as native
+from pywasmrt.runtimes.native import engine as native
 
 FIRST_CALLS = (1, 2, 5)
 # What may come of an operation that only says that something is not there: the work does without, or stumbles over it.

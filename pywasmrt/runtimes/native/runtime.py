@@ -11,27 +11,19 @@ from __future__ import annotations
 import copyreg
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 from weakref import ref
 
 from ..._shim import _fastcall
-from ..._shim._wrt import ffi, lib
 from ..._shim.bridge import VALUE_TYPES, type_codes
 from ...errors import (
-    Exit,
-    FuelExhausted,
-    ModuleCompileError,
     ModuleInstantiateError,
-    Trap,
     UnsupportedFeatureError,
     WasmError,
 )
 from ...types import (
     ExportType,
-    ExternKind,
-    Frame,
     FunctionType,
     GlobalType,
     ImportType,
@@ -39,147 +31,19 @@ from ...types import (
     MemoryType,
     RuntimeInfo,
     TableType,
-    TrapCode,
 )
-from ...values import checked_delta, checked_index, nanoseconds, to_wasm
-from ..base.forking import forks, inside
+from ...values import nanoseconds
+from ..base.forking import forks
 from ..base.instance import BaseInstance
 from ..base.lifetime import stays
 from ..base.linking import HostImport, Linking
-from ..base.memory import MemoryHelpers
-from ..base.runtime import BaseCaller, BaseModule, BaseRuntime, BaseStore, Closable, Exports, InstanceState, Life, Tag
+from ..base.runtime import BaseModule, BaseRuntime, BaseStore, Closable, InstanceState, Tag
 from ..base.store import SYNCHRONOUS
-from .component import ComponentEngine, NativeComponents
-from .handles import new_handle
+from .component import NativeComponents
+from .engine import CANNOT_INSTANTIATE, Engine
+from .externs import EXTERNS, NativeCaller, NativeGlobal, NativeMemory, NativeTable, extern_handle, is_shared, wrap
 
-__all__ = ["Engine", "NativeRuntime"]
-
-_KINDS = tuple(ExternKind)
-_TRAPS = tuple(TrapCode)
-_UNKNOWN_OFFSET = (1 << 64) - 1
-_CANNOT_INSTANTIATE = "cannot instantiate the module: "
-
-Explain = Callable[[str], str]
-CompleteFrames = Callable[[str, "list[Frame]"], "list[Frame]"]
-RawFrame = tuple[int, int, int, "str | None", "str | None"]
-
-
-class Engine:
-    """One engine: its table, its settings, and the words for its failures.
-
-    `explain` brings the engine's own text of a failure to the essential, and `complete` adds to a trap's frames what
-    that text tells of them.
-    """
-
-    def __init__(
-        self,
-        ops: Any,
-        options: Mapping[str, int],
-        stack_needed: int,
-        explain: Explain,
-        complete: CompleteFrames | None = None,
-        component_ops: Any = None,
-    ) -> None:
-        """`component_ops` is the engine's table for components, where it runs any."""
-        self.ops = ops
-        self.stack_needed = stack_needed
-        self._explain = explain
-        self._complete = complete
-        names = [ffi.new("char[]", name.encode()) for name in options]
-        settings = ffi.new("wrt_option[]", [(name, value) for name, value in zip(names, options.values(), strict=True)])
-        handle = new_handle(ops.engine_delete)
-        self._do(ops.engine_new, settings, len(names), ffi.cast("wrt_engine **", handle.place))
-        self.handle = ffi.cast("wrt_engine *", handle.address)
-        self.owner = _fastcall.Engine(
-            int(ffi.cast("uintptr_t", ops)),
-            handle,
-            0 if component_ops is None else int(ffi.cast("uintptr_t", component_ops)),
-        )
-        self.components: ComponentEngine | None = None
-        if component_ops is not None:
-            self.components = ComponentEngine(component_ops, self.handle, self._do, self._bytes)
-
-    def validate(self, data: bytes) -> None:
-        """Raise `ModuleCompileError` unless `data` is a valid module."""
-        self._do(self.ops.validate, self.handle, ffi.from_buffer("uint8_t[]", data), len(data))
-
-    def compile(self, data: bytes) -> Any:
-        """The module's handle."""
-        return self._module(self.ops.compile, data)
-
-    def deserialize(self, blob: bytes) -> Any:
-        """The module's handle."""
-        return self._module(self.ops.deserialize, blob)
-
-    def text_to_binary(self, text: str) -> bytes:
-        """The module in its binary form."""
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            raise ModuleCompileError(f"the text is not Unicode: {error}") from None
-        return self._bytes(self.ops.text_to_binary, ffi.from_buffer(data), len(data))
-
-    def serialize(self, module: Any) -> bytes:
-        """The module's blob."""
-        return self._bytes(self.ops.serialize, ffi.cast("wrt_module *", module.address))
-
-    def _do(self, operation: Any, *args: Any) -> None:
-        failure = ffi.new("wrt_failure *")
-        with inside:
-            result = operation(*args, failure)
-        if result == lib.WRT_OK:
-            return
-        message = ffi.string(failure.message).decode() if failure.message else None
-        self.ops.failure_clear(failure)
-        self.fail(result, lib.WRT_TRAP_OTHER, message, [])
-
-    def _module(self, operation: Any, data: bytes) -> _fastcall.Handle:
-        handle = new_handle(self.ops.module_delete)
-        place = ffi.cast("wrt_module **", handle.place)
-        self._do(operation, self.handle, ffi.from_buffer("uint8_t[]", data), len(data), place)
-        return handle
-
-    def _bytes(self, operation: Any, *args: Any) -> bytes:
-        out = ffi.new("wrt_bytes *")
-        self._do(operation, *args, out)
-        data = bytes(ffi.buffer(out.data, out.size))
-        self.ops.bytes_clear(out)
-        return data
-
-    def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame]) -> NoReturn:
-        """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h; with WRT_EXIT `trap`
-        is the exit code.
-        """
-        if result == lib.WRT_EXIT:
-            raise Exit(trap)
-        if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:
-            raise FuelExhausted
-        message = message or "the engine gave no reason"
-        text = self._explain(message)
-        if result == lib.WRT_TRAP:
-            raise Trap(text, _TRAPS[trap], partial(_frames, message, frames, self._complete))
-        if result == lib.WRT_INVALID:
-            raise ModuleCompileError(text)
-        if result in (lib.WRT_LINK, lib.WRT_LIMIT):
-            raise ModuleInstantiateError(f"{_CANNOT_INSTANTIATE}{text}")
-        if result == lib.WRT_UNSUPPORTED:
-            feature, colon, rest = text.partition(": ")
-            raise UnsupportedFeatureError(rest or text, feature if colon else None)
-        raise WasmError(text)
-
-
-def _frames(message: str, frames: list[RawFrame], complete: CompleteFrames | None) -> list[Frame]:
-    found = [
-        Frame(
-            index,
-            name,
-            module,
-            None if func_offset == _UNKNOWN_OFFSET else func_offset,
-            None if module_offset == _UNKNOWN_OFFSET else module_offset,
-        )
-        for index, func_offset, module_offset, name, module in frames
-    ]
-    return found if complete is None else complete(message, found)
+__all__ = ["NativeRuntime"]
 
 
 class NativeRuntime(NativeComponents, BaseRuntime):
@@ -267,7 +131,7 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         described = module.described_imports()
         imports = tuple(
             [
-                described[at][each.pass_caller + 2 * each.awaits] if type(each) is HostImport else _extern_handle(each)
+                described[at][each.pass_caller + 2 * each.awaits] if type(each) is HostImport else extern_handle(each)
                 for at, each in enumerate(linking.served)
             ]
         )
@@ -284,7 +148,7 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         linking.prepared = linked, shares, plain
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
-        return None if _is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
+        return None if is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
 
 
 class NativeModule(BaseModule):
@@ -382,10 +246,10 @@ class NativeStore(BaseStore):
 
     def _owns(self, extern: object) -> bool:
         if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
-            return _is_shared(extern, self.runtime.engine)
+            return is_shared(extern, self.runtime.engine)
         if isinstance(extern, Tag):
             return extern.store is self
-        return isinstance(extern, _EXTERNS) and extern._store is self.fast
+        return isinstance(extern, EXTERNS) and extern._store is self.fast
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         handle = self.fast.export(instance.handle, export.name)
@@ -471,172 +335,7 @@ def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:
     try:
         return make(*args)
     except ModuleInstantiateError as error:
-        raise ModuleInstantiateError(f"cannot make a {type}: {str(error).removeprefix(_CANNOT_INSTANTIATE)}") from None
-
-
-def _is_shared(extern: object, engine: Engine) -> bool:
-    """Whether it is a shared memory, the one thing that may pass between stores of one engine."""
-    return isinstance(extern, _fastcall.Memory) and extern._store.engine is engine.owner and extern.type.shared
-
-
-def _extern_handle(extern: Any) -> bytes:
-    """The handle of what was found to serve an import. Raises `ClosedError` if it is closed."""
-    if isinstance(extern, (NativeGlobal, NativeTable)):
-        extern._check()
-    elif isinstance(extern, _fastcall.Memory):
-        return _HeldHandle(extern)
-    elif isinstance(extern, Tag):
-        return extern.handle  # type: ignore[no-any-return]
-    return extern._handle  # type: ignore[no-any-return]
-
-
-class _HeldHandle(bytes):
-    """The handle of a memory, which may be of another store: that is not freed for as long as this exists."""
-
-    view: memoryview
-
-    def __new__(cls, memory: Any) -> _HeldHandle:
-        view = memoryview(memory)  # raises where it is closed or busy
-        self = super().__new__(cls, memory._handle)
-        self.view = view
-        return self
+        raise ModuleInstantiateError(f"cannot make a {type}: {str(error).removeprefix(CANNOT_INSTANTIATE)}") from None
 
 
 copyreg.pickle(_fastcall.Function, lambda function: stays("function"))
-
-
-class _Extern:
-    """A global or table: a handle, used by the store's C half, for as long as the instance lives."""
-
-    __slots__ = ("__weakref__", "_handle", "_life", "_store", "type")
-
-    def __init__(self, store: Any, life: Life, handle: bytes, type: Any) -> None:
-        self._store = store
-        self._life = life
-        self._handle = handle
-        self.type = type
-
-    def __reduce__(self) -> Any:
-        stays(self._what)
-
-    def _check(self) -> None:
-        if self._life.ended_by is not None:
-            raise self._life.error(self._what)
-
-    _what = "extern"
-
-
-class NativeGlobal(_Extern):
-    """A global variable."""
-
-    __slots__ = ()
-    _what = "global"
-    type: GlobalType
-
-    @property
-    def value(self) -> Any:
-        """The current value."""
-        self._check()
-        return self._store.global_get(self._handle)
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        self._check()
-        if not self.type.mutable:
-            raise TypeError(f"the global is immutable: its type is {self.type}")
-        self._store.global_set(self._handle, to_wasm(value, self.type.content, "the global's value"))
-
-    def __repr__(self) -> str:
-        return f"<Global {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
-
-
-class NativeMemory(_fastcall.Memory, MemoryHelpers):
-    """A linear memory."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> Any:
-        stays("memory")
-
-
-class NativeTable(_Extern):
-    """A table of references."""
-
-    __slots__ = ()
-    _what = "table"
-    type: TableType
-
-    def __len__(self) -> int:
-        self._check()
-        size: int = self._store.table_size(self._handle)
-        return size
-
-    def __getitem__(self, index: int) -> Any:
-        return self._store.table_get(self._handle, self._index(index))
-
-    def __setitem__(self, index: int, value: Any) -> None:
-        at = self._index(index)
-        self._store.table_set(self._handle, at, to_wasm(value, self.type.element, "the table's element"))
-
-    def grow(self, delta: int, value: Any = None) -> int:
-        """Add `delta` elements holding `value` and return the length before."""
-        self._check()
-        by = checked_delta(delta, "elements")
-        before = self._store.table_grow(self._handle, by, to_wasm(value, self.type.element, "the table's element"))
-        if before is None:
-            raise IndexError(f"cannot grow the table of {len(self)} elements by {by}: a limit forbids it")
-        grown: int = before
-        return grown
-
-    def _index(self, index: object) -> int:
-        return checked_index(index, len(self))
-
-    def __repr__(self) -> str:
-        return f"<Table {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
-
-
-class NativeCaller(_fastcall.Caller, BaseCaller):
-    """The instance that calls a host function. What it finds is looked up in the engine, by name."""
-
-    __slots__ = ()
-
-    @property
-    def exports(self) -> Exports:
-        """Everything that is exported, by name."""
-        self._check()
-        return Exports(cast("BaseStore", self), self._context)  # which looks no further than `_export`
-
-    def _export(self, instance: InstanceState, export: ExportType) -> Any:
-        return self._find(export.name, export.kind)
-
-    def _find(self, name: str, kind: ExternKind) -> Any:
-        self._check_name(name)
-        handle = self._lookup(name)
-        if handle is None:
-            return None
-        code, content, mutable, minimum, maximum = self._store.describe(handle)
-        if _KINDS[code] is not kind:
-            return None
-        type: Any = None
-        if kind is ExternKind.TABLE:
-            type = TableType(VALUE_TYPES[content], minimum, maximum)
-        elif kind is ExternKind.GLOBAL:
-            type = GlobalType(VALUE_TYPES[content], mutable)
-        return wrap(self._store, self._context.life, handle, ExportType(name, kind, type), None)
-
-
-def wrap(store: Any, life: Life, handle: bytes, export: ExportType, owner: Any) -> Any:
-    """The object for an extern in a store's C half."""
-    if export.kind is ExternKind.FUNCTION:
-        return store.function(handle, export.name)
-    if export.kind is ExternKind.MEMORY:
-        return NativeMemory(store, handle)
-    if export.kind is ExternKind.TABLE:
-        return NativeTable(store, life, handle, export.type)
-    if export.kind is ExternKind.GLOBAL:
-        return NativeGlobal(store, life, handle, export.type)
-    assert isinstance(export.type, FunctionType)
-    return Tag(owner, life, handle, export.type)
-
-
-_EXTERNS = (_fastcall.Function, _fastcall.Memory, NativeGlobal, NativeTable)

@@ -61,7 +61,7 @@ def create(config: RuntimeConfig) -> Any:
         )
 
     from ..._shim._wrt import lib
-    from .runtime import Engine
+    from .engine import Engine
     from .wasm3_runtime import Wasm3Runtime
 
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)

@@ -29,7 +29,7 @@ from ..wasmtime_text import compile_error_text, frame_lines, trap_text
 from .pool import compiling_settings, exhausted_text, pool_settings
 
 if TYPE_CHECKING:
-    from .runtime import Engine
+    from .engine import Engine
 
 __all__ = ["NAME", "create", "describe", "open_engine", "validate"]
 
@@ -142,7 +142,7 @@ def _switches(proposals: frozenset[str]) -> dict[str, int]:
 
 def _open(settings: dict[str, int], stack: int) -> Engine:
     from ..._shim._wrt import ffi, lib
-    from .runtime import Engine as NativeEngine
+    from .engine import Engine as NativeEngine
 
     path = os.fsencode(library.find().path)
     with environment():  # one thread at a time, and not held for ever in the child of a fork

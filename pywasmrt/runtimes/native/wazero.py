@@ -62,7 +62,7 @@ def create(config: RuntimeConfig) -> Any:
     mode = options.get("mode", _MODES[0] if platform.machine() in _COMPILES_FOR else _MODES[1])
 
     from ..._shim._wrt import ffi
-    from .runtime import Engine
+    from .engine import Engine
     from .wazero_runtime import WazeroRuntime
 
     settings = {

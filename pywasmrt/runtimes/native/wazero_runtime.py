@@ -7,7 +7,8 @@ from typing import Any
 from ...errors import ModuleCompileError
 from ...types import RuntimeInfo
 from ..base.needs import Judge
-from .runtime import Engine, NativeRuntime
+from .engine import Engine
+from .runtime import NativeRuntime
 
 __all__ = ["WazeroRuntime"]
 
