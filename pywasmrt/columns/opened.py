@@ -27,9 +27,9 @@ class _Opened:
     """The modules of this process, linked; `held` by each thread, its instances."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.linked: OrderedDict[bytes, Any] = OrderedDict()
-        self.locks: dict[bytes, threading.Lock] = {}
+        self.locks: dict[bytes, Any] = {}
         self.held = threading.local()
 
 
@@ -54,7 +54,7 @@ def _linked(key: bytes, link: Callable[[], Any]) -> Any:
         if found is not None:
             opened.linked.move_to_end(key)
             return found
-        own = opened.locks.setdefault(key, threading.Lock())
+        own = opened.locks.setdefault(key, threading.RLock())
     with own:
         with opened.lock:
             found = opened.linked.get(key)
