@@ -22,7 +22,10 @@ pytestmark = pytest.mark.xdist_group("dask")  # one cluster for all
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "host": "127.0.0.1"}
-    with distributed.LocalCluster(dashboard_address=None, **settings) as cluster, distributed.Client(cluster) as client:
+    with (
+        distributed.LocalCluster(dashboard_address="127.0.0.1:0", **settings) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         yield client
 
 
