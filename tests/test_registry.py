@@ -374,8 +374,9 @@ def test_features_restrict_what_modules_may_use(runtime: Runtime, needs: Any) ->
     runtime.validate(text)
     with pywasmrt.new_runtime(runtime.info.name, {"features": runtime.info.features - {"multi-memory"}}) as restricted:
         assert "multi-memory" not in restricted.info.features
-        with pytest.raises(pywasmrt.ModuleCompileError):
+        with pytest.raises(pywasmrt.UnsupportedFeatureError) as caught:
             restricted.validate(text)
+        assert caught.value.feature == "multi-memory"
 
 
 def test_importing_and_listing_load_no_engine() -> None:

@@ -444,13 +444,14 @@ static void function_from_slot(wrt_store *store, const wrt_slot *slot, wrt_exter
   *out = (wrt_extern){{WZ_FUNCTION, (uintptr_t)&unknown, 0, 0}};
 }
 
-/* wazero does not tell when a guest lets go of a reference, so each is kept until its store ends. */
+/* wazero does not tell when a guest lets go of a reference, so each is kept until its store ends. A guest has the address and
+ * one, as those who read a slot take one with zeros in its low half for null. */
 static int ref_new(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure) {
   wz_reference *reference = malloc(sizeof *reference);
   if (reference == NULL) return fail_memory(failure);
   *reference = (wz_reference){.next = store->references, .data = data, .finalizer = finalizer};
   store->references = reference;
-  *out = (wrt_ref){{(uintptr_t)reference, 0, 0}};
+  *out = (wrt_ref){{(uintptr_t)reference + 1, 0, 0}};
   return WRT_OK;
 }
 
@@ -463,7 +464,7 @@ static void ref_delete(wrt_ref *ref) { (void)ref; }
 
 static void *ref_data(wrt_store *store, const wrt_slot *slot) {
   (void)store;
-  return ((const wz_reference *)(uintptr_t)slot->u64)->data;
+  return ((const wz_reference *)(uintptr_t)(slot->u64 - 1))->data;
 }
 
 static void collect(wrt_store *store) { (void)store; }
