@@ -231,7 +231,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for, the first time: most of what an import costs is paid by who uses it."""
+    """Load a public name at its first use, so that importing the package stays cheap."""
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

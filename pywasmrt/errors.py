@@ -59,7 +59,7 @@ __all__ = [
 class WasmError(Exception):
     """The base of every error in this library.
 
-    Its text has escapes where what a guest or a server chose would steer a terminal; attributes hold that as it was.
+    Its text has escapes where what a guest or a server chose would steer a terminal; its attributes hold the original.
     """
 
     def __str__(self) -> str:
@@ -143,7 +143,7 @@ class BusyError(WasmError):
 class Trap(WasmError):
     """The guest trapped. `code` says why, `frames` where: the guest's frames, innermost first.
 
-    An adapter may give a function for the frames, which is called when somebody looks at them first.
+    An adapter may give a function that makes the frames. It is called when the frames are first read.
     """
 
     def __init__(

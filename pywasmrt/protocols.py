@@ -7,8 +7,9 @@ inherit.
 Rules that hold for all of them, said once:
 
 * `close` is idempotent and never fails; closing a parent closes its children; whatever needs the engine raises
-  `ClosedError` from then on (names and types may still be told). What has `close` is a context manager. An object that
-  is no longer referenced is freed by the collector, so closing is only needed for freeing early.
+  `ClosedError` from then on (names and types may still be told). Every object that has
+  `close` is a context manager. An object that is no longer referenced is freed by the collector, so closing is only
+  needed for freeing early.
 * A store, with everything in it, runs one call chain at a time: while one thread is inside, a use from another raises
   `BusyError` at once. Between calls a store may pass from thread to thread. Runtimes and compiled modules are free
   of this.
@@ -198,7 +199,7 @@ class Memory(_Checkable, Protocol):
     def read_struct(self, format: str, offset: int = 0) -> tuple[Any, ...]:
         """The values at `offset` in a format of the `struct` module, little-endian and without padding.
 
-        Raises `MemoryAccessError`, and `ValueError` for what is no such format: `x` stands for a byte of padding.
+        Raises `MemoryAccessError`, and `ValueError` for a wrong format: `x` stands for a byte of padding.
         """
 
     def write_struct(self, format: str, offset: int, *values: Any) -> None:
@@ -464,8 +465,8 @@ class WasiContext(Protocol):
         """Told once the instance exists."""
 
     def begin_asynchronous(self) -> None:
-        """Told at first, where the instance's store is asynchronous: a host function that would wait returns a
-        coroutine."""
+        """Called first where the store of the instance is asynchronous: from then on a host function that would
+        wait returns a coroutine."""
 
     def close(self) -> None:
         """Give back what the instance had open. Idempotent; from any thread, also during a call."""

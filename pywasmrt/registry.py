@@ -136,7 +136,7 @@ def _renew_locks() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)  # a thread that there is no more may hold it
+    os.register_at_fork(after_in_child=_renew_locks)  # a thread of the parent may have held it
 _registered: dict[str, _Entry] = {}
 _plugins: dict[str, _Plugin] | None = None  # None: not looked for yet
 

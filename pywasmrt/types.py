@@ -303,8 +303,8 @@ class Pool:
     keeps (externref, the GC proposal) take the place of a memory in each store. `keep_resident` is how many bytes of a
     memory, and of a table, are cleared by hand and kept for the next, instead of being given back to the system.
 
-    What is beyond raises `ModuleInstantiateError`, which names the bound. The pool costs address space, some 4 GiB for
-    each memory, and no memory until it is used.
+    An instance beyond a bound raises `ModuleInstantiateError`, which names the bound. The pool costs address space,
+    some 4 GiB for each memory, and no memory until it is used.
     """
 
     instances: int = 1000

@@ -60,7 +60,7 @@ async def call_async(function: Function, *args: Any) -> Any:
         with lock:
             cancelled = True
         while store.interruptible and stop() and not call.done():
-            with suppress(asyncio.CancelledError):  # again: it is being seen to
+            with suppress(asyncio.CancelledError):  # cancelled again: the first cancelling is under way
                 await asyncio.wait({call}, timeout=_RETRY)
         if call.done():
             call.exception()  # looked at, so that nobody is told it was not

@@ -64,7 +64,7 @@ class Wait:
                 loop.call_soon_threadsafe(_expire, self._call)
 
     def ended(self, error: BaseException) -> bool:
-        """Take back what `end` has done, and tell whether `error` is all that came of it."""
+        """Take back what `end` has done. Returns whether `error` is its only effect."""
         task: Any = self._task
         others = task.uncancel() > self._cancelling if hasattr(task, "uncancel") else False
         return isinstance(error, sys.modules["asyncio"].CancelledError) and not others

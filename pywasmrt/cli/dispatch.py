@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("stopped", STOPPED)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print would fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the rest of the output would fail again at exit
         if isinstance(error, BrokenPipeError):
             return UNREAD
         return _complain(str(error), FAILED)

@@ -82,7 +82,7 @@ def _needed(source: bytes | str) -> list[str]:
 
 def _needs(runtime: str, source: bytes | str, name: str) -> bool:
     valid = _valid(runtime, source, PROPOSALS - {name})
-    if valid is None:  # others build on it: without them, which are not needed or would be told themselves
+    if valid is None:  # other proposals build on it: try without each of those too
         others = (_valid(runtime, source, PROPOSALS - {name, other}) for other in sorted(PROPOSALS - {name}))
         valid = next((each for each in others if each is not None), None)
     return valid is False

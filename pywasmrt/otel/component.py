@@ -56,7 +56,7 @@ class Counting:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Renew the lock, which a thread that there is no more may hold."""
+        """Renew the lock: a thread of the parent may have held it at the fork."""
         self._lock = threading.RLock()  # re-entrant: a signal handler may count as well
 
     def succeed(self, items: int) -> None:

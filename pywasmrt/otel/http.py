@@ -95,7 +95,7 @@ class OtlpHttpSender:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Leave the connections to the parent, and renew what a thread that there is no more may hold."""
+        """Leave the connections to the parent, and renew the locks: a thread of the parent may have held them."""
         for connection in self._connections.values():
             connection.close()  # this process's end of it alone
         self._connections = {}

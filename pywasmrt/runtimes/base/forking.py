@@ -70,7 +70,7 @@ inside = _Inside()
 def _in_child() -> None:
     global _forks, _environment
     _forks += 1
-    _environment = RLock()  # a thread that there is no more may hold the other
+    _environment = RLock()  # a thread of the parent may have held the old one
     inside.after_fork()
 
 

@@ -160,7 +160,7 @@ class _Finder:
 
 def _renew_lock() -> None:
     global _making
-    _making = RLock()  # what another thread held at a fork nobody releases
+    _making = RLock()  # no thread of the child would release a lock that was held at the fork
 
 
 _making = RLock()

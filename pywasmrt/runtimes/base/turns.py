@@ -282,7 +282,9 @@ class Turns:
         if not isinstance(error, asyncio.CancelledError):
             return  # the coroutine is being closed, and must not wait
         while stopped is not None:
-            with suppress(asyncio.CancelledError, asyncio.TimeoutError):  # again: it is being seen to
+            with suppress(
+                asyncio.CancelledError, asyncio.TimeoutError
+            ):  # cancelled again: the first cancelling is under way
                 await asyncio.wait_for(call.word(), _RETRY)
                 return
             stopped = self.lender.stop_guest()

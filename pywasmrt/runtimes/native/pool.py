@@ -89,7 +89,7 @@ def _try_space(size: int, memories: int, pool: Pool) -> None:
 
 
 def exhausted_text(text: str) -> str:
-    """What the engine says, with which bound of the pool was reached where that is what it says."""
+    """The engine's message. If a bound of the pool was reached, the bound is named."""
     found = _EXHAUSTED.search(text)
     if found is None:
         return text
