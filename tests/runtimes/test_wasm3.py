@@ -46,7 +46,7 @@ def wasm3() -> Iterator[Runtime]:
         ('(module (import "a" "g" (global (mut i32))))', "import-"),
         ("(module (func (param externref)))", "reference-types"),
         ("(module (tag))", "exceptions"),
-        ("(module (type (struct)))", "function-references"),
+        ("(module (type (struct)))", "gc"),
     ],
 )
 def test_what_it_cannot_run_is_refused_by_name(wasm3: Runtime, wat: str, feature: str) -> None:
