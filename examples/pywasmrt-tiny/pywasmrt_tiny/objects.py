@@ -33,6 +33,7 @@ from pywasmrt import (
     ValueType,
     WasmError,
 )
+from pywasmrt._shim.batch import map_calls
 from pywasmrt.component.absent import NoComponents
 from pywasmrt.runtimes.base.buffers import GuestBuffer, put
 from pywasmrt.runtimes.base.linking import HostImport, Linking
@@ -603,6 +604,10 @@ class TinyFunction(_Extern):
         if len(found) == 1:
             return found[0]
         return tuple(found) if found else None
+
+    def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
+        """Call once for each row of columns."""
+        return map_calls(self, self._name, self.__call__, columns, out, on_error)
 
     async def call_async(self, *args: Any) -> Any:
         if self.store.turns is not None:

@@ -166,7 +166,8 @@ class BaseStore(OwningStore):
             self._enter_mode(SYNCHRONOUS)
         if linking.awaits:
             linking.check_awaits_nothing()
-        if self.limits is not None:
+        # The memory that threads of WASI share is made by the host, within the limits.
+        if self.limits is not None and not getattr(linking.wasi, "threads", 0):
             self._check_shared(linking.module.interface().shared_bytes)
         states: Sequence[Any] = ()
         context = None
