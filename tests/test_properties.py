@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
+from helpers.returned import as_tuple
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
@@ -46,16 +47,6 @@ def host(type: FunctionType, function: Callable[..., Any]) -> pywasmrt.HostModul
     module = pywasmrt.HostModule("env")
     module.add_function("f", type.params, type.results, function, pass_caller=False)
     return module
-
-
-def as_tuple(type: FunctionType, returned: Any) -> tuple[Any, ...]:
-    if len(type.results) == 1:
-        return (returned,)
-    if not type.results:
-        assert returned is None
-        return ()
-    assert isinstance(returned, tuple)
-    return returned
 
 
 def seen(types: tuple[ValueType, ...], given_values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pywasmrt import Runtime
@@ -13,3 +15,9 @@ def native(runtime: Runtime) -> Runtime:
     if "trap-lines" not in runtime.info.features:
         pytest.skip(f"{runtime.info.name} is not Wasmtime in C")
     return runtime
+
+
+@pytest.fixture
+def needs_text(needs: Callable[..., None]) -> None:
+    """For files whose guests are all in the text format."""
+    needs("wat")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.sockets import LOCAL, Net
 
 import pywasmrt
 from pywasmrt import wasi
@@ -63,3 +67,31 @@ def tree(place: Any, one_runtime: pywasmrt.Runtime) -> Iterator[Raw]:
     """A guest with an empty directory of the kind as descriptor 3."""
     with Raw(one_runtime, wasi.WasiConfig(preopens={"/": place})) as guest:
         yield guest
+
+
+@pytest.fixture
+def net(raw: Callable[..., Raw]) -> Net:
+    return Net(raw(network=LOCAL))
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that sends back what it gets, once, and closes."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            connection.settimeout(10)
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(connection.recv(1000))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield server.getsockname()[1]
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()

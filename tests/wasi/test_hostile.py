@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.sockets import DGRAM, UNIX, Net
 
 import pywasmrt
 from pywasmrt import wasi
@@ -30,7 +31,6 @@ from pywasmrt.wasi.host_files import HostStream
 from pywasmrt.wasi.waiting import Stopped
 
 from .guest import Raw
-from .test_sockets import DGRAM, UNIX, Net
 
 Make = Callable[..., Raw]
 

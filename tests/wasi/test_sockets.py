@@ -2,113 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
+from helpers.sockets import DGRAM, INET, INET6, LOCAL, STREAM, Net, send_to
 
 from pywasmrt import wasi
-from pywasmrt.wasi import wasmedge
 from pywasmrt.wasi.abi import FileType
 from pywasmrt.wasi.errno import Errno
-from pywasmrt.wasi.handles import Handle
 
 from .guest import Raw, clock, readable, writable
 
 Make = Callable[..., Raw]
-LOCAL = wasi.Network(connect=["127.0.0.0/8:*", "[::1]:*"], listen=["127.0.0.1:*", "[::1]:*"], resolve=True)
-INET, INET6, UNIX = 1, 2, 3
-DGRAM, STREAM = 1, 2
-
-
-class Net:
-    """A guest's sockets, by the calls of WasmEdge's extension."""
-
-    def __init__(self, guest: Raw) -> None:
-        self.guest = guest
-
-    def open(self, family: int = INET, kind: int = STREAM) -> int:
-        out = self.guest.alloc(4)
-        self.guest.do("sock_open", family, kind, out)
-        return self.guest.u32(out)
-
-    def address(self, host: str, *, storage: bool = False) -> int:
-        guest = self.guest
-        if host.startswith("/") or host == "":
-            data = (UNIX.to_bytes(2, "little") + host.encode()).ljust(128, b"\0")
-        elif ":" in host:
-            data = socket.inet_pton(socket.AF_INET6, host)
-        else:
-            data = socket.inet_aton(host)
-        if storage and len(data) < 128:
-            family = INET if len(data) == 4 else INET6
-            data = (family.to_bytes(2, "little") + data).ljust(128, b"\0")
-        return guest.put(struct.pack("<II", guest.put(data), len(data)))
-
-    def buffer(self, size: int = 128) -> tuple[int, int]:
-        """Room for an address: what to pass, and where the bytes will be."""
-        at = self.guest.alloc(size)
-        return self.guest.put(struct.pack("<II", at, size)), at
-
-    def found(self, at: int) -> tuple[int, str]:
-        data = self.guest.memory.read(at, 128)
-        family = int.from_bytes(data[:2], "little")
-        if family == INET:
-            return family, socket.inet_ntoa(data[2:6])
-        if family == INET6:
-            return family, socket.inet_ntop(socket.AF_INET6, data[2:18])
-        return family, data[2:].partition(b"\0")[0].decode()
-
-    def named(self, name: str, fd: int) -> tuple[int, str, int]:
-        address, at = self.buffer()
-        port = self.guest.alloc(4)
-        self.guest.do(name, fd, address, port)
-        return (*self.found(at), self.guest.u32(port))
-
-    def listening(self, host: str = "127.0.0.1", family: int = INET) -> tuple[int, int]:
-        fd = self.open(family)
-        self.guest.do("sock_bind", fd, self.address(host), 0)
-        self.guest.do("sock_listen", fd, 5)
-        return fd, self.named("sock_getlocaladdr", fd)[2]
-
-    def accept(self, fd: int, flags: int = 0) -> int:
-        out = self.guest.alloc(4)
-        self.guest.do("sock_accept", fd, flags, out)
-        return self.guest.u32(out)
-
-
-@pytest.fixture
-def net(raw: Make) -> Net:
-    return Net(raw(network=LOCAL))
-
-
-@pytest.fixture
-def echo() -> Iterator[int]:
-    """The port of a server that sends back what it gets, once, and closes."""
-    server = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            connection.settimeout(10)
-            with connection, contextlib.suppress(OSError):
-                connection.sendall(connection.recv(1000))
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield server.getsockname()[1]
-    server.shutdown(socket.SHUT_RDWR)
-    server.close()
-    thread.join()
 
 
 @pytest.mark.parametrize("storage", [False, True])
@@ -232,13 +141,6 @@ def receive_from(net: Net, fd: int, size: int) -> tuple[bytes, int, str, int]:
     return data, int.from_bytes(guest.memory.read(flags, 2), "little"), net.found(at)[1], guest.u32(port)
 
 
-def send_to(net: Net, fd: int, data: bytes, host: str, port: int) -> Errno:
-    guest = net.guest
-    iovs, count, buffers = guest.iovs(len(data))
-    guest.memory.write(buffers[0], data)
-    return guest.call("sock_send_to", fd, iovs, count, net.address(host), port, 0, guest.alloc(4))
-
-
 def test_datagrams(net: Net) -> None:
     guest = net.guest
     fd = net.open(INET, DGRAM)
@@ -259,111 +161,6 @@ def test_datagrams(net: Net) -> None:
         assert send_to(net, fd, b"x", "127.0.0.1", own) is Errno.ISCONN
         guest.write(fd, b"connected")
         assert peer.recv(100) == b"connected"
-
-
-def test_unix_sockets(raw: Make, tmp_path: Path) -> None:
-    allowed = wasi.Network(connect=[f"unix:{tmp_path}/*"], listen=[f"unix:{tmp_path}/guest"])
-    net = Net(raw(network=allowed))
-    guest = net.guest
-    fd = net.open(UNIX)
-    guest.do("sock_bind", fd, net.address(f"{tmp_path}/guest"), 0)
-    guest.do("sock_listen", fd, 1)
-    assert net.named("sock_getlocaladdr", fd) == (UNIX, f"{tmp_path}/guest", 0)
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(f"{tmp_path}/guest")
-        sock = net.accept(fd)
-        client.sendall(b"local")
-        assert guest.read(sock) == b"local"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{tmp_path}/host")
-        server.listen()
-        sock = net.open(UNIX, 0)
-        guest.do("sock_connect", sock, net.address(f"{tmp_path}/host"), 0)
-        guest.write(sock, b"hello")
-        with server.accept()[0] as accepted:
-            assert accepted.recv(10) == b"hello"
-        # What is not listed, and a link to what is not.
-        os.symlink(f"{tmp_path}/host", f"{tmp_path}/link")
-        (tmp_path / "sub").mkdir()
-        for path in ("link", "sub/x", "../x", "sub/../host", "/host"):
-            errno = guest.call("sock_connect", net.open(UNIX), net.address(f"{tmp_path}/{path}"), 0)
-            assert errno in (Errno.ACCES, Errno.LOOP, Errno.CONNREFUSED)
-        assert guest.call("sock_bind", net.open(UNIX), net.address(f"{tmp_path}/other"), 0) is Errno.ACCES
-        assert guest.call("sock_bind", net.open(UNIX), net.address(""), 0) is Errno.INVAL
-
-
-def test_a_unix_socket_whose_queue_is_full(raw: Make, tmp_path: Path) -> None:
-    path = f"{tmp_path}/s"
-    net = Net(raw(network=wasi.Network(connect=[f"unix:{path}"])))
-    guest = net.guest
-    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first:
-        server.bind(path)
-        server.listen(0)
-        first.connect(path)
-        fd = net.open(UNIX)
-        guest.do("fd_fdstat_set_flags", fd, 4)
-        assert guest.call("sock_connect", fd, net.address(path), 0) is Errno.AGAIN
-        guest.do("fd_fdstat_set_flags", fd, 0)
-        accepted: list[socket.socket] = []
-        thread = threading.Timer(0.05, lambda: accepted.extend(server.accept()[0] for _ in range(2)))
-        thread.start()
-        guest.do("sock_connect", fd, net.address(path), 0)
-        assert guest.write(fd, b"x") == 1
-        thread.join()
-        assert accepted[1].recv(1) == b"x"
-        for each in accepted:
-            each.close()
-
-
-def test_links_on_the_way_to_a_unix_socket_lead_nowhere(
-    raw: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared, outside = tmp_path / "shared", tmp_path / "outside"
-    for each in (shared, shared / "sub", outside):
-        each.mkdir()
-    allowed = [f"unix:{shared}/sub/s"]
-    net = Net(raw(preopens={"/": shared}, network=wasi.Network(connect=allowed, listen=allowed)))
-    guest = net.guest
-    address = f"{shared}/sub/s"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{outside}/s")
-        server.listen()
-
-        def swap() -> None:
-            (shared / "sub").rename(shared / "before")
-            (shared / "sub").symlink_to(outside)
-
-        # Swapped at the last moment, when every check of the path's names is past.
-        real = wasmedge.open_at
-
-        def opening(*args: Any) -> Handle:
-            if (shared / "sub").is_symlink() is False:
-                swap()
-            return real(*args)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(wasmedge, "open_at", opening)
-            assert guest.call("sock_connect", net.open(UNIX), net.address(address), 0) is Errno.ACCES
-        os.unlink(outside / "s")
-        assert guest.call("sock_bind", net.open(UNIX), net.address(address), 0) is Errno.ACCES
-        assert list(outside.iterdir()) == []
-
-
-def test_an_address_that_a_failed_connection_left_is_no_leave_to_listen(raw: Make) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    net = Net(raw(network=wasi.Network(connect=["127.0.0.1:*"])))
-    guest = net.guest
-    fd = net.open()
-    guest.do("fd_fdstat_set_flags", fd, 4)
-    for _ in range(2):
-        assert guest.call("sock_connect", fd, net.address("127.0.0.1"), port) in (
-            Errno.INPROGRESS,
-            Errno.CONNREFUSED,
-        )
-        guest.poll(writable(1, fd))
-        assert guest.call("sock_listen", fd, 1) is Errno.ACCES
 
 
 def test_a_socket_of_the_host_keeps_its_mode(raw: Make) -> None:
@@ -392,38 +189,6 @@ def test_a_listening_socket_of_the_host(raw: Make) -> None:
         assert server.getblocking()
         with socket.create_connection(server.getsockname()):
             server.accept()[0].close()
-
-
-def test_what_is_not_listed_is_refused(raw: Make, echo: int) -> None:
-    net = Net(raw(network=wasi.Network(connect=[f"127.0.0.1:{echo}"])))
-    guest = net.guest
-    assert guest.call("sock_connect", net.open(), net.address("127.0.0.1"), echo) is Errno.SUCCESS
-    mapped = net.address("::ffff:127.0.0.1")
-    for fd, address, port in (
-        (net.open(), net.address("127.0.0.1"), echo + 1 & 0xFFFF),
-        (net.open(), net.address("127.0.0.2"), echo),
-        (net.open(), net.address("0.0.0.0"), echo),
-        (net.open(INET6), net.address("::1"), echo),
-        (net.open(INET6), mapped, echo + 1 & 0xFFFF),
-        (net.open(INET, DGRAM), net.address("127.0.0.1"), 9),
-        (net.open(UNIX), net.address("/run/docker.sock"), 0),
-    ):
-        assert guest.call("sock_connect", fd, address, port) is Errno.ACCES
-    assert guest.call("sock_bind", net.open(), net.address("127.0.0.1"), 0) is Errno.ACCES
-    assert guest.call("sock_listen", net.open(), 1) is Errno.ACCES
-    assert send_to(net, net.open(INET, DGRAM), b"x", "127.0.0.1", 9) is Errno.ACCES
-    guest.close()
-
-
-def test_policies() -> None:
-    network = wasi.Network(connect=["10.0.0.0/8:*", "*:443", "[::1]:80-90", "unix:/run/a/*", "unix:/run/b"])
-    for address in (("10.1.2.3", 5), ("8.8.8.8", 443), ("::2", 443), ("::1", 80), ("::1", 90), "/run/a/x", "/run/b"):
-        assert network.may_connect(address)
-    for address in (("11.1.2.3", 5), ("::1", 91), ("::ffff:11.0.0.1", 5), "/run/a/x/y", "/run/bb", "/run/a/"[:-1]):
-        assert not network.may_connect(address)
-    assert network.may_connect(("::ffff:10.0.0.1", 5))
-    assert not network.may_listen(("10.1.2.3", 5))
-    assert wasi.Network(listen=["*"]).may_listen("/anything")
 
 
 def test_options(net: Net) -> None:
@@ -470,68 +235,6 @@ def test_wrong_arguments(net: Net) -> None:
         assert guest.call(name, 1, *[0] * (count - 1)) is Errno.NOTSOCK
         assert guest.call(name, 99, *[0] * (count - 1)) is Errno.BADF
     assert guest.call("sock_accept", 0, 0, out) is Errno.NOTSOCK
-
-
-def look_up(
-    net: Net,
-    host: str,
-    service: str,
-    *,
-    flags: int = 0,
-    family: int = 0,
-    kind: int = 2,
-    protocol: int = 0,
-    most: int = 4,
-    room: int = 14,
-) -> list[tuple[int, int, int, str]] | Errno:
-    """What sock_getaddrinfo gives: each (family, type, port, address)."""
-    guest = net.guest
-    node = 0
-    for _ in range(most):
-        sockaddr = guest.put(struct.pack("<III", 0, room, guest.alloc(26)))
-        node = guest.put(struct.pack("<HBBIIIIII", 0, 0, 0, 0, 0, sockaddr, 0, 0, node))
-    hints = guest.put(struct.pack("<HBBIIIIII", flags, family, kind, protocol, 0, 0, 0, 0, 0))
-    results, count = guest.put(node.to_bytes(4, "little")), guest.alloc(4)
-    errno = guest.call("sock_getaddrinfo", *guest.text(host), *guest.text(service), hints, results, most, count)
-    if errno is not Errno.SUCCESS:
-        return errno
-    found = []
-    for _ in range(guest.u32(count)):
-        _, family, type_, protocol, length, sockaddr, _, canonical, node = struct.unpack(
-            "<HBBIIIIII", guest.memory.read(node, 28)
-        )
-        assert (length, canonical) == (16, 0)
-        assert protocol == {STREAM: 1, DGRAM: 2}[type_]  # WasmEdge's numbers
-        kind_, _, data = struct.unpack("<III", guest.memory.read(sockaddr, 12))
-        assert kind_ == family
-        port = int.from_bytes(guest.memory.read(data, 2), "big")
-        size, host_family = (4, socket.AF_INET) if family == INET else (16, socket.AF_INET6)
-        found.append((family, type_, port, socket.inet_ntop(host_family, guest.memory.read(data + 2, size))))
-    return found
-
-
-def test_looking_names_up(net: Net, raw: Make) -> None:
-    assert look_up(net, "127.0.0.1", "80") == [(INET, STREAM, 80, "127.0.0.1")]
-    assert look_up(net, "127.0.0.1\0", "80\0") == [(INET, STREAM, 80, "127.0.0.1")]
-    assert look_up(net, "::1", "80", kind=DGRAM) == [(INET6, DGRAM, 80, "::1")]
-    for protocol in (1, 6):  # WasmEdge's number, which guests in Go give, and that of the internet
-        assert look_up(net, "127.0.0.1", "80", protocol=protocol) == [(INET, STREAM, 80, "127.0.0.1")]
-    for protocol in (2, 17):
-        assert look_up(net, "::1", "80", kind=DGRAM, protocol=protocol) == [(INET6, DGRAM, 80, "::1")]
-    assert look_up(net, "127.0.0.1", "80", protocol=3) is Errno.INVAL
-    found = look_up(net, "localhost", "443")
-    assert isinstance(found, list)
-    assert (INET, STREAM, 443, "127.0.0.1") in found
-    assert [each[0] for each in found] == sorted(each[0] for each in found)
-    assert look_up(net, "", "80", family=INET) == [(INET, STREAM, 80, "127.0.0.1")]
-    assert look_up(net, "", "80", family=INET, flags=1) == [(INET, STREAM, 80, "0.0.0.0")]
-    assert look_up(net, "no-such-host.invalid", "80", flags=4) is Errno.CANCELED
-    assert look_up(net, "", "") is look_up(net, "127.0.0.1", "1", most=1) is Errno.INVAL
-    assert look_up(net, "127.0.0.1", "1", room=4) is Errno.INVAL
-    assert look_up(net, "127.0.0.1", "1", family=7) is Errno.INVAL
-    strict = Net(raw(network=wasi.Network(connect=["*:*"])))
-    assert look_up(strict, "localhost", "80") is Errno.CANCELED
-    assert look_up(strict, "127.0.0.1", "80") == [(INET, STREAM, 80, "127.0.0.1")]
 
 
 def test_version_1(raw: Make) -> None:
