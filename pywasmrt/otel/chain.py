@@ -22,9 +22,9 @@ _log = logging.getLogger("pywasmrt.otel.export")
 
 
 class ExportChain:
-    """Processors and what comes last, for one signal. `suppress` makes what wraps each batch.
+    """The processors and the final consumer of one signal. `suppress` makes a context manager that wraps each batch.
 
-    Raises what the components raise while it is made; then everything made so far is shut down.
+    If a component raises while the chain is made, the components made so far are shut down and the error is raised.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class ExportChain:
         return WasmExporter(module, [self.signal]) if module is not None else otlp_sender(self.signal, endpoint)
 
     def export(self, encode: Callable[[], bytes]) -> bool:
-        """Send what `encode` gives through the chain. Whether it went well; what did not is logged and counted.
+        """Send the payload that `encode` returns through the chain. Returns whether it went well; failures are logged
+        and counted.
 
-        What comes from within an export is counted only: an application may have its logging exported, that of guests
-        and of this chain among it, and each failure would make the next.
+        Batches that come from within an export are only counted: an application may export its logs, including those
+        of guests and of this chain, and then each logged failure would cause the next.
         """
         within = getattr(self._thread, "exports", False)
         self._thread.exports = True
@@ -92,11 +93,11 @@ class ExportChain:
 
     @property
     def counters(self) -> Counters:
-        """What became of the batches so far, in items as they were given."""
+        """How many batches succeeded and failed so far. Items are counted before processing."""
         return self._counting.read()
 
     def shutdown(self) -> None:
-        """Shut every component down, the last one first told to stop trying again. Idempotent; failures are logged."""
+        """Shut every component down, the last one first so that it stops retrying. Idempotent; failures are logged."""
         if self._shut:
             return
         self._shut = True

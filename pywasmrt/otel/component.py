@@ -1,4 +1,4 @@
-"""What processor, exporter and receiver have in common: the plugin, the signals, and the counting."""
+"""The common base of processors, exporters and receivers: the plugin, the signals, and the counting."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Payload = bytes | bytearray | memoryview
 
 @dataclass(frozen=True)
 class Counters:
-    """How many items (spans, metrics, log records) and batches of one signal a component handled, and what became of
-    them. What is no OTLP counts as a batch of no items.
+    """How many items (spans, metrics, log records) and batches of one signal a component handled, by outcome. A
+    payload that is not OTLP counts as a batch without items.
     """
 
     succeeded_items: int = 0
@@ -36,12 +36,12 @@ class Counters:
 
     @property
     def accepted_items(self) -> int:
-        """All items, but for those under way."""
+        """All items except those in progress."""
         return self.succeeded_items + self.failed_items
 
     @property
     def accepted_batches(self) -> int:
-        """All batches, but for those under way."""
+        """All batches except those in progress."""
         return self.succeeded_batches + self.failed_batches
 
 
@@ -77,7 +77,7 @@ class Counting:
 
 
 def items_of(data: Payload) -> int:
-    """How many items a payload holds; 0 for what is no OTLP."""
+    """How many items a payload holds; 0 if it is not OTLP."""
     try:
         return items_in(data)
     except ValueError:
@@ -126,7 +126,7 @@ class WasmComponent:
         return tuple(signal for signal in supported if self.plugin.exports(names[signal]))
 
     def counters(self, signal: str) -> Counters:
-        """What became of the telemetry of one signal so far."""
+        """How many items and batches of one signal succeeded and failed so far."""
         return self._counting[_checked_signals((signal,))[0]].read()  # type: ignore[index]
 
     def shutdown(self, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -139,7 +139,7 @@ class WasmComponent:
         return self.plugin.closed
 
     def _call(self, signal: str, data: Payload) -> Stack:
-        """Hand one batch to the guest. Raises `TelemetryError`; `TypeError` for what are no bytes."""
+        """Hand one batch to the guest. Raises `TelemetryError`, and `TypeError` if `data` is not bytes-like."""
         if type(data) is not bytes:
             data = _checked_payload(data)
         try:
@@ -149,7 +149,7 @@ class WasmComponent:
             raise TelemetryError(self.name, signal, None, handles, True) from None
         try:
             items = items_in(data)
-        except ValueError:  # no OTLP: the guest judges
+        except ValueError:  # not OTLP: the guest decides what to do with it
             items = 0
         stack = Stack()
         setattr(stack, attribute, data)

@@ -1,7 +1,7 @@
-"""Connections that are made, written to and read from until a deadline, however many steps that takes.
+"""Connections with one deadline for connecting, writing and reading together, however many steps that takes.
 
-The standard library counts a time limit anew for each address of a host, for each piece that arrives and for each piece
-of an encrypted payload, and looks names up without any. Here every wait takes what is left.
+The standard library restarts a time limit for each address of a host, for each piece that arrives and for each piece
+of an encrypted payload, and looks names up without a limit. Here every wait is bounded by the time left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..wasi.lookup import Lookup
 
 __all__ = ["Connection", "SecureConnection"]
 
-_PIECE = 16 * 1024  # what a TLS record holds: one wait each
+_PIECE = 16 * 1024  # the size of a TLS record: one wait for each
 _PAUSE = 0.01
 
 

@@ -9,12 +9,12 @@ __all__ = ["Consumer"]
 
 @runtime_checkable
 class Consumer(Protocol):
-    """What takes telemetry: a processor or exporter chained behind, or a program's own object.
+    """An object that takes telemetry: a processor or exporter that comes next, or a program's own object.
 
     Each method gets one OTLP payload (`TracesData`, `MetricsData` or `LogsData` in protobuf), whole. It may be called
-    from any thread, though not from two at once by the same component. Raising tells that the batch was not taken; an
-    attribute `permanent` of the exception that is false says that it may be offered again. An object that has not all
-    three methods consumes the signals that it has.
+    from any thread, though not from two at once by the same component. It raises if the batch was not
+    taken; if the exception has an attribute `permanent` that is false, the batch may be offered again. An object with
+    only some of the three methods consumes only those signals.
     """
 
     def consume_traces(self, data: bytes) -> object:

@@ -71,7 +71,7 @@ def settings_from_environment(signal: str, environment: Mapping[str, str] = os.e
 
 
 def _check_names(environment: Mapping[str, str]) -> None:
-    """A guest that was to scrub telemetry must not stay away because of a letter."""
+    """Refuse unknown variables: a misspelt name must not silently leave out a guest that scrubs telemetry."""
     for name in environment:
         if name.startswith(f"{_PREFIX}_") and name not in _NAMES:
             raise InvalidConfigurationError(f"there is no variable {name}{did_you_mean(name, _NAMES)}")
@@ -109,10 +109,10 @@ def _plugin(key: str, path: str, runtime: str, plugin_config: Mapping[str, Any] 
 def otlp_sender(
     signal: str, endpoint: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> OtlpHttpSender:
-    """What sends one signal over HTTP, set up by `endpoint` and by the SDK's own OTEL_EXPORTER_OTLP_* variables.
+    """The sender of one signal over HTTP, set up by `endpoint` and by the SDK's own OTEL_EXPORTER_OTLP_* variables.
 
-    Raises `InvalidConfigurationError`, for a protocol other than http/protobuf too, unless `endpoint` is given: what
-    listens at an endpoint for another protocol takes nothing from here.
+    Raises `InvalidConfigurationError`, also for a protocol other than http/protobuf unless `endpoint` is given: an
+    endpoint for another protocol cannot take these payloads.
     """
 
     def variable(name: str) -> tuple[str, str]:

@@ -19,9 +19,9 @@ _INVALID_ARGUMENT = 2
 class TelemetryError(PluginError):
     """A batch was not handled.
 
-    `component` and `signal` say where. `status` is what the guest answered, or None where it came to no answer; then
-    the error's cause is what ended it. `reason` is the guest's, or what ended it. `permanent` tells that the same batch
-    would fail again; otherwise it is `retryable`.
+    `component` and `signal` say where. `status` is the guest's answer, or None if it gave none; then the
+    error's cause is the exception that ended the call. `reason` is the guest's, or else describes that exception.
+    `permanent` tells that the same batch would fail again; otherwise it is `retryable`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class TelemetryError(PluginError):
         *,
         status_name: Callable[[int], str] = status_text,
     ) -> None:
-        """`status_name` puts the status into words, for one that is no guest's."""
+        """`status_name` puts the status into words if it does not come from a guest."""
         answer = "failed" if status is None else f"answered {status_name(status)}"
         super().__init__(f"{component} {answer} ({signal}): {reason or 'the guest gave no reason'}")
         self.component = component

@@ -46,8 +46,8 @@ class OtlpHttpSender:
     the authorities to trust instead of the system's, `client_certificate` and `client_key` what the client shows. May
     be used from any thread; payloads wait for each other.
 
-    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer. What an endpoint
-    rejects of a payload that it takes is logged.
+    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer. If an
+    endpoint accepts a payload but rejects some of its items, that is logged.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ def _warn_of_rejections(url: str, signal: str, answer: bytes) -> None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from a number or a date (RFC 9110, section 10.2.3); None for what is neither."""
+    """Seconds to wait, from a number or a date (RFC 9110, section 10.2.3); None if it is neither."""
     if value is None:
         return None
     try:

@@ -24,8 +24,8 @@ class WasmProcessor(WasmComponent):
             changed = processor.process_traces(payload)
 
     May be used from any thread; batches wait for each other. A batch that fails raises `TelemetryError` and is counted;
-    the next one is handled as if nothing had happened. Where the guest sets no result, a guest of version 1 gives back
-    what it was given, one of the experimental ABI an empty payload.
+    the next one is handled as if nothing had happened. If the guest sets no result, the result is the unchanged
+    payload for a guest of version 1, and an empty payload for one of the experimental ABI.
     """
 
     _role = Role.PROCESSOR

@@ -91,7 +91,7 @@ class WasmReceiver(WasmComponent):
             self._stack.requested_shutdown = True
             thread = self._thread
         if thread is threading.current_thread():
-            self._closes_itself = True  # a consumer that stops its own receiver: the guest is told, and ends soon
+            self._closes_itself = True  # a consumer stops its own receiver: the guest is told, and ends soon
             return
         if thread is not None and thread.is_alive():
             thread.join(timeout)

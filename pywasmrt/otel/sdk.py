@@ -1,8 +1,8 @@
 """Exporters for the OpenTelemetry SDK that run guests (needs the extra `otel`).
 
 `OTEL_TRACES_EXPORTER=wasm`, `OTEL_METRICS_EXPORTER=wasm` and `OTEL_LOGS_EXPORTER=wasm` choose them by their entry
-points; without arguments they are set up by the variables that `pywasmrt.otel.environment` lists. What a program or a
-declarative configuration gives instead:
+points; without arguments they are set up by the variables that `pywasmrt.otel.environment` lists. A program or a
+declarative configuration gives these arguments instead:
 
 * `module`: the guest to export with: a path, a mapping as `PluginConfig.from_mapping` takes, or a `PluginConfig`.
 * `config`: its `plugin_config`; `runtime`: the name of the runtime of guests that do not name one.
@@ -89,13 +89,13 @@ def _chain(
 
 
 class _Exporter:
-    """What the three have in common."""
+    """The common base of the three exporters."""
 
     _chain: ExportChain
 
     @property
     def counters(self) -> Counters:
-        """What became of the batches so far."""
+        """How many items and batches succeeded and failed so far."""
         return self._chain.counters
 
 

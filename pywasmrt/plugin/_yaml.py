@@ -93,7 +93,7 @@ def _loader() -> Any:
 
 
 def load(text: str) -> Any:
-    """The document in `text`. Raises `InvalidConfigurationError` where it is no YAML, or PyYAML is missing."""
+    """The document in `text`. Raises `InvalidConfigurationError` if it is not YAML, or PyYAML is missing."""
     if not isinstance(text, str):
         raise TypeError(f"YAML text is a str, not {shown(text)}; read a file's text first")
     loader = _loader()

@@ -115,7 +115,7 @@ class PluginConfig:
         """Read a configuration in YAML (needs the package PyYAML, the extra `yaml`).
 
         Unlike PyYAML's own habit, `yes`, `on` and `12:30` are read as the strings they look like, as in YAML 1.2.
-        Raises `InvalidConfigurationError` for what is no YAML, and as `from_mapping` does.
+        Raises `InvalidConfigurationError` for text that is not YAML, and as `from_mapping` does.
         """
         from ._yaml import load
 
@@ -167,8 +167,8 @@ class PluginConfig:
 
 
 class _Plain:
-    """Makes mappings dictionaries, for the JSON encoder, and counts what it is to write: one list may be held by ten
-    others, each of them by ten more.
+    """Turns mappings into dictionaries for the JSON encoder, and counts the values to write: ten lists may hold the
+    same list, and ten more may hold each of those.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Locks that are held for long, in the child of a fork: a thread that there is no more never releases them."""
+"""Renewing locks in the child of a fork: a thread that held one does not exist there, and never releases it."""
 
 from __future__ import annotations
 

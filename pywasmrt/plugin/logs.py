@@ -34,7 +34,7 @@ def _level_of_slog(level: object) -> int:
 class GuestLog:
     """The log of one guest. A record's `fields` is a dictionary of what the guest gave beside the message.
 
-    Nothing that a guest sends makes logging fail: what is no JSON is logged as it is.
+    Nothing that a guest sends makes logging fail: a message that is not JSON is logged as it is.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,7 +48,7 @@ class GuestLog:
         """A message in JSON, `{message, fields}`, with a level of 0 debug to 3 error; None where JSON holds it too."""
         try:
             entry: Any = json.loads(data)
-            if b"\\ud" in data.lower():  # half of a surrogate pair is JSON, but no text that a handler could write
+            if b"\\ud" in data.lower():  # half of a surrogate pair is valid JSON, but a handler could not write it
                 entry = json.loads(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace"))
         except (ValueError, RecursionError):
             entry = None

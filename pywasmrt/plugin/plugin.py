@@ -56,7 +56,7 @@ class WasmPlugin:
     wrong type; `GuestStatusError` where the guest refuses to start; and what the runtime raises.
 
     A plugin may be used from any thread; calls wait for each other. A call that ends the guest (a trap, a deadline, a
-    breach of the ABI) leaves it in a state that nobody knows, so the next call works on a new instance of the module;
+    breach of the ABI) leaves it in an unknown state, so the next call works on a new instance of the module;
     `restarts` counts those. What the old one remembered is lost. The same goes for the child of a fork, where another
     thread was in a call.
     """
@@ -184,7 +184,7 @@ class WasmPlugin:
         return store.deadline(timeout)
 
     def _initialise(self, instance: ModuleInstance) -> None:
-        """Run what a toolchain wants run first. With WASI, `instantiate` has called `_initialize` already."""
+        """Run the initialisers that toolchains export. With WASI, `instantiate` has called `_initialize` already."""
         if self._types.get("_initialize") == FunctionType():
             if self._wasi is None or "_start" in self._types:
                 instance.exports["_initialize"]()
@@ -250,7 +250,7 @@ class WasmPlugin:
         self._host.stack = self._host.call = self._host.result = None
 
     def _bind(self, name: str) -> Callable[[Stack], int | None]:
-        """What calls the guest's function `name`."""
+        """A callable that calls the guest's function `name`."""
         assert self._instance is not None
         canonical = canonical_name(self.dialect, name, self._role)
         exported = self.dialect.exported(canonical)
@@ -347,7 +347,7 @@ class WasmPlugin:
 
     @property
     def discarded_results(self) -> int:
-        """How many results the guest set as an exporter, which nobody takes."""
+        """How many results the guest set as an exporter. They are dropped."""
         return self._host.discarded
 
     # Ending
@@ -415,7 +415,7 @@ class WasmPlugin:
                 status = self._instance.exports["otelwasm_shutdown"]() & _U32
             if status:
                 _log.warning("%s", GuestStatusError(f"otelwasm_shutdown of {self.name}", status, stack.status_reason))
-        except Exception as error:  # what its own functions or the host's, a stream's say, raise
+        except Exception as error:  # raised by the guest, or by a host function such as a stream's
             _log.warning("the guest %s failed in otelwasm_shutdown: %s", self.name, error)
         finally:
             self._host.stack = None

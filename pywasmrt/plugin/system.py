@@ -117,7 +117,7 @@ def _stream(key: str, value: object, name: str) -> Any:
 
 
 def _logged(name: str, level: int) -> Callable[[bytes], None]:
-    """What takes a stream's bytes and logs its lines; a line without end is kept until it has one."""
+    """A callable that takes a stream's bytes and logs its lines; an unfinished line is kept until it ends."""
     logger = logging.getLogger(f"pywasmrt.guest.{name}")
     kept = bytearray()
 

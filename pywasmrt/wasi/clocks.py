@@ -10,7 +10,7 @@ _LAST = (1 << 64) - 1
 
 
 class Clock:
-    """What a guest takes for the time. All times are whole numbers of nanoseconds.
+    """The clock that a guest sees. All times are whole numbers of nanoseconds.
 
     Inherit to make one's own. `virtual` says that time passes only by `advance`: a guest that sleeps then goes on at
     once, and the clock is advanced by what it slept.
@@ -50,7 +50,7 @@ class SystemClock(Clock):
 
 
 class FixedClock(Clock):
-    """Time stands still, but for what guests sleep."""
+    """Time stands still, except that it passes while guests sleep."""
 
     virtual = True
 

@@ -1,4 +1,4 @@
-"""What of a `WasiConfig` the engine's own WASI 0.2 can keep, and in which form. What it cannot is refused by name."""
+"""Translates a `WasiConfig` for the engine's own WASI 0.2. Fields that the engine cannot keep are refused by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def component_wasi(config: WasiConfig, http: bool, opened: bool) -> ComponentWas
     """The settings for one instance; `opened` says whether streams are opened, or all is only checked.
 
     `http` says that the component asks for wasi:http. Raises `UnsupportedFeatureError` naming the field that cannot be
-    kept, `InvalidConfigurationError` for what is none, and `OSError` for what is not there.
+    kept, `InvalidConfigurationError` for invalid values, and `OSError` for files that do not exist.
     """
     config.validate()
     if type(config.clock) is not SystemClock:

@@ -31,10 +31,10 @@ class Preopen:
     """A directory of the host for a guest, or a tree in memory; with `readonly` nothing in it can be changed.
 
     `limit` bounds the bytes that an instance may add to a directory of the host: how much larger files become, and 640
-    for each name (with what a link says). Beyond it the guest gets `ENOSPC`. What is cut off or removed is given back,
-    but for a file that was removed while the guest had it open. Each instance has an account of its own, so two that
-    share a directory may add twice as much, and one may hold open what the other removed. A `MemoryTree` has a limit
-    of its own instead.
+    for each name (with what a link says). Beyond it the guest gets `ENOSPC`. Space that is cut off or removed is given
+    back, except for a file that was removed while the guest had it open. Each instance has an account of its own,
+    so two that share a directory may add twice as much, and one may hold open what the other removed. A `MemoryTree`
+    has a limit of its own instead.
     """
 
     host: str | os.PathLike[str] | MemoryTree
@@ -68,10 +68,10 @@ class WasiConfig:
     * `max_descriptors`: how many descriptors the guest may have open at a time.
     * `threads`: how many threads the guest may have at a time beside its first (`wasi.thread-spawn`); 0 for none. On
       runtimes that link shared memories, and not in asynchronous stores, where starting one fails; a shared memory that
-      the guest imports and nobody provides is made for it. Each thread is
+      the guest imports is made for it if nobody provides one. Each thread is
       an instance in a store of its own with the limits of the first, and host functions are called from all of them.
-      They end when the command returns or any calls `proc_exit`, when one traps or raises, and with the store. What
-      ends them comes out of the call that runs in the first instance, and of every later one.
+      They end when the command returns or any calls `proc_exit`, when one traps or raises, and with the store. The
+      error that ends them is raised from the running call of the first instance, and from every later one.
 
     One may serve any number of instances; each gets descriptors of its own. It is checked when it is used, by
     `Runtime.link` and `Runtime.instantiate`, which raise `InvalidConfigurationError`.

@@ -64,7 +64,7 @@ class Descriptor:
     def seek(self, offset: int, whence: int) -> int:
         _refuse(Errno.SPIPE)
 
-    # The rest
+    # Flags, size, times and space
 
     def set_flags(self, flags: int) -> None:
         """Take new flags. Those of synchronous writing are for opening only: `ENOTSUP`."""
@@ -214,8 +214,8 @@ class Table:
         del replaced  # after the lock: closing may take a while
 
     def keep_listing(self, directory: Directory, listing: Sequence[Entry]) -> None:
-        """Let `directory` tell `listing` from now on. The others are forgotten where all would be too many: a guest may
-        have one directory of a hundred thousand files open a thousand times.
+        """Keep `listing` for `directory`. If all listings together would be too large, the others are forgotten: a
+        guest may have one directory of a hundred thousand files open a thousand times.
         """
         directory.listing = listing
         self._listed += len(listing)

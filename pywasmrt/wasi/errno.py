@@ -98,7 +98,7 @@ class WasiError(Exception):
         self.errno = int(errno)  # engines take nothing but a plain int without a second look
 
 
-# The names are those of the host's, but for one, and for two that some systems keep apart.
+# The names equal those of the host, except for one, and for two that some systems keep apart.
 _FROM_HOST: dict[int, int] = {
     getattr(host, name): int(number)
     for number in Errno

@@ -238,15 +238,15 @@ def _preopen(context: WasiContext, fd: int) -> bytes:
 
 @function(FUNCTIONS, "iiiIi")
 def fd_readdir(context: WasiContext, memory: Memory, fd: int, buffer: int, size: int, cookie: int, result: int) -> None:
-    """The cookie of an entry is its place in the listing, which is taken anew when a guest begins at 0, and where it
-    goes on with a descriptor that it opened for that, or one whose listing was forgotten.
+    """The cookie of an entry is its place in the listing. The listing is taken anew when a guest begins at 0, when it
+    continues with a descriptor that it opened for that, and when the listing was forgotten.
     """
     file = context.table.directory(fd, Rights.FD_READDIR)
     size &= U32
     check(memory, buffer, size)
     size = min(size, MAX_TRANSFER)
     if cookie == 0 or not file.listing:
-        # `..` gets the number of `.`: which one it has outside is not the guest's business.
+        # `..` gets the inode number of `.`: the guest must not learn that of a directory outside.
         own = file.stat().ino
         dots = (b".", own, FileType.DIRECTORY), (b"..", own, FileType.DIRECTORY)
         context.table.keep_listing(file, (*dots, *file.entries(context.waiter.check)))

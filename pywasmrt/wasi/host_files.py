@@ -62,7 +62,7 @@ def file_type(mode: int) -> int:
 
 
 def stat_of(found: os.stat_result) -> Stat:
-    """The `filestat` for what the host tells."""
+    """The `filestat` for the host's stat result."""
     times = (min(max(0, ns), _U64) for ns in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns))
     return Stat(found.st_dev % _I64, found.st_ino, file_type(found.st_mode), found.st_nlink, found.st_size, *times)
 
@@ -170,7 +170,7 @@ class HostStream(_Held):
         self._waiter = waiter
         self.filetype = filetype
         super().__init__(fd, flags)
-        # Of a file that is not in memory yet, such a call would say "not now" again and again.
+        # For a file that is not in memory yet, such a call would answer "not now" again and again.
         mode = os.fstat(self.fd).st_mode
         self._nowait = _NOWAIT if modes.S_ISFIFO(mode) or modes.S_ISSOCK(mode) else 0
 

@@ -1,7 +1,7 @@
 """Looking names up without waiting in the host's resolver, which no deadline and no signal ends.
 
-A thread waits there, and whoever asked waits for a pipe, which can be left. Threads that were left go on until the
-resolver gives up, so there is a bound on how many there are in the process.
+A thread waits in the resolver, and the caller waits for a pipe, which it can stop doing. An abandoned thread goes on
+until the resolver gives up, so the number of these threads in the process is bounded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _slots = threading.BoundedSemaphore(MOST)
 
 
 def _renew() -> None:
-    """In the child of a fork: its parent's threads are not there, and neither are what they hold."""
+    """Start afresh in the child of a fork, where the parent's threads do not exist."""
     global _slots
     _slots = threading.BoundedSemaphore(MOST)
 

@@ -36,7 +36,7 @@ async def _wait(wants: Mapping[int, int], timeout: int | None) -> dict[int, int]
             ready = _ready(wants)
             if ready:
                 return ready
-            await asyncio.sleep(0)  # it was, and somebody else was quicker
+            await asyncio.sleep(0)  # it was ready, but another reader was quicker
     return _ready(wants)
 
 
@@ -55,7 +55,7 @@ class _Watch:
     def __enter__(self) -> _Watch:
         try:
             for fd, mask in self._wants.items():
-                with contextlib.suppress(OSError):  # it is closed, as asking for its state will tell
+                with contextlib.suppress(OSError):  # it is closed; asking for its state will report that
                     self._watch(duplicate(fd), mask)
         except BaseException:
             self.__exit__()

@@ -1,4 +1,4 @@
-"""Reading and writing what guests point at. Whatever lies beyond the memory raises `MemoryAccessError`, which
+"""Reading and writing through guests' pointers. A pointer beyond the memory raises `MemoryAccessError`, which
 `context.py` turns into `EFAULT`.
 
 Pointers and sizes arrive as signed i32 and are taken for unsigned here.

@@ -258,7 +258,7 @@ class MemoryDirectory(Directory):
 
     @staticmethod
     def _check_new(found: Found) -> None:
-        """Whether a name can be given to what is no directory."""
+        """Check that the name can be given to something other than a directory."""
         if found.slash:
             if found.node is None:
                 raise WasiError(Errno.NOENT)

@@ -27,7 +27,7 @@ _numbers = count(1)
 
 
 class Node:
-    """A file, a link or a folder. Those who hold one keep it, whatever becomes of its names."""
+    """A file, a link or a folder. It lives as long as something refers to it, even without a name."""
 
     __slots__ = ("__weakref__", "atim", "ctim", "ino", "mtim", "nlink")
 

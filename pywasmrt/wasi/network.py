@@ -44,7 +44,7 @@ class Network:
         return any(rule.matches(address) for rule in self._rules[1])
 
     def validate(self) -> None:
-        """Raise `InvalidConfigurationError` for a pattern that is none."""
+        """Raise `InvalidConfigurationError` for an invalid pattern."""
         for name, patterns in (("connect", self.connect), ("listen", self.listen)):
             if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Sequence):
                 raise InvalidConfigurationError(f"Network.{name} is a list of address patterns, not {shown(patterns)}")

@@ -159,7 +159,7 @@ def path_symlink(
 def path_readlink(
     context: WasiContext, memory: Memory, fd: int, path: int, size: int, buffer: int, buffer_size: int, result: int
 ) -> None:
-    """What is longer than the guest's buffer is cut off."""
+    """A target longer than the guest's buffer is cut off."""
     directory = context.table.directory(fd, Rights.PATH_READLINK)
     target = directory.readlink(read_path(memory, path, size))[: buffer_size & U32]
     write(memory, buffer, target)

@@ -61,7 +61,7 @@ def environ_sizes_get(context: WasiContext, memory: Memory, count: int, size: in
 
 
 def time_of(clock: Clock, clock_id: int) -> int:
-    """The time of one of WASI's clocks. `EINVAL` for a number that is none."""
+    """The time of one of WASI's clocks. `EINVAL` for an unknown number."""
     if clock_id == ClockId.MONOTONIC:
         return clock.monotonic()
     if clock_id == ClockId.REALTIME:

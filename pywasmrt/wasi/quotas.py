@@ -52,13 +52,13 @@ class Quota:
 
     @contextmanager
     def freeing(self, place: resolve.Place) -> Iterator[None]:
-        """Around what takes the name at `place` away. What is freed is asked of the file itself, which is held open
-        meanwhile: others may put another one under the name. Its bytes are given back if that was its last name, unless
-        this guest has it open and could go on filling it.
+        """Wraps an operation that removes the name at `place`. The freed size is asked of the file itself, which is
+        held open meanwhile, since others may put another file under the name. Its bytes are given back if that was its
+        last name, unless this guest has it open and could go on filling it.
         """
         try:
             held = open_at(place.directory, place.name, _LOOK, 0)
-        except OSError:  # nothing there: what is to come will say so
+        except OSError:  # there is nothing; the operation itself will report that
             held = None
         before = None if held is None else os.fstat(held.fd)
         yield
@@ -91,7 +91,7 @@ class BoundedFile(HostFile):
 
     @contextmanager
     def _growing(self, end: int) -> Iterator[None]:
-        """Around what makes the file end at `end`, or later where it does already."""
+        """Wraps an operation after which the file ends at `end`, or later if it already did."""
         with self._quota.lock:
             before = os.fstat(self.fd).st_size
             self._quota.check(end - before)
@@ -125,7 +125,7 @@ class BoundedFile(HostFile):
 
 
 class BoundedDirectory(HostDirectory):
-    """A directory of the host, and what is below it, that a guest may add no more to than an account has left."""
+    """A directory of the host and everything below it. A guest may add only as much as the account has left."""
 
     __slots__ = ("_quota", "account")
 
@@ -141,7 +141,7 @@ class BoundedDirectory(HostDirectory):
 
     @contextmanager
     def _adding(self, size: int) -> Iterator[None]:
-        """Around what adds `size` where it succeeds."""
+        """Wraps an operation that adds `size` if it succeeds."""
         with self._quota.lock:
             self._quota.check(size)
             yield
@@ -162,7 +162,7 @@ class BoundedDirectory(HostDirectory):
     def _exists(self, path: bytes, follow: bool) -> bool:
         try:
             self.stat_at(path, follow)
-        except (OSError, WasiError):  # what is wrong with the path, opening it tells
+        except (OSError, WasiError):  # opening the path will report what is wrong with it
             return False
         return True
 

@@ -160,7 +160,7 @@ def _openat2(directory: int, path: bytes, flags: int, mode: int) -> Handle:
     try:
         return handles.open_beneath(directory, path, flags, mode)
     except OSError as error:
-        if error.errno == host.EXDEV:  # so the kernel calls what leads out
+        if error.errno == host.EXDEV:  # the kernel's error for a path that leads out
             raise WasiError(Errno.PERM) from None
         raise
 

@@ -82,8 +82,8 @@ class Socket(Descriptor):
         self.name: str | None = None
         """The path of a unix socket that the guest bound: the host only knows by which descriptor it was reached."""
         self._waiter = waiter
-        self._connecting = False  # to where it was asked to, since a wait for that was given up
-        self._taken = b""  # what was received before such a wait, of all that was asked for
+        self._connecting = False  # a connect was begun, and the wait for it was given up
+        self._taken = b""  # the part that was received before a receive's wait was given up
         super().__init__(flags)
         if lent:
             self.rights &= ~Rights.SOCK_SHUTDOWN

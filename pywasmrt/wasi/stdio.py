@@ -104,8 +104,8 @@ class Output(Descriptor):
 
 
 def bytes_from(where: str, data: Any) -> bytes:
-    """What a callable or file of the host's gave. `TypeError` for what is not bytes-like: an int would become so many
-    zeros, and a list its bytes.
+    """The bytes that a callable or file of the host returned. `TypeError` for anything not bytes-like: `bytes` would
+    turn an int into that many zeros, and a list into its items.
     """
     if type(data) is bytes:
         return data
@@ -218,8 +218,8 @@ def _pollable_fd(file: Any) -> int | None:
 
 
 def _bytes_below(file: Any) -> Any:
-    """The binary file below a text file of UTF-8. A text file reads until it has all that it was asked for, and what it
-    holds then, no descriptor tells; what it read ahead before is lost to the guest.
+    """The binary file below a text file of UTF-8. A text file reads until it has as much as was asked for, and no
+    descriptor tells how much it then holds; what it read ahead before is lost to the guest.
     """
     below = getattr(file, "buffer", None)
     if hasattr(below, "read1") and codecs.lookup(getattr(file, "encoding", None) or "ascii").name == "utf-8":

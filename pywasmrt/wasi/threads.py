@@ -2,8 +2,8 @@
 
 Each thread is an instance of the guest's module in a store of its own, on a thread of the host's; they have the memory
 in common, which is shared, and the descriptors. They end together: when the command's `_start` returns or any of them
-calls `proc_exit`, when one traps or raises, and when the first instance's store is closed. What ended them comes out
-of the first instance's call, or else of its next.
+calls `proc_exit`, when one traps or raises, and when the first instance's store is closed. The error that ended
+them is raised from the first instance's running call, or else from its next.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class ThreadGroup:
                 main.interrupt_with(error)
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait until the threads have ended, once they are told to; but for the one that asks."""
+        """Wait until the threads have ended, once they are told to. A thread that calls this is not waited for."""
         with self._lock:
             threads = list(self._running.values())
         for each in threads:
@@ -131,7 +131,7 @@ class ThreadGroup:
                 each.join(seconds)
 
     def forget(self) -> None:
-        """In the child of a fork, where these threads are not."""
+        """Forget the threads, in the child of a fork, where they do not exist."""
         self._lock = threading.RLock()  # a collected guest, or a signal handler, may end it from within
         self._running.clear()
         self._stores.clear()

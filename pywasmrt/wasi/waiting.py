@@ -1,8 +1,8 @@
 """The one place where a guest blocks: waiting for descriptors or for time, until the call is to stop.
 
-In an asynchronous store nothing blocks: what would is given up with `WouldWait`, the event loop waits in its stead
-(`loop_waiting`), and the function is done again from its beginning, where the wait is then found answered. So every
-function waits before it has done anything that cannot be done twice.
+In an asynchronous store nothing blocks. A function that would block raises `WouldWait`, the event loop waits instead
+(`loop_waiting`), and the function runs again from its beginning, where the wait is then answered at once. So every
+function waits before it does anything that cannot be done twice.
 
 Every wait watches a pipe of its own beside what the guest waits for. Whoever interrupts or closes the store writes a
 byte to it, and the wait ends at once. Ctrl-C needs no help: the signal's handler runs inside `poll` and raises through
@@ -34,8 +34,8 @@ _MAX_MILLISECONDS = 1 << 30
 
 @runtime_checkable
 class Stoppable(Protocol):
-    """A store that can end the waits of its guests. One of another package need not: its guests wait until they have
-    what they wait for, or their instance is closed.
+    """A store that can end the waits of its guests. A store of another package need not: its guests wait until their
+    wait is over or their instance is closed.
     """
 
     @property
@@ -168,7 +168,7 @@ class Waiter:
         if store is not None:
             store.on_stop(seat.wake)
         try:
-            # After on_stop: whoever stops the call either finds the bell or is found here.
+            # After on_stop, so that no stop is missed: it either rings the bell or is seen here.
             deadline = 0 if store is None else store.until()
             end = 0 if timeout is None else time.monotonic_ns() + timeout
             while not self._stopped and not (store is not None and store.closed):
@@ -196,7 +196,7 @@ class Waiter:
                 store.off_stop(seat.wake)
 
     def _answered(self, wants: Mapping[int, int], timeout: int | None) -> dict[int, int]:
-        """The answer to the wait that was given up before, or that which needs no wait; else gives up."""
+        """The answer to the wait that was given up before, or one that needs no wait; else raises `WouldWait`."""
         answer, self.answer = self.answer, None
         if answer is None:
             answer = self.wait(wants, 0)
