@@ -1,4 +1,4 @@
-"""Batches beside what they replace, and beside their floor. Run by `make bench-columns`; needs NumPy.
+"""Compares batches with what they replace and with their floor. Run by `make bench-columns`; needs NumPy.
 
 Everything is timed in turn in one process, many short rounds of each, and the best round counts (bench/measuring.py).
 """

@@ -42,7 +42,7 @@ class Target:
 
 
 def floor_entrants() -> dict[Any, Loop | Timer]:
-    """What the floors are made of; nothing, with a word about it, where the native parts or a compiler are missing."""
+    """The contestants for the floors; none, with a message, where the native parts or a compiler are missing."""
     try:
         floor = floors.load()
         loop = floors.EngineLoop(floor, add_module())
@@ -73,7 +73,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 
 
 def targets(figures: dict[str, dict[str, float]], imports: dict[str, float]) -> list[Target]:
-    """What this library sets out to reach, as far as the runtimes that it takes are here."""
+    """The targets of this library, for the runtimes that are available."""
     found = []
 
     def ratio(name: str, job: str, above: str, below: str, limit: float, at_most: bool) -> None:

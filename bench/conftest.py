@@ -2,7 +2,7 @@
 
     pytest bench/ --benchmark-only --benchmark-group-by=group
 
-pytest-benchmark adds its own overhead to each round and tells it for what it is; `compare.py` takes it away.
+pytest-benchmark adds its own overhead to each round; `compare.py` subtracts it.
 """
 
 from __future__ import annotations

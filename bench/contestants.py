@@ -1,4 +1,4 @@
-"""What is measured, and who takes part: for each contestant, the same jobs in its own words.
+"""The jobs that are measured and the contestants: each does the same jobs through its own API.
 
 Every contestant keeps what it can outside of the loop: bound methods, compiled modules, and the store where it is an
 argument.
@@ -166,4 +166,4 @@ CONTESTANTS: dict[str, Callable[[], dict[str, Loop] | None]] = {
     NAMES[3]: wasmtime_py_jobs,
     NAMES[4]: pywasm3_jobs,
 }
-"""By name: what makes the jobs of a contestant, or gives None where it cannot take part."""
+"""By name: the function that makes a contestant's jobs, or returns None where it cannot take part."""

@@ -1,4 +1,4 @@
-"""The floor: what the measured things would cost at the least. Builds `floor.c` into `build/bench`."""
+"""The floor: the least that the measured operations could cost. Builds `floor.c` into `build/bench`."""
 
 from __future__ import annotations
 

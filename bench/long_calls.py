@@ -133,7 +133,7 @@ def longest_stall(runtime: Runtime) -> float:
 
 
 def lateness(runtime: Runtime, tries: int) -> dict[str, list[float]]:
-    """How late each means of stopping a guest that the runtime has comes, in ms, sorted."""
+    """How late each of the runtime's means of stopping a guest takes effect, in ms, sorted."""
     instance = loops(runtime)
     main = threading.main_thread().ident
     assert main is not None

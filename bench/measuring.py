@@ -45,7 +45,7 @@ class Loop:
 
 
 class Timer:
-    """What measures its own nanoseconds, as a C loop does: `run(n)` gives nanoseconds for each of n."""
+    """A contestant that times itself, as a C loop does: `run(n)` gives nanoseconds for each of n."""
 
     per_run = 1
 

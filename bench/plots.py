@@ -27,7 +27,7 @@ COLOURS = {FLOOR: "#9aa0a6", "own": "#2b6cb0", "other": "#c58a2b"}
 
 
 def with_origin(report: dict[str, Any]) -> dict[str, Any]:
-    """The report, with the machine it is of and the day; those of this machine, now, unless it says so itself."""
+    """The report with its machine and day; if it names none, this machine and today."""
     if "machine" in report:
         return report
     machine = {"system": platform.system(), "processor": processor(), "cpus": os.cpu_count()}
@@ -60,7 +60,7 @@ def times(ratio: float) -> str:
 
 
 def base_of(row: dict[str, float]) -> str:
-    """What the others of a row are compared with: its floor, or the first contestant."""
+    """The contestant that the others of a row are compared with: its floor, or the first."""
     return FLOOR if FLOOR in row else next(iter(row))
 
 
@@ -96,7 +96,7 @@ def chart(title: str, row: dict[str, float]) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The figures as a table in Markdown, and what they are of."""
+    """The figures as a table in Markdown, with their machine and day."""
     figures: dict[str, dict[str, float]] = report["nanoseconds"]
     names = list(dict.fromkeys(name for job in JOBS for name in figures.get(job, {}) if name != FLOOR))
     rows = [["", FLOOR, *names], ["---"] * (2 + len(names))]

@@ -1,4 +1,4 @@
-"""What guests that wait cost, beside asyncio's own: `python bench/waiting.py`. One run, on one thread.
+"""The cost of guests that wait, compared with asyncio's own: `python bench/waiting.py`. One run, on one thread.
 
 * A call of `add` by `call_async`, and one that is suspended once, beside `await asyncio.sleep(0)`.
 * Ten thousand guests asleep: time to start each, memory, threads, mappings; how many more until the kernel's bound.

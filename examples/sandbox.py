@@ -1,4 +1,4 @@
-"""Guests that misbehave: each is stopped, and says why.
+"""Guests that misbehave: each is stopped, and the error says why.
 
 python examples/sandbox.py
 """

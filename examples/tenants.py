@@ -46,11 +46,11 @@ class Account:
 
 def main() -> None:
     runtime = pywasmrt.new_runtime()
-    # Once: what serves the imports is found and checked.
+    # Once: the imports are resolved and checked.
     linked = runtime.link(runtime.compile(SCRIPT), env.bind(Account), limits=Limits(memory_bytes=1 << 20, timeout=1))
 
     def request(amount: int) -> str:
-        # For each request, on whatever thread it is: memory, globals and account are new.
+        # For each request, on any thread: memory, globals and account are new.
         with linked.instantiate() as instance:
             account: Account = instance.state("env")
             try:

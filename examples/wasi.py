@@ -1,4 +1,4 @@
-"""A WASI command with its world made up: arguments, streams, a file system in memory, a clock that stands still."""
+"""A WASI command in a simulated world: arguments, streams, a file system in memory, a clock that stands still."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ print("files:", tree.files())
 with runtime.instantiate(command, wasi=wasi.WasiConfig()) as instance:
     print("without a directory:", instance.run())
 
-# A directory that is only to be read.
+# A read-only directory.
 read_only = wasi.WasiConfig(stdin=b"x", preopens={"/": wasi.Preopen(tree, readonly=True)})
 with runtime.instantiate(command, wasi=read_only) as instance:
     print("in a read-only directory:", instance.run())

@@ -38,7 +38,7 @@ def _pyarrow(value: object) -> Any:
 
 
 def _loaded(module: str, name: str) -> Any:
-    """A class of a library, if that is loaded: what is not cannot have made the value."""
+    """A class of a library, if the library is loaded: one that is not loaded cannot have made the value."""
     return getattr(sys.modules.get(module), name, None) or ()
 
 
@@ -84,7 +84,7 @@ def _numpy_of(array: Any, chunked: bool) -> Any:
 
 
 def rebuilt(columns: tuple[Any, ...]) -> Callable[[Any, Any], Any]:
-    """What makes a result out of values and nulls (a mask, or None): a column as the first that is none of NumPy's."""
+    """A function that makes a result from values and a mask of nulls (or None): a column like the first not NumPy's."""
     for column in columns:
         if isinstance(column, _loaded("pandas", "Series")):
             return lambda values, nulls: _pandas(column, values, nulls)

@@ -1,7 +1,7 @@
 """What a process has opened for its `Udf`s: each module once, and an instance for each thread that calls one.
 
 A `Udf` that travels is made anew for each task that a worker gets, so what it opened cannot be its own: it is found by
-what the `Udf` is made of. The least recently used go first, beyond a number.
+what the `Udf` is made of. Beyond a fixed number, the least recently used are dropped.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Udf:
         wasi: Any = None,
         on_error: str = "raise",
     ) -> None:
-        """Nothing is compiled before the first call, so that this never fails for what is in the module."""
+        """Nothing is compiled before the first call, so this never fails because of the module's content."""
         if not isinstance(name, str):
             raise TypeError(f"the name of the function is a str, not {shown(name)}")
         if on_error not in ("raise", "null"):
@@ -98,7 +98,7 @@ class Udf:
 
     @property
     def __signature__(self) -> Signature:
-        """A parameter for each of the guest's, for whoever counts them, as DuckDB does. Opens the module."""
+        """A parameter for each of the guest's, for callers that count them, as DuckDB does. Opens the module."""
         params = range(1, len(self.type.params) + 1)
         return Signature([Parameter(f"column{n}", Parameter.POSITIONAL_ONLY) for n in params])
 
@@ -135,7 +135,7 @@ class Udf:
                 row = int(numpy.flatnonzero(valid)[error.row])
                 raise RowError(str(error).replace(f"row {error.row} ", f"row {row} ", 1), row) from error.__cause__
             raise
-        except (Interrupted, FuelExhausted, Exit):  # the guest may be in the middle of anything
+        except (Interrupted, FuelExhausted, Exit):  # the guest's state may be inconsistent
             drop_instance(self._module_key())
             raise
 

@@ -1,4 +1,4 @@
-"""For runtimes that run no components: the methods that say so."""
+"""Methods for runtimes that cannot run components: each says so."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The binary form of a component, decoded into definitions: what takes part in its interface, in its order.
+"""The binary form of a component, decoded into the definitions that make up its interface, in order.
 
-For components that an engine has validated; what is nothing to the interface (core modules, core instances, custom
-sections) is skipped. `interface.py` gives the definitions their meaning. (Component model: design/mvp/Binary.md.)
+For components that an engine has validated. Parts outside the interface (core modules, core instances, custom
+sections) are skipped. `interface.py` gives the definitions their meaning. (Component model: design/mvp/Binary.md.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 HEADER = b"\0asm\x0d\0\1\0"
 """How a binary component begins."""
 
-# Sorts of definitions, by their number in the binary format; core sorts are all the same to an interface.
+# Sorts of definitions, by their number in the binary format; an interface does not tell core sorts apart.
 CORE, FUNC, VALUE, TYPE, COMPONENT, INSTANCE = range(6)
 
 _PRIMITIVES = {
@@ -62,7 +62,7 @@ _MOST_NESTED = 100  # components in components; far beyond what tools make
 
 
 class Definition(NamedTuple):
-    """One definition. What it does is `kind`, which says what the rest holds; see `_Decoder`."""
+    """One definition. `kind` says what it does and what the other fields hold; see `_Decoder`."""
 
     kind: str
     sort: int = CORE
@@ -159,7 +159,7 @@ class _Decoder:
             if section == 4:
                 found.append(Definition("component", COMPONENT, value=self.component(content, at, depth + 1)))
             elif section == 3:
-                continue  # core types are nothing to the interface
+                continue  # core types are not part of the interface
             elif section in readers:
                 read = readers[section]
                 for _ in range(self.number()):

@@ -72,7 +72,7 @@ class _Package:
         self.own = {item.name: item.type for item in items if isinstance(item.type, (NamedType, ResourceType))}
 
     def _needed(self) -> dict[str, InterfaceType]:
-        """The interfaces that take part: what is exported, what the host serves, and where their types come from."""
+        """The interfaces to write: those exported, those the host serves, and those that own the types these use."""
         queue = [name for name in self.interfaces if name in self.exported or not name.startswith("wasi:")]
         for item in (*self.world.imports, *self.world.exports):
             if isinstance(item.type, ComponentFunctionType):
@@ -320,7 +320,7 @@ class _Module:
         return found
 
     def result(self, type: WitType | None) -> str:
-        """The type of what a function returns: of a result, what it gives when it is good."""
+        """The type of what a function returns: for a result, its `ok` type."""
         target = None if type is None else structure(type)
         given = target.ok if isinstance(target, ResultType) else type
         self.loose = self.hosted
@@ -420,7 +420,7 @@ class _Module:
             body += ["    def drop(self) -> None: ...", "", f"    def __enter__(self) -> {name}: ...", ""]
             body += ["    def __exit__(self, *error: object) -> None: ...", ""]
         head = ["", "", f"class {name}(typing.Protocol):", f'    """The resource `{resource.name}`."""', ""]
-        # The second name is for where the first is that of a property.
+        # The second name is used where a property has the first.
         return [*head, *(_trimmed(body) or ["    ..."]), "", "", f"_{name} = {name}"]
 
     def _functions(self, interface: InterfaceType, exported: bool) -> list[str]:

@@ -109,7 +109,7 @@ class Classes(Mapping[str, InterfaceTypes]):
     # What users ask for
 
     def of(self, type: NamedType | ResourceType) -> Any:
-        """What stands for a type in Python: its class, the union of a variant's classes, or None for one without."""
+        """The Python class of a type, the union of a variant's classes, or None for a type without a class."""
         if isinstance(type, ResourceType):
             return None
         target = structure(type)

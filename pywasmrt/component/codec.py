@@ -1,8 +1,8 @@
-"""What a codec is, and those of numbers, text and truth values.
+"""The base class of codecs, and the codecs of numbers, strings and booleans.
 
 A codec belongs to one type. It makes the plan by which the native path converts (`plan`), and converts by itself, to
 and from the values that the package wasmtime takes (`lower`, `lift`): for the runtime over that package, and for the
-native one when a value was refused there and the words are wanted.
+native one when it refused a value and needs the error message.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Refusal(Exception):
         self.path: list[tuple[str, Any]] = []
 
     def within(self, kind: str, name: Any) -> Refusal:
-        """The same, seen from one step further out."""
+        """The same refusal, with one more step at the front of its path."""
         self.path.insert(0, (kind, name))
         return self
 

@@ -116,7 +116,7 @@ class Record:
 
 
 def _record_class() -> type:
-    """The package's own class, which it tells cases apart by; where it is not in use, nobody looks at it."""
+    """The package's own class, by which it tells cases apart; not needed when the package is not in use."""
     package = sys.modules.get("wasmtime.component")
     return Record if package is None else package.Record
 
@@ -309,7 +309,7 @@ class ResultCodec(_Choice):
         return self.lower_case(isinstance(value, Ok), value.value)
 
     def lower_case(self, is_ok: bool, value: Any) -> Any:
-        """One of the two outcomes, of its payload."""
+        """Lower one of the two outcomes, given its payload."""
         name, codec = self.choices()[0 if is_ok else 1]
         if codec is None:
             if value is not None:
@@ -321,7 +321,7 @@ class ResultCodec(_Choice):
             raise refusal.within("case", name) from None
 
     def lift_case(self, raw: Any) -> tuple[bool, Any]:
-        """Whether it is the good outcome, and its payload."""
+        """Whether it is `ok`, and its payload."""
         name, payload = self.parse(raw)
         codec = self.ok if name == "ok" else self.err
         return name == "ok", None if codec is None else codec.lift(payload)

@@ -1,8 +1,8 @@
 """What a component imports and exports, worked out from its definitions: the world that it was made for.
 
-A component's definitions are evaluated as a program whose values are types: an import gives what it is declared as, an
-instance of an inner component what that component gives for these arguments. So each resource is one object wherever it
-turns up, and each named type keeps its name.
+A component's definitions are evaluated as a program whose values are types: an import has its declared type, and an
+instance of an inner component has what that component exports for these arguments. So each resource is one object
+wherever it turns up, and each named type keeps its name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Finding what a component imports in what the host offers, all of it before anything is made."""
+"""Finds every import of a component among what the host offers, before anything is created."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Linkage(NamedTuple):
 
 def resolve(world: World, imports: Sequence[Any], has_wasi: bool) -> Linkage:
     """Find every import of `world`. Raises `ModuleInstantiateError` that names all that is missing or does not fit, and
-    `TypeError` for what can be no imports.
+    `TypeError` for an object that cannot be imports.
     """
     offered = _merged(imports)
     problems: list[str] = []
@@ -103,7 +103,7 @@ def _merged(imports: Sequence[Any]) -> dict[str, Any]:
 
 
 def _needed(interface: InterfaceType) -> bool:
-    """Whether an interface has anything to define: types alone need nobody."""
+    """Whether the host must define anything for an interface: types alone need no definition."""
     return bool(interface.functions) or any(isinstance(each, ResourceType) for each in interface.types.values())
 
 
@@ -135,7 +135,7 @@ def _interface(
 
 
 def _get(provider: Any, *names: str) -> Any:
-    """What a provider has under one of some names; a mapping by its keys, anything else by its attributes."""
+    """What a provider has under one of some names: keys of a mapping, attributes of anything else."""
     if isinstance(provider, Mapping):
         return next((provider[name] for name in names if name in provider), None)
     return next((found for found in (getattr(provider, name, None) for name in names) if found is not None), None)
@@ -195,7 +195,7 @@ def _misfit(found: Any, type: ComponentFunctionType) -> str:
         return "was given a coroutine function, which needs an asynchronous store; components have none here"
     try:
         signature = inspect.signature(found)
-    except (TypeError, ValueError):  # a builtin tells nothing
+    except (TypeError, ValueError):  # some builtins have no signature to inspect
         return ""
     try:
         signature.bind(*[None] * len(type.params))
@@ -205,5 +205,5 @@ def _misfit(found: Any, type: ComponentFunctionType) -> str:
 
 
 def named_types(interface: InterfaceType) -> list[NamedType]:
-    """The types of an interface that are no resources."""
+    """The types of an interface except its resources."""
     return [each for each in interface.types.values() if isinstance(each, NamedType)]

@@ -1,4 +1,4 @@
-"""Versions in the names of interfaces, `namespace:package/interface@1.2.3`, and which serves for which."""
+"""Versions in the names of interfaces, `namespace:package/interface@1.2.3`, and their compatibility."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def split(name: str) -> tuple[str, str | None]:
 def find(wanted: str, offered: Iterable[str]) -> str | None:
     """Which of the names `offered` serves for the interface `wanted`, or None.
 
-    The same name does; without a version it serves for every version; with one, for what is compatible by semver: the
-    same major version (the same minor below 1.0, the same patch below 0.1) and not older. Of several the newest.
+    The same name serves. A name without a version serves every version, and every version serves a wanted name without
+    one. Otherwise the versions must be compatible by semver: the same major version (the same minor below 1.0, the same
+    patch below 0.1) and not older. Of several the newest.
     """
     names = list(offered)
     if wanted in names:

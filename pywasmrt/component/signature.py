@@ -1,4 +1,4 @@
-"""A function's signature at work: converting arguments and results, arranging keywords, the words for errors."""
+"""Applies a function's signature: converts arguments and results, arranges keywords, words the errors."""
 
 from __future__ import annotations
 

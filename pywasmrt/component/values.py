@@ -12,20 +12,20 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Some(Generic[T_co]):
-    """A value of an option whose payload may be None itself: of `option<option<T>>`, beside None."""
+    """A present value of an option whose payload may itself be None, such as `option<option<T>>`."""
 
     value: T_co
 
 
 @dataclass(frozen=True, slots=True)
 class Ok(Generic[T_co]):
-    """The good outcome of a `result` that is not the result of a function."""
+    """The `ok` case of a `result` that is not the result of a function."""
 
     value: T_co = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
 class Err(Generic[T_co]):
-    """The bad outcome of a `result` that is not the result of a function."""
+    """The `err` case of a `result` that is not the result of a function."""
 
     value: T_co = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What a component may reach by the engine's own WASI 0.2, in the form that runtimes take it."""
+"""What a component may access through the engine's own WASI 0.2, as runtimes take it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["INHERITED", "ComponentWasi"]
 
 INHERITED = object()
-"""In place of a stream: the process's own."""
+"""Stands for the process's own stream."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers take it for typing's, which takes long to import
+TYPE_CHECKING = False  # type checkers treat it as typing.TYPE_CHECKING; typing takes long to import
 if TYPE_CHECKING:
     from typing import Any
 

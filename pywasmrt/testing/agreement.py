@@ -1,4 +1,4 @@
-"""Do all runtimes agree? The same modules, calls and host functions on each, and all that can be seen compared."""
+"""Do all runtimes agree? Runs the same modules, calls and host functions on each and compares everything observable."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _compare(
     made: list[Call] | None = None
 
     def once(functions: Sequence[tuple[str, FunctionType]]) -> Sequence[Call]:
-        """The same calls for every runtime: the first that gets so far has them chosen."""
+        """The same calls for every runtime. They are chosen when the first runtime gets this far."""
         nonlocal made
         if made is None:
             made = list(choose(functions))

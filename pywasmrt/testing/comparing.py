@@ -16,7 +16,7 @@ _WIDTHS = {ValueType.I32: 32, ValueType.I64: 64}
 def as_guest_sees(type: ValueType, value: Any) -> Any:
     """`value`, as it comes back from a guest that was given it: integers signed, floats rounded to their width.
 
-    An f32 NaN keeps its being a NaN, and no more than that: Python's float does not carry its bits.
+    An f32 NaN stays a NaN, but its bits are lost: Python's float does not carry them.
     """
     if type in _WIDTHS:
         bits = _WIDTHS[type]
@@ -42,7 +42,7 @@ def _rounded(value: float) -> float:
 def same_value(type: ValueType, first: Any, second: Any) -> bool:
     """Whether two Python values of the kind that calls return are the same value of `type`.
 
-    Integers and v128 by equality, where both are an int and no bool, or bytes; f64 by its bits, NaN payloads and the
+    Integers (int, not bool) and v128 (bytes) compare by equality; f64 by its bits, NaN payloads and the
     sign of zero included; f32 likewise, but all NaNs are one; externref by identity; funcref by both being null, or
     both functions of one type.
     """

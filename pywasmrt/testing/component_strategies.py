@@ -55,7 +55,7 @@ _LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}(-[a-z][a-z0-9]{0,3}){0,2}", fullmat
 
 
 def component_types(max_leaves: int = 8) -> SearchStrategy[WitType]:
-    """Types of WIT, nested, whose values can cross. Each has names of its own for what needs one."""
+    """Nested WIT types whose values can cross. Types that need a name get one of their own."""
     numbers = count()
 
     def labels(least: int, most: int) -> SearchStrategy[list[str]]:
@@ -93,7 +93,7 @@ def component_types(max_leaves: int = 8) -> SearchStrategy[WitType]:
 
 
 def component_values(type: WitType, classes: Classes) -> SearchStrategy[Any]:
-    """Python values of a type, as a component gives them back: equal to themselves, so that no float is a NaN."""
+    """Python values of a type, as a component gives them back. They equal themselves, so no float is a NaN."""
     target = structure(type)
     if isinstance(target, PrimitiveType):
         return _primitive(target.name)

@@ -1,6 +1,6 @@
 """Where runtimes may differ, and where that is written: data that `differential` reads.
 
-What is not compared at all, since it is the engine's own: the texts of errors and traps, and a trap's frames.
+The texts of errors and traps and the frames of a trap are the engine's own and are not compared at all.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["KNOWN_DIFFERENCES", "Difference"]
 
 @dataclass(frozen=True)
 class Difference:
-    """Things that count as one and the same.
+    """Values or traps that count as equal.
 
     `types` and `bits`: values of these types whose bits, as an unsigned integer, lie in the ranges (first and last)
-    are one value. `traps`: these codes are one. With `runtimes`, only where one of those takes part. `source` says who
-    permits it.
+    are one value. `traps`: these codes are one. With `runtimes`, it applies only if one of those takes part. `source`
+    says who permits it.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Difference:
     runtimes: frozenset[str] | None = None
 
     def applies(self, runtimes: Iterable[str]) -> bool:
-        """Whether it counts when these runtimes are compared."""
+        """Whether it applies when these runtimes are compared."""
         return self.runtimes is None or not self.runtimes.isdisjoint(runtimes)
 
 
@@ -50,4 +50,4 @@ KNOWN_DIFFERENCES: tuple[Difference, ...] = (
         ((0x7FF0_0000_0000_0001, 0x7FFF_FFFF_FFFF_FFFF), (0xFFF0_0000_0000_0001, 0xFFFF_FFFF_FFFF_FFFF)),
     ),
 )
-"""The differences between runtimes that are no faults."""
+"""The permitted differences between runtimes."""

@@ -1,4 +1,4 @@
-"""Values at the edges of each type, for those who draw values and for those who only want a few."""
+"""Values at the edges of each type, for strategies and for code that needs only a few."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def float_from_bits(bits: int, width: int) -> float:
 
 
 def sample(type: ValueType, random: Random) -> Any:
-    """A value of `type`, half of the time one at the edge; of references the null one or, for externref, a text."""
+    """A value of `type`, at the edge half of the time. A reference is null or, for externref, a string."""
     if type in INTEGERS:
         bits = 32 if type is ValueType.I32 else 64
         return random.choice(INTEGERS[type]) if random.random() < 0.5 else random.randrange(1 << bits)

@@ -1,4 +1,4 @@
-"""A runtime without an engine: guests are real modules, and what their functions do is Python that a test gives.
+"""A runtime without an engine: guests are real modules, and the test supplies their functions in Python.
 
 For unit tests of code that is written against the protocols: linking, value rules, memories, globals, tables,
 lifetimes and errors are those of every runtime; only guest code does not run.
@@ -138,7 +138,7 @@ class FakeStore(GuardedStore):
             each for each in instance.handle.imports if isinstance(each, FakeExtern) and each.kind == str(export.kind)
         ]
         same = [each for each in imported if each.type == type]
-        if same:  # a module that imports one exports it again, as far as anybody can tell without its code
+        if same:  # without reading its code, a module that imports one is assumed to export it again
             return same[0]
         if isinstance(type, MemoryType):
             return FakeMemory(self, instance.life, type)
@@ -209,7 +209,7 @@ class FakeFunction(FakeExtern):
         self.store._enter(self.life, "function")
         try:
             results = self._run(tuple(values))
-            self.check_open()  # what it called may have closed it
+            self.check_open()  # a function that it called may have closed it
         finally:
             self.store._leave()
         return None if not results else results[0] if len(results) == 1 else results
@@ -254,7 +254,7 @@ class FakeCaller(BaseCaller):
         self._instance: InstanceState | None = instance
 
     def end(self) -> None:
-        """What was called has returned."""
+        """The called function has returned."""
         self._instance = None
 
     def _check(self) -> InstanceState:

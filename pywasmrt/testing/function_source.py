@@ -20,15 +20,15 @@ __all__ = ["function_lines"]
 def function_lines(func: Callable[..., Any]) -> list[str]:
     """Python that sets `function` to what `func` is.
 
-    What a module has by name is imported; what stands in a function, in a program's main module, or is a lambda is
-    written out, after what it uses. Where neither can be, as for a method, it is a line to replace.
+    A function that a module has by name is imported. A lambda, or a function defined in another function or in a
+    program's main module, is written out, after what it uses. Otherwise, as for a method, it is a line to replace.
     """
     home, name = _home(func)
     if home is not None:
         found = getattr(sys.modules[home], name, None)
         if found is func:
             return [f"from {home} import {name} as function"]
-        if getattr(found, "function", None) is func:  # what the decorator made of it is a test
+        if getattr(found, "function", None) is func:  # the decorator turned it into a test
             return [f"from {home} import {name}", f"function = {name}.function"]
     written = _written(func)
     if written is not None:
@@ -39,20 +39,20 @@ def function_lines(func: Callable[..., Any]) -> list[str]:
 
 
 def _home(value: Any) -> tuple[str | None, str]:
-    """The module that can have it by name, and the name."""
+    """The module from which it can be imported, and its name there."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     importable = isinstance(module, str) and module in sys.modules and module != "__main__"
     return (module, name) if importable and isinstance(name, str) and name.isidentifier() else (None, "")
 
 
 def _written(func: Any) -> list[str] | None:
-    """The source, where it is a function's; its lines keep their comments, and lose their decorators."""
+    """The source, if it is that of a function, with its comments and without its decorators."""
     if not inspect.isfunction(func):
         return None
     try:
         text = textwrap.dedent(inspect.getsource(func))
         tree = ast.parse(text)
-    except (OSError, SyntaxError):  # gone, or a part of something that does not stand alone
+    except (OSError, SyntaxError):  # the source is gone, or is a fragment that does not parse alone
         return None
     wanted = ast.Lambda if func.__name__ == "<lambda>" else ast.FunctionDef
     nodes = [node for node in ast.walk(tree) if isinstance(node, wanted)]
@@ -68,7 +68,7 @@ def _written(func: Any) -> list[str] | None:
 
 
 def _names(func: Any, node: ast.AST) -> Iterator[str]:
-    """Python that sets what a function uses of what surrounds it."""
+    """Python that sets the outer names that a function uses."""
     scope = dict(func.__globals__)
     for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
         try:

@@ -58,8 +58,8 @@ def passthrough(
     * `host`: the import itself
     * `start_again`: the same as `direct`, in a second function, for re-entry
 
-    It has those of `ways`, and `host`. With `memory` it has such a memory, exported as `memory`, for host functions
-    that look into it.
+    It has the exports named in `ways`, and `host`. With `memory` it has such a memory, exported as `memory`, for
+    host functions that look into it.
     """
     guest = Module()
     imported = guest.import_(module, field, type, export="host")

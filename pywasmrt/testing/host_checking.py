@@ -88,14 +88,14 @@ def check_host_function(
     arguments that the types do not admit must be refused before `func` runs.
 
     `type` gives the signature; None takes it from the annotations. Loose ones are tried with each type that they admit:
-    `int` as i32 and i64, `float` as f32 and f64, none at all as any of these four. What a result without an annotation
-    is follows what `func` returns. `arguments` is a Hypothesis strategy of tuples, for functions that take only some
-    values. `raises` are the exceptions that `func` may raise, `OverflowError` included for results beyond their type;
-    any other is a failure. `runtimes` are names or runtimes; None takes all that are available and can carry the types.
-    `settings` are Hypothesis's; None is 200 examples.
+    `int` as i32 and i64, `float` as f32 and f64, no annotation as any of these four. The type of a result without an
+    annotation follows from what `func` returns. `arguments` is a Hypothesis strategy of tuples, for functions that
+    take only some values. `raises` are the exceptions that `func` may raise, `OverflowError` included for results
+    beyond their type; any other is a failure. `runtimes` are names or runtimes; None takes all that are available and
+    can carry the types. `settings` are Hypothesis's; None is 200 examples.
 
     Returns `func`; raises `HostFunctionFailure` for the smallest failing example found, and `TypeError` where the
-    annotations are no WebAssembly types.
+    annotations are not WebAssembly types.
 
         check_host_function(lambda x, y: x ^ y, type=FunctionType((ValueType.I32, ValueType.I32), (ValueType.I32,)))
 
@@ -263,7 +263,7 @@ class HostChecker:
             )
         try:
             returned = self.function.callable(*map(as_guest_sees, params, args))
-        except Exception:  # which the guest's call will show
+        except Exception:  # the guest's call will show that
             return ()
         several = returned if isinstance(returned, tuple) else () if returned is None else (returned,)
         return tuple(map(_type_of, several))
@@ -357,7 +357,7 @@ class HostChecker:
         self, runtime: Runtime, type: FunctionType, way: str, call: str, what: str, cause: BaseException | None = None
     ) -> NoReturn:
         name = self.function.name
-        # No more of the guest than this way in needs.
+        # Only the part of the guest that this way in needs.
         ways = ("direct", "start_again") if way == "re-entrant" else (way,)
         module = guests.passthrough(type, memory=MemoryType(1) if self.function.pass_caller else None, ways=ways)
         script = host_script(

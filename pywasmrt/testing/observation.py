@@ -1,4 +1,4 @@
-"""Running one module on one runtime and writing down all that can be seen of it."""
+"""Runs one module on one runtime and records everything observable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Call = tuple[str, tuple[Any, ...]]
 
 
 class HostRaised(Exception):
-    """What the host functions raise that are made for a module's imports."""
+    """Raised by the host functions that are made for a module's imports."""
 
 
 @dataclass
@@ -38,14 +38,14 @@ class Observation:
 
 
 def as_tuple(type: FunctionType, returned: Any) -> tuple[Any, ...]:
-    """What a call returned, always as a tuple; several results that came as anything else are one value in it."""
+    """What a call returned, always as a tuple. Several results that did not come as a tuple are one value in it."""
     if not type.results:
         return ()
     return returned if len(type.results) > 1 and isinstance(returned, tuple) else (returned,)
 
 
 class _Seer:
-    """Makes what is seen comparable, with the differences that are permitted taken out."""
+    """Makes observations comparable by removing the permitted differences."""
 
     def __init__(self, differences: Sequence[Difference]) -> None:
         self._differences = differences
@@ -138,7 +138,7 @@ def _observe(
 
 
 class _step:
-    """What ends a step otherwise than well is written down as its outcome."""
+    """If a step fails, the failure is recorded as its outcome."""
 
     def __init__(self, seen: Observation, seer: _Seer, name: str) -> None:
         self.seen = seen
@@ -181,7 +181,7 @@ def _look(name: str, type: ExternType, found: Any, seen: Observation, seer: _See
 
 
 def _end_of(memory: Memory, size: int) -> list[object]:
-    """How a memory refuses what reaches one byte beyond its end, and that nothing of it was done."""
+    """How a memory refuses an access one byte beyond its end, and that the access wrote nothing."""
     last = max(size - 1, 0)
     before = memory.read(last, size - last)
     outcomes: list[object] = []

@@ -1,6 +1,6 @@
 """The instructions that generated programs choose from: name, type of the operand, feature needed; the simplest first.
 
-Left out is what may give other bits on another engine where they could be seen: vectors of floats, relaxed vectors.
+Instructions whose result bits may visibly differ between engines are left out: vectors of floats, relaxed vectors.
 """
 
 from __future__ import annotations
@@ -175,4 +175,4 @@ MIXED: dict[ValueType, tuple[int, ...]] = {
     _I32: (0x8000_0000, 0xFFFF_FFFF, 0x89AB_CDEF),
     _I64: (1 << 32, 1 << 63, 0xFFFF_FFFF_0000_0000, 0x0123_4567_89AB_CDEF),
 }
-"""Numbers that set what a value lacks that is small: the sign, the upper half."""
+"""Numbers that set the bits that small values lack: the sign, the upper half."""

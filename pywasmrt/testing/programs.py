@@ -1,4 +1,4 @@
-"""Writes guests that compute something, out of plain bytes: what `strategies.modules` and the fuzz targets stand on.
+"""Writes guests that compute something, out of plain bytes. `strategies.modules` and the fuzz targets use it.
 
 The bytes are choices, read one after the other; where they run out, every choice is the simplest. So any bytes make a
 valid module, fewer and smaller bytes make a smaller one, and a tool that varies bytes varies programs.
@@ -109,7 +109,7 @@ class _Writer:
         self.begin(_NONE, header, True)
 
     def _same(self, count: int) -> None:
-        """A function that returns its arguments, so many: the short way through for what crosses both borders."""
+        """A function that returns its arguments, this many: the shortest way for values in and out of the guest."""
         self.same = self._some_types(count, count) if count < 2 or "multi-value" in self.features else ()
 
     def begin(self, type: FunctionType, tape: Tape, leaf: bool) -> None:
@@ -158,7 +158,7 @@ class _Writer:
         return tuple(self.types[self.tape.below(len(self.types))] for _ in range(count))
 
     def _local(self, type: ValueType) -> int:
-        """A local variable of a type: one that is there, or a new one."""
+        """A local variable of a type: an existing one or a new one."""
         here = [n for n, each in enumerate(self.locals) if each is type]
         if here and (len(here) > 2 or self.tape.below(4) < 3):
             return here[self.tape.below(len(here))]
@@ -186,7 +186,7 @@ class _Writer:
         return self.helpers["spend"]
 
     def _same_nan(self, type: ValueType) -> Code:
-        """What makes every NaN on the stack the same one."""
+        """Instructions that replace a NaN on the stack with one fixed NaN."""
         if type not in (_F32, _F64):
             return []
         name = f"same_nan_{type}"
@@ -204,7 +204,7 @@ class _Writer:
         tape = self.tape
         if depth == 0 or tape.below(8) == 0:
             return self._leaf(type)
-        # What holds the least comes first, since shrinking goes towards the first.
+        # The simplest comes first, since shrinking goes towards the first.
         ways = [self._unary, self._converted, self._tee, self._loaded, self._binary]
         if type is _I32:
             ways += [self._sized, self._compared, self._compared]
@@ -214,8 +214,8 @@ class _Writer:
     def _handed_out(self, type: ValueType, depth: int) -> Code:
         """Code that pushes a value for the host to see.
 
-        Most of what is computed is small. So some is handed out before anything is done to it, and some has a number
-        mixed in that sets the bits which small ones lack.
+        Most computed values are small. So some values are handed out before anything is computed from them, and others
+        are mixed with a number that sets the bits which small ones lack.
         """
         way = self.tape.below(6)
         if way in (1, 2):
@@ -252,7 +252,7 @@ class _Writer:
         name, _, _ = self._word(BINARY[type])
         first, second = self.value(type, depth), self.value(type, depth)
         if (".div" in name and type in (_I32, _I64)) or ".rem" in name:
-            # Most divisions are not by zero, so that programs get on.
+            # Most divisors are not zero, so that programs run on.
             second += [(f"{type}.const", 1), (f"{type}.or",)] if self.tape.below(4) < 3 else []
         elif "copysign" in name:
             second += self._same_nan(type)
@@ -362,7 +362,7 @@ class _Writer:
         return [where, ("call_indirect", callee, 0)]
 
     def _host_seen(self, type: ValueType, depth: int) -> Code:
-        """A call with whatever the first import takes, on the way to a value."""
+        """A call of the first import with arguments that it takes, before a value is pushed."""
         if not self.module.imports or self.calls == 0:
             return self._leaf(type)
         return [*self._call_statement(depth), *self.value(type, depth)]

@@ -24,11 +24,11 @@ def run_property(
     settings: Any = None,
     failure: type[AssertionError] | tuple[()] = (),
 ) -> None:
-    """Run `example` with a function that draws from strategies, many times; what it raises comes out, shrunk.
+    """Run `example` many times with a function that draws from strategies; raise what it raises, shrunk.
 
-    A `failure` says all that there is to say: it comes without the frames of what drew it and Hypothesis's notes of
-    what was drawn; its cause stays. `settings` is a `hypothesis.settings`; None is 200 examples, without a deadline or
-    a database.
+    A `failure` is complete by itself: it is raised without the frames of the drawing code and without Hypothesis's
+    notes of what was drawn; its cause stays. `settings` is a `hypothesis.settings`; None is 200 examples,
+    without a deadline or a database.
     """
     if settings is None:
         settings = hypothesis.settings(

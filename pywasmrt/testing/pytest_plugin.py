@@ -8,7 +8,7 @@
 
 `--wasm-runtime NAME`, which may be given several times, or the environment variable PYWASMRT_TEST_RUNTIMES, with
 commas, chooses the runtimes; one of them not being available is an error. A test that raises `UnsupportedFeatureError`
-for a feature that its runtime does not claim to have is skipped; for one that it does, it fails.
+for a feature that its runtime does not claim is skipped; if the runtime claims the feature, the test fails.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def chosen_runtimes(config: pytest.Config) -> list[str]:
-    """The names of the runtimes to test. Raises `pytest.UsageError` for one that is asked for and is not available."""
+    """The names of the runtimes to test. Raises `pytest.UsageError` if a requested one is not available."""
     from ..registry import list_runtimes
 
     infos = {info.name: info for info in list_runtimes()}
@@ -111,7 +111,7 @@ def _runtime_of(item: pytest.Item) -> Runtime | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Skip by feature, before the test and where it runs into one that is missing."""
+    """Skip a test that needs a missing feature: before it runs, or when it meets the missing feature."""
     runtime = _runtime_of(item)
     if runtime is None:
         return (yield)

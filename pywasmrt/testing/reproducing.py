@@ -1,4 +1,4 @@
-"""Failing examples as programs: what a report prints can be run as it stands."""
+"""Failing examples as programs: a report prints a program that runs as it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["call_script", "expression", "module_lines", "types_expression"]
 
 
 def expression(value: Any) -> str:
-    """Python that makes `value`, where it is a number, bytes, text or None; something to replace otherwise.
+    """Python that makes `value` if it is a number, bytes, text or None; otherwise a placeholder to replace.
 
     It may need `float_from_bits` of `pywasmrt.testing.edge_values`.
     """

@@ -57,7 +57,7 @@ def value_types(features: Collection[str] = _DEFAULT_FEATURES) -> SearchStrategy
 
 
 def features_of(types: Collection[object]) -> frozenset[str]:
-    """The features that a runtime needs to let these types cross; what is no `ValueType` needs none."""
+    """The features that a runtime needs to let these types cross. Anything but a `ValueType` needs none."""
     return frozenset([_FEATURE_OF[type] for type in types if isinstance(type, ValueType) and type in _FEATURE_OF])
 
 
@@ -264,8 +264,8 @@ def modules(
 def reencoded(module: bytes | Module) -> SearchStrategy[bytes]:
     """The same module in other encodings, so that every engine must give the same answers for it.
 
-    Numbers of the binary format may be written longer than they have to be, and linkers do so: some of its numbers are,
-    or all of them as long as can be. Shrinks towards the shortest form of each. `module` must be valid.
+    The binary format allows numbers to be written longer than needed, as linkers do. Here some of the numbers are, or
+    all of them are as long as possible. Shrinks towards the shortest form of each. `module` must be valid.
     """
     data = module.encode() if isinstance(module, Module) else module
 

@@ -1,4 +1,4 @@
-"""The text format to the binary one, for runtimes that read the binary one only."""
+"""Converts the text format to the binary format, for runtimes that read only the latter."""
 
 from __future__ import annotations
 

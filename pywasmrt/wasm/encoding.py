@@ -186,6 +186,6 @@ def _block_type(module: Parts, type: FunctionType) -> bytes:
 
 
 def _signed(value: int, bits: int) -> int:
-    """Either reading of an integer, as the signed one that the format has."""
+    """A signed or unsigned integer as the signed one that the format has."""
     value &= (1 << bits) - 1
     return value - (1 << bits) if value >> (bits - 1) else value

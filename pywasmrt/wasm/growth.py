@@ -1,4 +1,4 @@
-"""Growth that traps where it is refused, instead of giving the guest -1: the same on every engine.
+"""Makes refused growth trap instead of giving the guest -1, in the same way on every engine.
 
 No engine here has a switch for that in its C API. So each `memory.grow` and `table.grow` becomes a call of a function
 that grows, and executes `unreachable` where that gave -1; it is named after what happened.
@@ -19,10 +19,10 @@ _MEMORY_GROW, _MISCELLANEOUS, _TABLE_GROW = 0x40, 0xFC, 15
 
 
 class _GrowthTraps(Rule):
-    """The instructions are told by their opcode and the index of the memory or table that they are about."""
+    """Instructions are identified by their opcode and the index of their memory or table."""
 
     def suspects(self, spaces: Spaces) -> bytes:
-        # Numbers may be written too long.
+        # Numbers may be written longer than needed.
         memories = re.escape(bytes(range(min(len(spaces.memories), 0x80))))
         return rb"\x40[%s\x80-\xff]|\xfc[\x0f\x8f]" % memories
 

@@ -7,8 +7,8 @@
     module.wat()     # the text format
 
 An instruction is a tuple of its name and its immediates, as `opcodes` lists them; `block`, `loop` and `if` are closed
-by `("end",)`, and the `end` of a function is added. Nothing is validated: what is wrong here is wrong in the bytes,
-which is as useful for tests.
+by `("end",)`, and the `end` of a function is added. Nothing is validated: an invalid module gives invalid bytes,
+which tests need too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Module(Parts):
     """
 
     def __repr__(self) -> str:
-        """The text format, which is what a failing test is to show."""
+        """The text format, for the messages of failing tests."""
         return self.wat().rstrip()
 
     def encode(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Every instruction, told once: its opcode, what follows the opcode, and for those that are written its name.
+"""Every instruction, listed once: its opcode, its immediates and, if the encoder can write it, its name.
 
 Core specification 3.0, section 5.4, and the proposals beyond it that an engine here takes: threads, wide arithmetic,
 and exceptions in their legacy form. The kinds of what follows an opcode:

@@ -1,7 +1,7 @@
 """The smallest pieces of the binary format, read and written: numbers, names, vectors, sections.
 
-Reading takes the bytes and a place in them, and returns the place behind what was read. What reaches beyond the end is
-an `IndexError`, a number that goes on for too long a `ModuleCompileError`. (Core specification 3.0, section 5.2.)
+Reading takes the bytes and a place in them, and returns the place behind what was read. Reading beyond the end raises
+`IndexError`, a number that is too long `ModuleCompileError`. (Core specification 3.0, section 5.2.)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The text format, printed: what a person reads when a test fails.
+"""Prints the text format, for people to read when a test fails.
 
-Parsing what is printed gives the bytes that `encoding` writes, names of functions aside.
+Parsing the text gives the bytes that `encoding` writes, except for the names of functions.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def read_interface(data: bytes) -> Interface:
 
 class Spaces(NamedTuple):
     """What a module's index spaces hold, imports included: how many types and functions, for each table the bytes of
-    its element type and whether it is 64-bit, and for each memory whether it is.
+    its element type and whether it is 64-bit, and for each memory whether it is 64-bit.
     """
 
     types: int

@@ -36,7 +36,7 @@ def reencoded(data: bytes, choose: Callable[[int], int]) -> bytes:
 
 
 class _Reencoding:
-    """A place in the module, and what was written for that which lies before it."""
+    """A place in the module, and the new bytes for everything before it."""
 
     def __init__(self, data: bytes, choose: Callable[[int], int]) -> None:
         self.data = data
@@ -79,7 +79,7 @@ class _Reencoding:
     def sized(self, content: bytes | bytearray) -> bytes:
         return self.number(len(content)) + bytes(content)
 
-    # What is not made of numbers
+    # Parts that are not numbers
 
     def copy(self, end: int) -> None:
         if end > len(self.data):
@@ -222,7 +222,7 @@ class _Reencoding:
         assert self.at == after
 
     def block(self) -> None:
-        if 0x40 <= self.data[self.at] < 0x80:  # nothing, or a value type, which are no numbers
+        if 0x40 <= self.data[self.at] < 0x80:  # empty, or a value type: neither is a number
             self.value_type()
         else:
             self.signed(33)

@@ -1,4 +1,4 @@
-"""Instructions replaced by calls: how a module is made to do something else where its engine offers no switch.
+"""Replaces instructions with calls, to change what a module does where its engine offers no switch for that.
 
 Each of the chosen instructions becomes a call of a function that has its operands and results. These functions and
 their types are appended, so that no index changes; they have names, for the frames of traps.
@@ -41,7 +41,7 @@ class Rule(ABC):
 
     @abstractmethod
     def find(self, data: bytes, at: int, after: int) -> Replaced | None:
-        """What the instruction from `at` to `after` is, if it is to be replaced."""
+        """The record of the instruction from `at` to `after`, if it is to be replaced."""
 
     @abstractmethod
     def type(self, spaces: Spaces, replaced: Replaced) -> bytes:
@@ -53,13 +53,13 @@ class Rule(ABC):
 
     @abstractmethod
     def name(self, replaced: Replaced) -> str:
-        """What frames call it."""
+        """Its name in the frames of traps."""
 
 
 def rewritten(data: bytes, rules: Sequence[Rule]) -> bytes:
     """A validated module with the rules applied. One in which they find nothing comes back as it is.
 
-    Where code moves, of the custom sections only the names are kept, as others tell of places in it. Raises
+    Where code moves, the name section is the only custom section kept, as others refer to places in the code. Raises
     `UnsupportedFeatureError` for an instruction that is not known, `ModuleCompileError` where `data` is malformed.
     """
     try:
@@ -106,14 +106,14 @@ class _Rewriting:
                 parts.append(data[start:end])
         if appended:
             raise ModuleCompileError(f"malformed module: section {min(appended)} is missing")
-        # Another section of names, as the first need not be well-formed: engines take it for more of the same.
+        # A second name section, as the first need not be well-formed: engines add it to the first.
         names = vector([uleb(index) + name(rule.name(replaced)) for (rule, replaced), index in helpers.items()])
         parts.append(section(CUSTOM, name("name") + section(1, names)))
         return b"".join(parts)
 
     def _bodies(self, at: int, end: int) -> bytes:
         """The bodies of the code section's functions, without their count."""
-        # Most functions have nothing to replace, and many of them cannot be suspected of it.
+        # Most functions have nothing to replace, and `suspects` rules many of them out.
         data = self.data
         suspect = re.compile(b"|".join(rule.suspects(self.spaces) for rule in self.rules), re.DOTALL)
         parts = []

@@ -1,4 +1,4 @@
-"""What a check is, what it is given, and what comes of it."""
+"""Checks, the subject that each is given, and their results."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check: `outcome` is passed, failed or skipped; `reason` says why, where it is not passed."""
+    """The result of one check: `outcome` is passed, failed or skipped; `reason` says why, where it is not passed."""
 
     part: str
     check: str
@@ -107,17 +107,17 @@ class Report:
 
     @property
     def passed(self) -> list[Result]:
-        """What holds."""
+        """The checks that passed."""
         return self._with("passed")
 
     @property
     def failed(self) -> list[Result]:
-        """What does not."""
+        """The checks that failed."""
         return self._with("failed")
 
     @property
     def skipped(self) -> list[Result]:
-        """What could not be asked, for want of a feature."""
+        """The checks that were skipped."""
         return self._with("skipped")
 
     def __str__(self) -> str:
@@ -166,7 +166,7 @@ def expect(
 
 
 def same_bits(found: object, wanted: float, what: str) -> None:
-    """Fail unless a float has the very bits."""
+    """Fail unless a float has exactly these bits."""
     require(isinstance(found, float), f"{what} gave {found!r}, which is no float")
     if struct.pack("<d", found) != struct.pack("<d", wanted):
         raise AssertionError(f"{what} gave {found!r} ({struct.pack('>d', found).hex()}) instead of {wanted!r}")

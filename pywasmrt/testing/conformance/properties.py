@@ -1,4 +1,4 @@
-"""Signatures and values that nobody would think of. Needs Hypothesis."""
+"""Generated signatures and values. Needs Hypothesis."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def check_runtime(factory: RuntimeFactory, *, parts: Iterable[str] | None = None
     is called for every part, and the runtimes are closed. `parts` are names of `PARTS`; None runs all. A check that
     needs features which the runtime does not have is skipped.
 
-    Raises `ConformanceError`, which lists all that failed, unless everything else passed; `ValueError` for a part that
-    there is not; and whatever the factory raises.
+    Raises `ConformanceError`, which lists all that failed, if any check failed; `ValueError` for a part that does not
+    exist; and whatever the factory raises.
     """
     chosen = _chosen(parts)
 

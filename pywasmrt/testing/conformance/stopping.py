@@ -1,4 +1,4 @@
-"""Stopping what runs: interrupts, deadlines, coroutines."""
+"""Stopping running guests: interrupts, deadlines, coroutines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["PART"]
 
 PART = Part("stopping")
 
-_SOON = 0.03  # seconds, that a guest without an end must spend
+_SOON = 0.03  # seconds that an endless guest must run
 
 
 @PART
