@@ -51,7 +51,7 @@ _SEEN_MAX = 4096
 
 class Interface(NamedTuple):
     """What a module asks for and offers, each in the module's order, every function type that it declares, and whether
-    it has a shared memory, on which a guest may wait. `shared_bytes` is what the largest of those may grow to.
+    it has a shared memory, on which a guest may wait. `shared_bytes` is what the largest that it defines may grow to.
     """
 
     imports: tuple[ImportType, ...]
@@ -159,7 +159,9 @@ class _Reader:
         exports = self._read_exports(imports) if EXPORT in where else ()
         function_types = tuple([type for type in self.types if type is not None])
         shared = self._shared(imports)
-        largest = max([(memory.maximum or 0) * memory.page_size for memory in shared], default=0)
+        imported = [item.type for item in imports if isinstance(item.type, MemoryType) and item.type.shared]
+        defined = shared[len(imported) :]
+        largest = max([(memory.maximum or 0) * memory.page_size for memory in defined], default=0)
         return Interface(imports, exports, function_types, bool(shared), largest)
 
     def spaces(self) -> Spaces:

@@ -66,6 +66,17 @@ class BaseStore(OwningStore):
                 "cannot be refused; give it a smaller maximum"
             )
 
+    def _check_shared_memories(self, linking: Linking) -> None:
+        """The same for the memories that an instance shares: those that its module defines, and those it is given."""
+        interface = linking.module.interface()
+        if not interface.shares:
+            return
+        self._check_shared(interface.shared_bytes)
+        for each in linking.served:
+            given = None if type(each) is HostImport else each.type
+            if isinstance(given, MemoryType) and given.shared:
+                self._check_shared((given.maximum or 0) * given.page_size)
+
     def table(
         self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
     ) -> Any:
@@ -166,9 +177,8 @@ class BaseStore(OwningStore):
             self._enter_mode(SYNCHRONOUS)
         if linking.awaits:
             linking.check_awaits_nothing()
-        # The memory that threads of WASI share is made by the host, within the limits.
-        if self.limits is not None and not getattr(linking.wasi, "threads", 0):
-            self._check_shared(linking.module.interface().shared_bytes)
+        if self.limits is not None:
+            self._check_shared_memories(linking)
         states: Sequence[Any] = ()
         context = None
         if linking.owners or linking.wasi is not None:
@@ -202,7 +212,7 @@ class BaseStore(OwningStore):
     async def _new_instance_async(self, linking: Linking, owned: bool) -> BaseInstance:
         """As `_new_instance`, in an asynchronous store."""
         self._enter_mode(_ASYNCHRONOUS)
-        self._check_shared(linking.module.interface().shared_bytes)
+        self._check_shared_memories(linking)
         states, context = self._new_states(linking)
         try:
             if context is not None:
