@@ -72,7 +72,7 @@ class Targets:
             with runtime.instantiate_component(component, limits=replace(_SIZES, timeout=0.2)) as instance:
                 values = instance.exports.echo([bytes(data[32:64])])
         except (WasmError, TypeError, ValueError, OverflowError) as error:
-            return type(error).__name__
+            return _told(error)
         return f"{len(values)} values"
 
     def _program(self, data: bytes, features: frozenset[str]) -> Module:
@@ -123,11 +123,16 @@ def _outcome(call: Callable[[], Any]) -> Outcome:
     except Trap as trap:
         return f"trap {trap.code}"
     except WasmError as error:
-        return f"{type(error).__name__} {re.sub(r'0x[0-9a-f]+|[0-9]+', '', str(error))[:60]}"
+        return _told(error)
     except (TypeError, ValueError, AttributeError) as error:
         if "cannot cross" in str(error) or isinstance(error, AttributeError):  # a tag, or a typed reference
             return type(error).__name__
         raise
+
+
+def _told(error: Exception) -> str:
+    """An error in words that are the same for each place it may come from."""
+    return f"{type(error).__name__} {re.sub(r'0x[0-9a-f]+|[0-9]+', '', str(error))[:60]}"
 
 
 def _damaged(binary: bytes, choices: bytes) -> bytes:

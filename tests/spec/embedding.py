@@ -62,6 +62,7 @@ class Embedding:
     def __init__(self, runtime_name: str, **settings: Any) -> None:
         self._runtime = _runtime(runtime_name, **settings)
         self.features = self._runtime.info.features
+        self.all_features = next(info.features for info in pywasmrt.list_runtimes() if info.name == runtime_name)
         self._store = store = self._runtime.new_store()
         self._prints = pywasmrt.HostModule("spectest")
         for name, params in _PRINTS.items():
