@@ -224,17 +224,26 @@ def ticker_switches() -> int | None:
     return None
 
 
+def comes_to_rest() -> bool:
+    """Whether the ticker does not wake for a while. It goes to rest some ticks after the last guest, and a busy machine
+    delays those ticks: so one look decides nothing, while a ticker that never rests is seen awake every time.
+    """
+    before = ticker_switches()
+    time.sleep(0.2)
+    return ticker_switches() == before
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 def test_the_ticker_sleeps_when_nothing_runs(runtime: Runtime, needs: Needs) -> None:
     needs("interruption")
     instance = loops(runtime)
-    assert works(instance)
+    with instance.deadline(SOON), pytest.raises(DeadlineExceeded):  # starts the ticker, where none has run yet
+        instance.exports.forever()
     if ticker_switches() is None:
         pytest.skip("this runtime has no ticker")
-    time.sleep(0.4)
-    before = ticker_switches()
-    time.sleep(0.2)
-    assert ticker_switches() == before
+    assert any(comes_to_rest() for _ in range(50))
+    before = ticker_switches() or 0
     with instance.deadline(SOON), pytest.raises(DeadlineExceeded):
         instance.exports.forever()
-    assert (ticker_switches() or 0) > (before or 0)
+    # A switch is counted when the ticker goes to sleep again, which may be after the guest has ended.
+    assert any((ticker_switches() or 0) > before or time.sleep(0.1) for _ in range(300))
