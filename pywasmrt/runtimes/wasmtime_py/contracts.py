@@ -23,6 +23,8 @@ class OwningStore(GuardedStore):
     """The package's store."""
     parked: BaseException | None
     """The host function's exception for which the guest is being unwound."""
+    cell: list[Any]
+    """A weak reference to the store, by which callbacks find it; renewed where the collector has cleared it."""
     hosts: list[Callable[..., Any]]
     """What the package's callbacks call, by number."""
     held: list[dict[int, Any]]

@@ -222,6 +222,8 @@ class Function(Extern):
             if self.life.ended_by is not None:
                 raise self.life.error("function")
             if store._depth == 1:
+                if store.cell[0]() is None:  # cleared by the collector, in a destructor of a cycle with the store
+                    store.cell[0] = ref(store)
                 check_for_call(store.stack)
                 if store.clock.set:
                     store.clock.start()

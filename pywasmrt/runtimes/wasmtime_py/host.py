@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import ref
 
 from ...errors import (
     ClosedError,
@@ -44,7 +43,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
     It must hold neither the store nor what the user gave: the package would keep both for ever (see the top of the
     file). So the user's function is `store.hosts[at]`, found through the store, which is alive whenever this runs.
     """
-    reference = ref(store)
+    cell = store.cell
     at = len(store.hosts)
     store.hosts.append(guarded(function.callable))
     name = f"{function.module}.{function.name}"
@@ -68,7 +67,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
 
     # Called most, so it is kept short: what most results need not have done to them is left out here.
     def call(*args: Any) -> Any:
-        store: Any = reference()
+        store: Any = cell[0]()
         try:
             result = store.hosts[at](*args)
             if type(result) is wanted and low <= result <= high and store.clock.quiet:
@@ -79,7 +78,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
         raise Unwind
 
     def call_with_references(*args: Any) -> Any:
-        store: Any = reference()
+        store: Any = cell[0]()
         try:
             return finished(store, store.hosts[at](*lifted(store, args)))
         except BaseException as error:
@@ -87,7 +86,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
         raise Unwind
 
     def call_with_caller(raw: Any, *args: Any) -> Any:
-        store: Any = reference()
+        store: Any = cell[0]()
         caller = _Caller(store, instance, raw)
         try:
             return finished(store, store.hosts[at](caller, *lifted(store, args)))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from ...errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError
 from ...types import (
@@ -295,6 +296,7 @@ class WasmtimeStore(OwningStore):
                 )
             )
         self.parked: BaseException | None = None
+        self.cell: list[Any] = [ref(self)]
         self.hosts: list[Callable[..., Any]] = []
         self.held: list[dict[int, Any]] = []
         self.objects = Objects()
