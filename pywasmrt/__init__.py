@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .annotated import externref, f32, f64, funcref, i32, i64, v128
+    from .diagnostics import Trace, trace
     from .errors import (
         BusyError,
         ClosedError,
@@ -140,6 +141,7 @@ __all__ = [
     "Store",
     "Table",
     "TableType",
+    "Trace",
     "Trap",
     "TrapCode",
     "UnsupportedFeatureError",
@@ -156,11 +158,13 @@ __all__ = [
     "list_runtimes",
     "new_runtime",
     "register_runtime",
+    "trace",
     "v128",
 ]
 
 _HOMES = {
     "annotated": ("externref", "f32", "f64", "funcref", "i32", "i64", "v128"),
+    "diagnostics": ("Trace", "trace"),
     "errors": (
         "BusyError",
         "ClosedError",

@@ -143,7 +143,9 @@ typedef struct HostCallable {
 typedef struct HostBlock {
   struct HostBlock *next;
   Linked *linked;    /* owned */
-  PyObject *context; /* owned */
+  PyObject *context;   /* owned */
+  PyObject *originals; /* owned: the tuple of the callables that it was made with; `each` may have others while observed */
+  PyObject *replaced;  /* owned: a list of what stood in `each` and may still run, or NULL */
   size_t count;
   void **envs; /* of the imports, in this very allocation */
   HostCallable each[];
@@ -162,6 +164,7 @@ struct Store {
   size_t stack_needed;   /* bytes of stack that a call may use */
   unsigned ref_count;    /* references made since the last collection */
   HostBlock *blocks;
+  PyObject *observer; /* owned: what makes the callables that stand in for the host functions, or NULL (fast/observe.c) */
   bool has_linked; /* an instance was made by the engine's own form of a linked module */
   HostRef *refs;
   HostRef *garbage;
@@ -283,8 +286,18 @@ PyObject *function_map(PyObject *function, PyObject *args);
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 
 /* fast/linked.c */
+
+/* The number of an instance's host function among the module's imports. */
+size_t linked_import_of(const Linked *linked, const HostImport *host);
 int block_traverse(HostBlock *block, visitproc visit, void *arg);
 void block_free(HostBlock *block);
+
+/* fast/observe.c */
+
+/* observe(make or None): has what `make` returns called in place of each host function, those of instances to come included. */
+PyObject *store_observe(PyObject *object, PyObject *make);
+/* Does that for the callables of one instance: 0, or -1 with an exception set, and then nothing has changed. */
+int block_observe(Store *store, HostBlock *block, PyObject *make);
 
 /* fast/task.c */
 

@@ -18,6 +18,8 @@ static HostBlock *block_new(Store *store, Linked *linked, PyObject *callables, P
   if (block == NULL) return (HostBlock *)PyErr_NoMemory();
   block->linked = (Linked *)Py_NewRef((PyObject *)linked);
   block->context = Py_NewRef(context);
+  block->originals = Py_NewRef(callables);
+  block->replaced = NULL;
   block->count = count;
   block->envs = (void **)&block->each[count];
   for (size_t i = 0, at = 0; i < linked->count; i++) {
@@ -32,14 +34,22 @@ static HostBlock *block_new(Store *store, Linked *linked, PyObject *callables, P
   return block;
 }
 
+size_t linked_import_of(const Linked *linked, const HostImport *host) {
+  return (size_t)((const LinkedImport *)((const char *)host - offsetof(LinkedImport, host)) - linked->imports);
+}
+
 int block_traverse(HostBlock *block, visitproc visit, void *arg) {
   Py_VISIT(block->context);
+  Py_VISIT(block->originals);
+  Py_VISIT(block->replaced);
   for (size_t i = 0; i < block->count; i++) Py_VISIT(block->each[i].callable);
   return 0;
 }
 
 void block_free(HostBlock *block) {
   for (size_t i = 0; i < block->count; i++) Py_DECREF(block->each[i].callable);
+  Py_XDECREF(block->replaced);
+  Py_DECREF(block->originals);
   Py_DECREF(block->context);
   Py_DECREF(block->linked);
   PyMem_Free(block);
@@ -104,6 +114,7 @@ static HostBlock *add_block(Store *store, Linked *linked, PyObject *callables, P
   if (block != NULL) {
     block->next = store->blocks;
     store->blocks = block;
+    if (UNLIKELY(store->observer != NULL) && block_observe(store, block, store->observer) < 0) return NULL;
   }
   return block;
 }

@@ -296,6 +296,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(self->turns);
   Py_VISIT(self->module);
   Py_VISIT(self->stop_error);
+  Py_VISIT(self->observer);
   for (HostBlock *block = self->blocks; block != NULL; block = block->next) {
     int stopped = block_traverse(block, visit, arg);
     if (stopped) return stopped;
@@ -313,6 +314,7 @@ static int Store_clear(PyObject *object) {
   set_closed(self);
   store_settle(self);
   Py_CLEAR(self->stop_error);
+  Py_CLEAR(self->observer);
   return 0;
 }
 
@@ -332,6 +334,7 @@ static void Store_dealloc(PyObject *object) {
   Py_XDECREF(self->turns);
   Py_XDECREF(self->module);
   Py_XDECREF(self->stop_error);
+  Py_XDECREF(self->observer);
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
   Py_DECREF(type);
@@ -348,6 +351,7 @@ static PyMethodDef store_methods[] = {
     {"lend", Store_lend, METH_O, NULL},
     {"swap_deadline", Store_swap_deadline, METH_O, NULL},
     {"until", Store_until, METH_NOARGS, NULL},
+    {"observe", store_observe, METH_O, NULL},
     {"fuel", Store_fuel, METH_NOARGS, NULL},
     {"set_fuel", Store_set_fuel, METH_O, NULL},
     EXTERN_METHODS(METHOD_ROW)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..diagnostics import trace
 from ..errors import Exit, InvalidConfigurationError, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
@@ -63,6 +64,8 @@ def _run_parser() -> argparse.ArgumentParser:
         help="let it listen, for example on '127.0.0.1:8080'",
     )
     add("--resolve", action="store_true", help="let it look names up")
+    add("--trace", action="store_true", help="log each host call on standard error, as strace does system calls")
+    add("--trace-to", metavar="PATH", type=Path, help="log them to this file instead")
     add("--threads", metavar="N", type=int, default=0, help="let it have N threads at a time beside its first")
     return parser
 
@@ -77,7 +80,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-_FLAGS = ("--resolve", "--help")
+_FLAGS = ("--resolve", "--help", "--trace")
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -124,8 +127,10 @@ def run(words: list[str], guest: list[str]) -> int:
         )
         try:
             if module is None:
+                if options.trace or options.trace_to is not None:
+                    raise Failure("--trace and --trace-to take a module, and this is a component")
                 return run_component(runtime, source or b"", options.file.name, wasi, limits, options.invoke) & 0xFF
-            instance = _instance(runtime, module, wasi, limits)
+            instance = _instance(runtime, module, wasi, limits, options)
             if options.invoke is None:
                 return _run_command(instance, options.file) & 0xFF
             _invoke(instance, options.invoke, args)
@@ -141,12 +146,18 @@ def _runtime(name: str, config: RuntimeConfig) -> Runtime:
         raise Failure(f"the runtime {name!r} does not count fuel, which --fuel needs: {error}") from None
 
 
-def _instance(runtime: Runtime, module: CompiledModule, wasi: WasiConfig, limits: Limits) -> ModuleInstance:
+def _instance(
+    runtime: Runtime, module: CompiledModule, wasi: WasiConfig, limits: Limits, options: argparse.Namespace
+) -> ModuleInstance:
     try:
-        return runtime.instantiate(module, wasi=wasi, limits=limits)
+        if not options.trace and options.trace_to is None:
+            return runtime.instantiate(module, wasi=wasi, limits=limits)
+        store = runtime.new_store(limits)
+        trace(store, options.trace_to)  # from the start function on
+        return runtime.instantiate(module, wasi=wasi, store=store)
     except WasmError:
         raise
-    except OSError as error:  # of a directory that is not there
+    except OSError as error:  # of a directory that is not there, or of the file for the trace
         raise Failure(f"cannot open {error.filename!r}: {error.strerror}") from None
 
 

@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"runtimes"},
     {"registry"},
     {"__init__"},
-    {"wasi", "plugin", "columns"},
+    {"wasi", "plugin", "columns", "diagnostics"},
     {"otel", "testing"},
     {"cli", "__main__"},
 ]

@@ -66,6 +66,7 @@ API_FEATURES = frozenset(
         "suspension",  # in an asynchronous store guests wait on stacks of their own; elsewhere each has a worker thread
         "pooling",  # instances live in a pool, where RuntimeConfig.pool asks for that
         "fuel",  # what a guest uses is counted, where an option asks for that
+        "host-observation",  # host calls can be traced, by pywasmrt.trace
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
         "import-memory",  # modules may import a memory,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ...errors import BusyError, ModuleInstantiateError, UnsupportedFeatureError
+from ...errors import BusyError, ClosedError, ModuleInstantiateError, UnsupportedFeatureError
 from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
 from ...values import nanoseconds, shown, shown_int, to_wasm
 from .contracts import OwningRuntime, OwningStore
@@ -17,6 +17,7 @@ from .instance import BaseInstance, InstanceState
 from .lifetime import Life
 from .linking import HostImport, Linking
 from .module import BaseModule
+from .observing import Observer
 from .siblings import Siblings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class BaseStore(OwningStore):
     _kind = "store"
     _has_children = False
     # Each is a list from the first that comes into it: a store is made for each instance, and most have none of them.
+    _observers: Sequence[Observer] = ()
     _instance_lives: Sequence[Life] = ()
     _wasi_contexts: Sequence[WasiContext] = ()
     _wakes: Sequence[Callable[[], object]] = ()
@@ -168,6 +170,29 @@ class BaseStore(OwningStore):
         if not 0 <= fuel < 1 << 64:
             raise ValueError(f"fuel is 0 to 2**64 - 1, not {shown_int(fuel)}")
         self._set_fuel(fuel)
+
+    # Observing host calls
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` say what guests call in the place of each host function, for the instances in the store and
+        those to come, until `unobserve`. Raises `ClosedError`, `BusyError` where a call runs on another thread, or
+        `UnsupportedFeatureError`.
+        """
+        self._check_open()
+        self._added("_observers", observer)
+        try:
+            self._observe()
+        except BaseException:
+            self._removed("_observers", observer)
+            raise
+
+    def unobserve(self, observer: Observer) -> None:
+        """Undo `observe`. Where a call runs on another thread, what the observer made stays in its place until the
+        next change; so it must do its work no more by itself.
+        """
+        self._removed("_observers", observer)
+        with suppress(BusyError, ClosedError):
+            self._observe()
 
     # Instances
 
@@ -333,6 +358,12 @@ class BaseStore(OwningStore):
     def _set_fuel(self, fuel: int) -> None:
         """Hook: set the fuel that is left."""
         raise NotImplementedError
+
+    def _observe(self) -> None:
+        """Hook: exchange the callables of the host functions for what `observed` says of each, now and for instances to
+        come, after `_observers` has changed.
+        """
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot have host calls observed", "host-observation")
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
         """Hook: make the engine's function that calls `function.callable`, for `instance` to import."""

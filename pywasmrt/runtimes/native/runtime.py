@@ -12,6 +12,7 @@ import copyreg
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -37,6 +38,7 @@ from ..base.forking import forks
 from ..base.instance import BaseInstance
 from ..base.lifetime import stays
 from ..base.linking import HostImport, Linking
+from ..base.observing import Observer, observed
 from ..base.runtime import BaseModule, BaseRuntime, BaseStore, Closable, InstanceState, Tag
 from ..base.store import SYNCHRONOUS
 from .component import NativeComponents
@@ -226,6 +228,12 @@ class NativeStore(BaseStore):
     def _set_fuel(self, fuel: int) -> None:
         self.fast.set_fuel(fuel)
 
+    # Observing host calls
+
+    def _observe(self) -> None:
+        observers = self._observers
+        self.fast.observe(partial(_stand_in, observers) if observers else None)
+
     # Externs
 
     def _memory_new(self, type: MemoryType) -> Any:
@@ -300,6 +308,20 @@ class NativeStore(BaseStore):
 
     def _lender(self) -> FastLender:
         return FastLender(self.fast)
+
+
+def _stand_in(
+    observers: Sequence[Observer],
+    state: InstanceState,
+    at: int,
+    callable: Callable[..., Any],
+    pass_caller: bool,
+    awaits: bool,
+) -> Callable[..., Any]:
+    wanted = state.module.imports[at]
+    assert isinstance(wanted.type, FunctionType)
+    function = HostImport(wanted.module, wanted.name, callable, wanted.type, pass_caller, None, awaits)
+    return observed(observers, state, function)
 
 
 class FastLender:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...types import ExternKind, ValueType
+from ..base.instance import InstanceState
 from ..base.lifetime import Life
+from ..base.linking import HostImport
+from ..base.observing import Observer
 from ..base.store import GuardedStore
 from .deadline import Clock
 
@@ -27,6 +30,8 @@ class OwningStore(GuardedStore):
     """A weak reference to the store, by which callbacks find it; renewed where the collector has cleared it."""
     hosts: list[Callable[..., Any]]
     """What the package's callbacks call, by number."""
+    served: list[tuple[int, InstanceState, HostImport]]
+    """The host functions of instances: their numbers in `hosts`, and whose they are."""
     held: list[dict[int, Any]]
     """The host's resources that components hold, for each component."""
     clock: Clock
@@ -34,6 +39,10 @@ class OwningStore(GuardedStore):
     """Bytes of the calling thread's stack that a guest may take."""
     views: int
     """How many buffers of the store's memories are in use."""
+
+    @property
+    def observers(self) -> list[Observer]:
+        raise NotImplementedError
 
     def wrap(self, life: Life, handle: Any, kind: ExternKind, type: Any, name: str) -> Any:
         raise NotImplementedError

@@ -22,13 +22,24 @@ from ...errors import (
 from ...types import ExternKind, Frame, TrapCode
 from ...values import results_from_host
 from ..base.linking import HostImport
+from ..base.observing import observed
 from ..base.runtime import BaseCaller, Exports, InstanceState
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
 from .externs import BOUNDS, NAME, NEVER, REFERENCES
 from .greenlets import guarded
 
-__all__ = ["CallerState", "Unwind", "callback", "displaced", "ending", "frame_of", "link_error", "trap_error"]
+__all__ = [
+    "CallerState",
+    "Unwind",
+    "callback",
+    "displaced",
+    "ending",
+    "exchange",
+    "frame_of",
+    "link_error",
+    "trap_error",
+]
 
 _UNCAUGHT = "thrown Wasm exception"
 
@@ -45,7 +56,8 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
     """
     cell = store.cell
     at = len(store.hosts)
-    store.hosts.append(guarded(function.callable))
+    store.hosts.append(guarded(observed(store.observers, instance, function)))
+    store.served.append((at, instance, function))
     name = f"{function.module}.{function.name}"
     params, results = function.type.params, function.type.results
     wanted, low, high = BOUNDS.get(results[0], NEVER) if len(results) == 1 else NEVER
@@ -99,6 +111,12 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
     if function.pass_caller:
         return call_with_caller
     return call_with_references if lifts else call
+
+
+def exchange(store: OwningStore) -> None:
+    """Have each callback call what the store's observers say now."""
+    for at, instance, function in store.served:
+        store.hosts[at] = guarded(observed(store.observers, instance, function))
 
 
 class _Caller(BaseCaller):

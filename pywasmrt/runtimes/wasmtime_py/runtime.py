@@ -40,6 +40,7 @@ from ..base.features import (
 from ..base.forking import forks, inside
 from ..base.linking import HostImport
 from ..base.needs import Judge
+from ..base.observing import Observer
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
 from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life, Tag
 from ..wasmtime_text import compile_error_text, trap_text
@@ -61,7 +62,7 @@ from .externs import (
     kind_of,
     unsupported,
 )
-from .host import CallerState, Unwind, callback, displaced, ending, link_error, trap_error
+from .host import CallerState, Unwind, callback, displaced, ending, exchange, link_error, trap_error
 from .stack import COMPILER_STACK, check_for_call, check_for_compiler
 
 if TYPE_CHECKING:
@@ -298,6 +299,7 @@ class WasmtimeStore(OwningStore):
         self.parked: BaseException | None = None
         self.cell: list[Any] = [ref(self)]
         self.hosts: list[Callable[..., Any]] = []
+        self.served: list[tuple[int, InstanceState, HostImport]] = []
         self.held: list[dict[int, Any]] = []
         self.objects = Objects()
         self.stack = runtime.stack
@@ -341,6 +343,19 @@ class WasmtimeStore(OwningStore):
         self._enter(self._life, "store")
         try:
             self.handle.set_fuel(fuel)
+        finally:
+            self._leave()
+
+    # Observing host calls
+
+    @property
+    def observers(self) -> list[Observer]:
+        return list(self._observers)
+
+    def _observe(self) -> None:
+        self._enter(self._life, "store")
+        try:
+            exchange(self)
         finally:
             self._leave()
 
@@ -556,6 +571,7 @@ class WasmtimeStore(OwningStore):
     def _free(self) -> None:
         self.handle.close()
         self.hosts.clear()
+        self.served.clear()
         for each in self.held:
             each.clear()
         self.objects.clear()

@@ -1,0 +1,7 @@
+"""What a guest does while it runs: its host calls traced, its time profiled, its code covered by tests."""
+
+from __future__ import annotations
+
+from .tracing import Trace, trace
+
+__all__ = ["Trace", "trace"]

@@ -1,0 +1,27 @@
+"""Observers of host calls: what stands in for the host functions of a store while somebody looks at their calls.
+
+Nothing of it is on the way of a call that nobody observes: an adapter exchanges the callable that a guest reaches, and
+puts the original back when the last observer has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .instance import InstanceState
+from .linking import HostImport
+
+__all__ = ["Observer", "observed"]
+
+Observer = Callable[[InstanceState, HostImport], Callable[..., Any]]
+"""Gets the instance and one of its host functions, and returns what its guests are to call in its place, with the same
+arguments (the `Caller` first, where `pass_caller` is set) and the same results; or the callable itself, which leaves it
+alone. It must not raise, nor use the store."""
+
+
+def observed(observers: Sequence[Observer], state: InstanceState, function: HostImport) -> Callable[..., Any]:
+    """What guests call in the place of `function` while `observers` look on: the first of them is the innermost."""
+    for observer in list(observers):
+        function = function._replace(callable=observer(state, function))
+    return function.callable
