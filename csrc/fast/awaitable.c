@@ -17,6 +17,7 @@ static PySendResult Task_send(PyObject *object, PyObject *sent, PyObject **out) 
   Task *self = (Task *)object;
   *out = NULL;
   if (check_resumable(self) < 0) return PYGEN_ERROR;
+  if (UNLIKELY(thread_calls != 0) && greenlet_check(self->store) < 0) return PYGEN_ERROR; /* and can be resumed later */
   if (self->phase == BEGUN_NEVER) {
     if (task_enter(self) == 0) return task_go_on(self, out);
     self->phase = ENDED;

@@ -111,8 +111,8 @@ int call_component_host(void *env, void *host, wrt_value *values, size_t arg_cou
   Store *store = host;
   EXIT_GUARD(guard);
   guest_end(store);
-  HostFrame frame = {store, host_frames, UNLIKELY(greenlets_loaded) ? greenlet_here() : NULL};
-  host_frames = &frame;
+  HostFrame frame;
+  host_begin(&frame, store);
   PyObject *few[1 + FEW_ARGUMENTS], **args = few;
   int result = -1;
   if (arg_count != entry->count || result_count != (entry->result != NULL))
@@ -124,7 +124,7 @@ int call_component_host(void *env, void *host, wrt_value *values, size_t arg_cou
   else
     result = call_with(store, entry, args + 1, values, results);
   if (args != few) PyMem_Free(args);
-  host_frames = frame.outer;
+  host_end(&frame);
   guard.armed = false;
   if (UNLIKELY(result < 0)) return park(store);
   if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake(); /* it forked, as in call_python */

@@ -332,10 +332,11 @@ int64_t monotonic_ns(void);
 typedef struct HostFrame {
   Store *store;
   struct HostFrame *outer;
-  const void *greenlet; /* in which it runs; NULL where there are none */
+  const void *greenlet; /* in which the outer one runs; NULL where there are none */
 } HostFrame;
 
-/* The innermost. */
+/* The innermost. A greenlet that is switched inside takes its part of the stack along, and so the frames: who may be another
+ * greenlet asks host_greenlet first. */
 extern PER_THREAD HostFrame *host_frames;
 
 /* fast/greenlet.c */
@@ -346,8 +347,27 @@ extern bool greenlets_loaded;
 void greenlets_look(void);
 /* The one that runs, to be compared only; once they are loaded. */
 const void *greenlet_here(void);
+/* In which the innermost host function of this thread runs; NULL where there are none. */
+extern PER_THREAD const void *host_greenlet;
 /* Whether a call may begin on top of the host function that runs on this thread: 0, or -1 with an exception set. */
 int greenlet_check(Store *store);
+/* Whether that host function runs in this greenlet, so that its frame is there to be read. */
+bool greenlet_is_here(void);
+
+/* Host functions and signal handlers begin and end so. */
+static inline void host_begin(HostFrame *frame, Store *store) {
+  *frame = (HostFrame){store, host_frames, NULL};
+  host_frames = frame;
+  if (UNLIKELY(greenlets_loaded)) {
+    frame->greenlet = host_greenlet;
+    host_greenlet = greenlet_here();
+  }
+}
+
+static inline void host_end(HostFrame *frame) {
+  host_frames = frame->outer;
+  if (UNLIKELY(greenlets_loaded)) host_greenlet = frame->greenlet;
+}
 
 /* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding it. An engine's frames cannot be
  * unwound so: the thread that has some sleeps instead, and is gone with the process. EXIT_GUARD(name) stands below such frames;

@@ -51,7 +51,8 @@ static int raise_stopped(Store *store) {
   return -1;
 }
 
-/* The store of this thread that has to end, or NULL: `store`, or one whose host function called into it. */
+/* The store of this thread that has to end, or NULL: `store`, or one whose host function called into it. Within a call, which
+ * begins in no other greenlet than those host functions', or where greenlet_is_here. */
 static Store *find_stopped(Store *store) {
   if (is_stopped(store)) return store;
   for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
@@ -62,8 +63,10 @@ static Store *find_stopped(Store *store) {
 int check_stopped(Store *store) { return is_stopped(store) ? raise_stopped(store) : 0; }
 
 int64_t running_until(Store *store) {
-  if (find_stopped(store) != NULL) return 1; /* long ago */
+  if (is_stopped(store)) return 1; /* long ago */
   int64_t until = store->deadline;
+  if (!greenlet_is_here()) return until; /* an asynchronous store's, beside which the others wait */
+  if (find_stopped(store) != NULL) return 1;
   for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
     if (until == 0 || (frame->store->deadline != 0 && frame->store->deadline < until)) until = frame->store->deadline;
   return until;
@@ -94,11 +97,11 @@ int poll_python(void *env) {
       result = park(store);
     } else {
       /* A signal handler is part of the call, as a host function is. */
-      HostFrame frame = {store, host_frames, greenlets_loaded ? greenlet_here() : NULL};
-      host_frames = &frame;
+      HostFrame frame;
+      host_begin(&frame, store);
       int signalled = PyErr_CheckSignals();
       if (signalled == 0 && waits) signalled = component_drain(store);
-      host_frames = frame.outer;
+      host_end(&frame);
       if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake(); /* it forked, as in call_python */
       if (signalled < 0)
         result = park(store);

@@ -4,7 +4,8 @@
  * host function leaves its call where it is, and another one could make a call on top of it and be switched in turn; then the
  * first would return before the second, and the engine would end the process. So a call is refused while a host function of
  * another greenlet of the thread has not returned. Guests of asynchronous stores that can be suspended are not on the thread's
- * stack while their host functions run: there greenlets may be switched.
+ * stack while their host functions run: there greenlets may be switched. But they are while they are polled, so a task is not
+ * polled either on top of a call that another greenlet has left in a host function.
  *
  * A greenlet is known by its address alone, which nobody else has while it runs.
  */
@@ -14,6 +15,7 @@
 enum { GET_CURRENT = 4 };
 
 bool greenlets_loaded;
+PER_THREAD const void *host_greenlet;
 static PyObject *(*get_current)(void);
 
 void greenlets_look(void) {
@@ -36,12 +38,15 @@ const void *greenlet_here(void) {
   return current;
 }
 
-int greenlet_check(Store *store) {
-  if (host_frames == NULL) return 0;
+bool greenlet_is_here(void) {
+  if (host_frames == NULL) return true;
   greenlets_look();
-  if (!greenlets_loaded) return 0;
   /* One that was called before they were loaded may run in any, as far as is known: NULL is no greenlet's address. */
-  if (host_frames->greenlet == greenlet_here()) return 0;
+  return !greenlets_loaded || host_greenlet == greenlet_here();
+}
+
+int greenlet_check(Store *store) {
+  if (greenlet_is_here()) return 0;
   PyErr_SetString(store->state->busy_error,
                   "another greenlet of this thread is inside a host function, and its guest has to return first; "
                   "instantiate_async makes stores in which greenlets may be switched");

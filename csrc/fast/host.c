@@ -189,8 +189,8 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   HostCallable *self = env;
   EXIT_GUARD(guard);
   guest_end(self->store);
-  HostFrame frame = {self->store, host_frames, UNLIKELY(greenlets_loaded) ? greenlet_here() : NULL};
-  host_frames = &frame;
+  HostFrame frame;
+  host_begin(&frame, self->store);
   PyObject *few[2 + 8], **args = few;
   int result = -1;
   if (UNLIKELY(host_lacks_stack()))
@@ -201,7 +201,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   else
     result = call_with(self, caller, args + 1, slots);
   if (args != few) PyMem_Free(args);
-  host_frames = frame.outer;
+  host_end(&frame);
   guard.armed = false;
   if (UNLIKELY(result < 0)) return park(self->store);
   /* Asleep, though this call runs: the host function forked, and this is the child. */

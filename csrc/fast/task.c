@@ -344,6 +344,7 @@ static void poll(Task *self, bool rested) {
 
 PySendResult task_go_on(Task *self, PyObject **out) {
   for (bool rested = true;; rested = false) {
+    if (UNLIKELY(thread_calls != 0) && greenlet_check(self->store) < 0) return task_fail(self);
     if (check_stopped(self->store) < 0) return task_fail(self);
     self->phase = RUNNING;
     poll(self, rested);

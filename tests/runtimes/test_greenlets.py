@@ -116,17 +116,52 @@ def test_greenlets_are_switched_freely_in_asynchronous_stores(
     found: list[Any] = []
     module = runtime.compile(SOURCE)
 
-    def instance() -> Any:
-        call = runtime.instantiate_async(module, {"env": {"wait": lambda: (hub.switch(), None)[1]}})
-        return drive(call, hub)
+    waiting: list[Any] = []
 
-    both = [
-        greenlet.greenlet(outcome(lambda export=export: drive(instance().exports[export].call_async(), hub), found))  # type: ignore[misc]
-        for export in ("traps", "returns")
-    ]
+    def wait() -> None:
+        waiting.append(greenlet.getcurrent())
+        hub.switch()
+
+    def body(export: str) -> Any:
+        instance = drive(runtime.instantiate_async(module, {"env": {"wait": wait}}), hub)
+        return drive(instance.exports[export].call_async(), hub)
+
+    both = [greenlet.greenlet(outcome(lambda name=name: body(name), found)) for name in ("traps", "returns")]  # type: ignore[misc]
     for each in both:
-        each.switch()
+        while each not in waiting:  # it also comes back here at each tick
+            each.switch()
     assert found == []
     for at in order:
-        both[at].switch()
+        while not both[at].dead:
+            both[at].switch()
     assert found == [[pywasmrt.Trap, 1][at] for at in order]
+
+
+def test_a_task_is_not_polled_on_top_of_another_greenlets_host_function(runtime: Runtime, needs: Needs) -> None:
+    needs("suspension")
+    hub = greenlet.getcurrent()
+
+    class Once:
+        def __await__(self) -> Any:
+            yield "waiting"
+
+    async def wait() -> None:
+        await Once()
+
+    def until(call: Any, goal: object) -> None:
+        while call.send(None) != goal:  # at a tick it yields None
+            pass
+
+    module = runtime.compile(SOURCE)
+    call = drive(runtime.instantiate_async(module, {"env": {"wait": wait}}), hub).exports.returns.call_async()
+    until(call, "waiting")
+    found: list[Any] = []
+    other = greenlet.greenlet(outcome(started(runtime, hub.switch).exports["returns"], found))
+    other.switch()
+    with pytest.raises(BusyError):
+        call.send(None)
+    other.switch()
+    assert found == [1]
+    with pytest.raises(StopIteration) as stop:  # nothing was lost
+        until(call, "never")
+    assert stop.value.value == 1
