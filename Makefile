@@ -122,8 +122,9 @@ bench: dev ## compare the cost of calls and of instances with other libraries an
 bench-components: dev ## compare calls of components with C and with wasmtime-py
 	$(PY) bench/components.py
 
-bench-columns: dev ## compare batches over columns with calls in a loop and with the floor
+bench-columns: dev ## compare batches over columns with calls in a loop and with the floor, and two cores with one
 	$(PY) bench/columns.py
+	$(PY) bench/parallel.py
 
 bench-interpreter: dev ## compare wasm3 with pywasm3 and with Wasmtime
 	$(PY) -m pip install --quiet --disable-pip-version-check pywasm3

@@ -5,7 +5,6 @@ Everything is timed in turn in one process, many short rounds of each, and the b
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -65,28 +64,6 @@ def row_by_row() -> None:
         print(f"{name:36} {ns:10.1f} ns a row")
 
 
-def two_threads() -> None:
-    """A batch of 20 rows of computing on one thread, and two such on two."""
-    text = """(module (func (export "sum") (param i32) (result i32) (local i32)
-      (loop (local.set 1 (i32.add (local.get 1) (local.get 0)))
-        (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-      (local.get 1)))"""
-    with pywasmrt.new_runtime("wasmtime") as runtime:
-        module = runtime.compile(text)
-        sums = [runtime.instantiate(module).exports.sum for _ in range(2)]
-        column = numpy.full(20_000, 2_000, dtype="i4")
-
-        def both() -> None:
-            threads = [threading.Thread(target=each.map, args=(column,)) for each in sums]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        found = best({"one": timed(lambda: sums[0].map(column), 1), "two": timed(both, 1)})
-        print(f"{'two threads beside one':36} {2 * found['one'] / found['two']:10.2f} times the rows")
-
-
 def in_duckdb() -> None:
     """One function in a query: a guest by Udf, Python, and DuckDB's own."""
     try:
@@ -125,4 +102,3 @@ def in_duckdb() -> None:
 if __name__ == "__main__":
     row_by_row()
     in_duckdb()
-    two_threads()

@@ -12,8 +12,9 @@ class WasmExporter(WasmComponent):
     """A guest that sends telemetry somewhere.
 
     `config` is a `PluginConfig` or a mapping. `signals` are those the guest must handle; None takes those that it does.
-    Raises as `WasmPlugin` does. May be used from any thread; batches wait for each other. A batch that fails raises
-    `TelemetryError`, which tells whether it may be tried again, and is counted. It is a `Consumer`.
+    Raises as `WasmPlugin` does. May be used from any thread; a batch waits until an instance of the guest is free. A
+    batch that fails raises `TelemetryError`, which tells whether it may be tried again, and is counted. It is a
+    `Consumer`.
 
         config = {"path": "otlphttp.wasm", "plugin_config": {"endpoint": "http://127.0.0.1:4318"}}
         with WasmExporter(config) as exporter:

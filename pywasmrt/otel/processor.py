@@ -23,9 +23,9 @@ class WasmProcessor(WasmComponent):
         with WasmProcessor({"path": "attributes.wasm", "plugin_config": {...}}) as processor:
             changed = processor.process_traces(payload)
 
-    May be used from any thread; batches wait for each other. A batch that fails raises `TelemetryError` and is counted;
-    the next one is handled as if nothing had happened. If the guest sets no result, the result is the unchanged
-    payload for a guest of version 1, and an empty payload for one of the experimental ABI.
+    May be used from any thread; a batch waits until an instance of the guest is free. A batch that fails raises
+    `TelemetryError` and is counted; the next one is handled as if nothing had happened. If the guest sets no result,
+    the result is the unchanged payload for a guest of version 1, and an empty payload for one of the experimental ABI.
     """
 
     _role = Role.PROCESSOR

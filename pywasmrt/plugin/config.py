@@ -6,6 +6,7 @@
       type: wasmtime                   # a name that list_runtimes() tells, or auto
       mode: compiled                   # instead of a type: compiled or interpreter
       wasmtime: {strategy: cranelift}  # options of a runtime by its name; those of another one have no effect
+    instances: 2                     # of the guest, so that calls of as many threads run at once; not for receivers
     name: attributes                   # what logs call the guest; the file's name unless given
     timeout: 30                        # seconds for each call; null for no limit
     memory_bytes: 536870912            # the most that the guest's memory may grow to; null for no limit
@@ -36,6 +37,8 @@ MAX_CONFIG = 1 << 24
 """What `plugin_config` may hold: its characters, and 16 for each value, all counted as often as they are written."""
 _VALUE = 16
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
+MAX_INSTANCES = 1024
+"""More instances of one guest than this are taken for a mistake: each is a memory, and starts with the plugin."""
 
 
 class RuntimeType(str, enum.Enum):
@@ -60,7 +63,7 @@ class RuntimeMode(str, enum.Enum):
 
 
 _SWITCHES = ("interruptible", "trap_on_grow_failure")
-_OWN_KEYS = ("type", "mode", "features", "options", *_SWITCHES)
+_OWN_KEYS = ("type", "mode", "features", "options", "instances", *_SWITCHES)
 _MODES = {RuntimeMode.COMPILED: RuntimeType.AUTO, RuntimeMode.INTERPRETER: RuntimeType.WASM3}
 _KEYS = ("path", "plugin_config", "runtime_config", "runtime", "name", "timeout", "memory_bytes", "cache", "wasi")
 
@@ -70,7 +73,8 @@ class PluginConfig:
     """The configuration of a plugin. Building one acquires nothing; `validate` checks it, and `WasmPlugin` does so.
 
     `path` is that of the module's file, `.wat` for the text format. `plugin_config` is handed to the guest as JSON.
-    `runtime_config` chooses the runtime: a mapping as in the module's docstring, or a `RuntimeConfig`. `timeout`, in
+    `runtime_config` chooses the runtime and the number of instances: a mapping as in the module's docstring, or a
+    `RuntimeConfig`, for one instance. `timeout`, in
     seconds, bounds each call, a receiver's running time excepted. `memory_bytes` bounds the guest's memory. `cache`
     keeps compiled modules: True in the user's cache folder, a path there, False nowhere. `wasi` is a mapping of what
     the guest may use of the system, or a `WasiConfig`. None for `timeout` and `memory_bytes` means no limit.
@@ -155,6 +159,11 @@ class PluginConfig:
         if not isinstance(given, Mapping):
             raise InvalidConfigurationError(f"runtime_config is a mapping, not {shown(given)}")
         return _runtime_config(given)
+
+    def instances(self) -> int:
+        """How many instances of the guest there are: `runtime_config.instances`, or one."""
+        given = self.runtime_config
+        return given.get("instances", 1) if isinstance(given, Mapping) else 1
 
     def guest_name(self) -> str:
         """What logs call the guest."""
@@ -242,6 +251,11 @@ def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
             raise InvalidConfigurationError(f"runtime_config.{key} is a mapping of options, not {shown(value)}")
     if "type" in given and "mode" in given:
         raise InvalidConfigurationError("runtime_config has a type and a mode: give one of them")
+    instances = given.get("instances", 1)
+    if type(instances) is not int or not 0 < instances <= MAX_INSTANCES:
+        raise InvalidConfigurationError(
+            f"runtime_config.instances is a number from 1 to {MAX_INSTANCES}, not {shown(instances)}"
+        )
     wazero = given.get(RuntimeType.WAZERO.value) or {}
     if RuntimeType.WAZERO.value not in _available:
         for key in wazero:

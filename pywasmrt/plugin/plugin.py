@@ -1,47 +1,40 @@
-"""A guest loaded as a plugin: found, compiled, linked, checked, and called one call at a time."""
+"""A guest loaded as a plugin: found, compiled, linked, checked, and called in one instance or several."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
-    BusyError,
     ClosedError,
-    Exit,
     FunctionNotExportedError,
     InvalidConfigurationError,
-    MemoryAccessError,
     MemoryExportNotFoundError,
     ModuleCompileError,
     WasmError,
 )
 from ..registry import new_runtime
 from ..runtimes.base.source import load
-from ..types import ExternKind, FunctionType
-from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Call, Dialect, Role, Telemetry, canonical_name, dialect_of
+from ..types import ExternKind
+from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Dialect, Role, Telemetry, canonical_name, dialect_of
 from .config import DEFAULT_TIMEOUT, PluginConfig
-from .errors import GuestProtocolError, GuestStatusError, PluginError
+from .errors import GuestProtocolError, PluginError
 from .forking import renew_after_fork
-from .host import PluginHost, check_log_imports
-from .logs import GuestLog
+from .guest import ALLOCATE, Guest, Loaded
+from .host import check_log_imports
 from .stack import Stack
 from .system import instance_limits, wasi_config
+from .turns import Turns
 
 if TYPE_CHECKING:
-    from ..protocols import CompiledModule, ModuleInstance, Runtime, Store
+    from ..protocols import CompiledModule, Runtime
 
 __all__ = ["WasmPlugin"]
-
-_log = logging.getLogger("pywasmrt.plugin")
-_ALLOCATE = "otelwasm_memory_allocate"
-_U32 = 0xFFFF_FFFF
 
 
 class WasmPlugin:
@@ -55,10 +48,11 @@ class WasmPlugin:
     nobody provides; `MemoryExportNotFoundError`; `FunctionNotExportedError`; `GuestProtocolError` for a function of the
     wrong type; `GuestStatusError` where the guest refuses to start; and what the runtime raises.
 
-    A plugin may be used from any thread; calls wait for each other. A call that ends the guest (a trap, a deadline, a
-    breach of the ABI) leaves it in an unknown state, so the next call works on a new instance of the module;
-    `restarts` counts those. What the old one remembered is lost. The same goes for the child of a fork, where another
-    thread was in a call.
+    A plugin may be used from any thread. `runtime_config.instances` says how many instances of the guest there are (one
+    unless given, as with a `RuntimeConfig`); a call takes one that is free, and waits where all are in calls. Each has
+    a memory of its own. A call that ends the guest (a trap, a deadline, a breach of the ABI) leaves its instance in an
+    unknown state, so a new one takes its place; `restarts` counts those. What the old one remembered is lost. The same
+    goes for the child of a fork, where another thread was in a call.
     """
 
     def __init__(
@@ -69,20 +63,13 @@ class WasmPlugin:
         self.config.validate()
         required = (required_functions,) if isinstance(required_functions, str) else tuple(required_functions)
         self.name = self.config.guest_name()
-        self.restarts = 0
-        self._lock = threading.RLock()  # re-entrant: a signal handler is told by `_owner`, and never waits for itself
-        self._owner = 0
-        self._ending = False  # no call begins any more
         self._closed = False
-        self._lost = False
         self._telemetry: Telemetry | None = None
         self._runtime: Runtime
         self._module: CompiledModule
-        self._store: Store | None = None
-        self._instance: ModuleInstance | None = None  # None while there is none that can be called
-        self._functions: dict[str, Callable[[Stack], int | None]] = {}
-        self._host = PluginHost(GuestLog(self.name), self.config.plugin_config_json())
         self._role = role
+        self._guests: list[Guest] = []
+        self._turns = Turns(self._guests, self.name)
         self._closing = ExitStack()
         with contextlib.ExitStack() as undo:
             undo.callback(self._close)
@@ -112,10 +99,27 @@ class WasmPlugin:
         }
         self._check_exports(required, names)
         check_log_imports(self._module)
-        self._limits = instance_limits(self.config, self._runtime.info, self._role)
-        self._wasi = wasi_config(self.config, self._module, self._role)
-        self._imports = self._host.modules()
-        self._instantiate()
+        instances = self.config.instances()
+        if instances > 1 and self._role is Role.RECEIVER:
+            raise InvalidConfigurationError(
+                f"runtime_config.instances: a receiver runs in one instance, not in {instances}"
+            )
+        loaded = Loaded(
+            name=self.name,
+            config=self.config,
+            runtime=self._runtime,
+            module=self._module,
+            dialect=self.dialect,
+            role=self._role,
+            types=self._types,
+            limits=instance_limits(self.config, self._runtime.info, self._role),
+            wasi=wasi_config(self.config, self._module, self._role),
+            side_by_side=instances > 1,
+        )
+        for _ in range(instances):
+            guest = Guest(loaded)
+            self._guests.append(guest)
+            guest.start()
 
     def _read(self) -> bytes | str:
         try:
@@ -141,59 +145,14 @@ class WasmPlugin:
         if self.dialect.starts:
             wanted.update(V1_FUNCTIONS)
             pushed = any(name in CALLS and CALLS[name].role is not Role.RECEIVER for name in names)
-            if pushed and _ALLOCATE not in self._types:
+            if pushed and ALLOCATE not in self._types:
                 raise FunctionNotExportedError(
-                    f"the guest {self.name} does not export {_ALLOCATE}, which takes its data; it exports {listed}"
+                    f"the guest {self.name} does not export {ALLOCATE}, which takes its data; it exports {listed}"
                 )
         for exported, type in wanted.items():
             found = self._types.get(exported)
             if found is not None and type is not None and found != type:
                 raise GuestProtocolError(f"the guest {self.name} exports {exported} as {found}; the ABI wants {type}")
-
-    def _instantiate(self) -> None:
-        """Make an instance, with the lock held or before anybody else knows the plugin."""
-        host = self._host
-        host.attach(None)
-        host.call = None
-        host.stack = stack = Stack()
-        store = self._store = self._runtime.new_store(self._limits)
-        try:
-            with self._bounded(store):
-                instance = self._runtime.instantiate(self._module, *self._imports, store=store, wasi=self._wasi)
-                self._instance = instance
-                host.attach(instance.memory())
-                self._functions = {}
-                self._initialise(instance)
-                if self.dialect.starts and "otelwasm_start" in self._types:
-                    status = instance.exports["otelwasm_start"]() & _U32
-                    if status:
-                        raise GuestStatusError("otelwasm_start", status, stack.status_reason)
-        except BaseException:
-            self._instance = None
-            store.close()
-            raise
-        finally:
-            host.stack = None
-
-    def _bounded(self, store: Store | None) -> AbstractContextManager[None]:
-        """The time limit of short calls, for a guest whose store has none."""
-        timeout = self.config.timeout
-        if timeout is None or self._limits.timeout is not None or "deadline" not in self._runtime.info.features:
-            return nullcontext()
-        assert store is not None
-        return store.deadline(timeout)
-
-    def _initialise(self, instance: ModuleInstance) -> None:
-        """Run the initialisers that toolchains export. With WASI, `instantiate` has called `_initialize` already."""
-        if self._types.get("_initialize") == FunctionType():
-            if self._wasi is None or "_start" in self._types:
-                instance.exports["_initialize"]()
-        elif self.dialect.starts and self._types.get("_start") == FunctionType():
-            try:
-                instance.exports["_start"]()
-            except Exit as end:
-                if end.code:
-                    raise
 
     # Calling
 
@@ -201,134 +160,31 @@ class WasmPlugin:
         """Call the guest function `name` with `stack`; return its status, unsigned, or None for one that returns none.
 
         `name` is the experimental name or that of the guest's dialect. Where the dialect pushes data, that of `stack`
-        is written into the guest first. Waits for other calls; raises `BusyError` from within a call of the same
-        plugin, `ClosedError` after `shutdown`, `FunctionNotExportedError`, `Trap`, `GuestProtocolError`,
+        is written into the guest first. Waits until an instance is free; raises `BusyError` from within a call of the
+        same plugin, `ClosedError` after `shutdown`, `FunctionNotExportedError`, `Trap`, `GuestProtocolError`,
         `DeadlineExceeded`, and what a callback in `stack` raised.
         """
-        me = threading.get_ident()
-        if self._owner == me:
-            raise BusyError(f"the guest {self.name} is in a call on this very thread; it cannot be called from within")
-        with self._lock:
-            if self._ending:
-                raise ClosedError(f"the plugin {self.name} was shut down")
-            self._owner = me
-            try:
-                if self._lost:
-                    self._restart()
-                function = self._functions.get(name)
-                if function is None:
-                    function = self._functions[name] = self._bind(name)
-                try:
-                    return function(stack)
-                except BaseException:
-                    self._lost = True
-                    raise
-            finally:
-                self._owner = 0
-                host = self._host
-                host.stack = host.call = host.result = None
-                host.data = b""
-
-    def _restart(self) -> None:
-        """Replace an instance that a failed call left in an unknown state."""
-        self._instance = None
-        if self._store is not None:
-            self._store.close()
-        self._instantiate()
-        self._lost = False
-        self.restarts += 1
-        _log.info("the guest %s was started again after a call that failed", self.name)
+        me = get_ident()
+        turns = self._turns
+        guest: Guest | None = None
+        try:
+            with turns.lock:
+                guest = turns.find(me)
+                guest.owner = me
+            return guest.call(name, stack)
+        finally:
+            if guest is not None:
+                guest.owner = 0
+            if turns.waiting:
+                turns.wake()
 
     def after_fork(self) -> None:
-        """Let go of a call that another thread was in: in this process it never ends."""
-        if self._owner == threading.get_ident():
-            return  # the call goes on here as well
-        if not self._lock.acquire(blocking=False):
-            self._lost = True
-        self._lock = threading.RLock()
-        self._owner = 0
-        self._host.stack = self._host.call = self._host.result = None
-
-    def _bind(self, name: str) -> Callable[[Stack], int | None]:
-        """A callable that calls the guest's function `name`."""
-        assert self._instance is not None
-        canonical = canonical_name(self.dialect, name, self._role)
-        exported = self.dialect.exported(canonical)
-        found = self._instance.function(exported)
-        if found is None:
-            raise FunctionNotExportedError(f"the guest {self.name} does not export the function {exported}")
-        guest: Callable[..., Any] = found
-        host = self._host
-        call = CALLS.get(canonical)
-        if call is None and found.type.params:
-            raise GuestProtocolError(
-                f"{exported} is {found.type}: only functions without parameters are called by name"
-            )
-        if call is None:
-
-            def short(stack: Stack) -> int | None:
-                host.stack = stack
-                with self._bounded(self._store):
-                    status = guest()
-                return None if status is None else int(status) & _U32
-
-            return short
-        if call.role is Role.RECEIVER:
-
-            def receive(stack: Stack) -> None:
-                host.stack = stack
-                host.call = call
-                guest()
-
-            return receive
-        return self._bind_push(call, guest) if self.dialect.pushes else self._bind_pull(call, guest)
-
-    def _bind_pull(self, call: Call, guest: Callable[[], Any]) -> Callable[[Stack], int]:
-        host = self._host
-        attribute, result = f"current_{call.signal}", f"result_{call.signal}"
-
-        def pull(stack: Stack) -> int:
-            host.stack = stack
-            host.call = call
-            host.data = getattr(stack, attribute)
-            status: int = guest()
-            if host.result is not None:
-                setattr(stack, result, host.result)
-            return status & _U32
-
-        return pull
-
-    def _bind_push(self, call: Call, guest: Callable[[int, int], Any]) -> Callable[[Stack], int]:
-        assert self._instance is not None
-        host = self._host
-        found = self._instance.function(_ALLOCATE)
-        if found is None:
-            raise FunctionNotExportedError(f"the guest {self.name} does not export the function {_ALLOCATE}")
-        allocate: Callable[[int], int] = found
-        attribute, result = f"current_{call.signal}", f"result_{call.signal}"
-
-        def push(stack: Stack) -> int:
-            data = getattr(stack, attribute)
-            size = len(data)
-            offset = 0
-            host.stack = stack  # reasons and logs may be set while allocating, results may not
-            if size:
-                if size > _U32:
-                    raise GuestProtocolError(f"{size} bytes are more than a guest's memory holds")
-                offset = allocate(size) & _U32
-                if offset == 0:
-                    raise GuestProtocolError(f"{_ALLOCATE} of the guest gave 0 for {size} bytes: no memory", True)
-                try:
-                    host.write(offset, data)
-                except MemoryAccessError as error:
-                    raise GuestProtocolError(f"{_ALLOCATE} of the guest gave what is not its memory: {error}") from None
-            host.call = call
-            status: int = guest(offset, size)
-            if host.result is not None:
-                setattr(stack, result, host.result)
-            return status & _U32
-
-        return push
+        """Let go of the calls that other threads were in: in this process they never end."""
+        me = get_ident()
+        for guest in self._guests:
+            if guest.owner not in (0, me):
+                guest.left_by_fork()
+        self._turns.after_fork()
 
     # What the guest is
 
@@ -346,27 +202,37 @@ class WasmPlugin:
         return self.dialect.exported(canonical_name(self.dialect, name, self._role)) in self._types
 
     @property
+    def instances(self) -> int:
+        """How many instances of the guest serve calls."""
+        return len(self._guests)
+
+    @property
+    def restarts(self) -> int:
+        """How many instances took the place of one that a call had left in an unknown state."""
+        return sum(guest.restarts for guest in self._guests)
+
+    @property
     def discarded_results(self) -> int:
         """How many results the guest set as an exporter. They are dropped."""
-        return self._host.discarded
+        return sum(guest.host.discarded for guest in self._guests)
 
     # Ending
 
     def interrupt(self) -> bool:
-        """Stop the call that runs, if any, from any thread; it raises `Interrupted`. Returns whether one was running.
+        """Stop the calls that run, if any, from any thread; they raise `Interrupted`. Returns whether one was running.
 
         Raises `UnsupportedFeatureError` where the runtime cannot.
         """
-        store = self._store
-        return False if store is None or store.closed else store.interrupt()
+        interrupted = [guest.interrupt() for guest in self._guests]
+        return any(interrupted)
 
     def abandon(self) -> None:
-        """Close the guest's store under a call that runs, from any thread; the call ends in `ClosedError` as soon as
+        """Close the guest's store under each call that runs, from any thread; the call ends in `ClosedError` as soon as
         the runtime notices, at the latest when the guest calls the host. The next call works on a new instance.
         """
-        store = self._store
-        if store is not None:
-            store.close()
+        for guest in self._guests:
+            if guest.owner:
+                guest.abandon()
 
     @property
     def closed(self) -> bool:
@@ -374,59 +240,41 @@ class WasmPlugin:
         return self._closed
 
     def shutdown(self, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Wait for the call in flight, tell the guest (where its dialect has a function for that), and close
+        """Wait for the calls in flight, tell the guest (where its dialect has a function for that), and close
         everything.
 
-        Calls that wait for their turn raise `ClosedError`. After `timeout` seconds the call in flight is interrupted.
+        Calls that wait for their turn raise `ClosedError`. After `timeout` seconds the calls in flight are interrupted.
         What the guest answers, or how it fails, is logged. Idempotent. From within a call of the plugin it raises
-        `BusyError`, and `PluginError` if the call in flight cannot be stopped.
+        `BusyError`, and `PluginError` if a call in flight cannot be stopped.
         """
-        if self._owner == threading.get_ident():
-            raise BusyError(
-                f"the guest {self.name} is in a call on this very thread; it cannot be shut down from within"
-            )
-        self._ending = True
-        if not self._lock.acquire(timeout=timeout):
-            try:
-                self.interrupt()
-            except WasmError:
-                self.abandon()
-            if not self._lock.acquire(timeout=max(1.0, timeout)):
-                raise PluginError(f"the guest {self.name} does not end its call; it was left running")
+        me = get_ident()
+        turns = self._turns
+        turns.refuse_within(me, "shut down")
+        turns.ending = True
         try:
+            if not turns.begin_closing(me, timeout):
+                try:
+                    self.interrupt()
+                except WasmError:
+                    self.abandon()
+                if not turns.begin_closing(me, max(1.0, timeout)):
+                    raise PluginError(f"the guest {self.name} does not end its call; it was left running")
             if self._closed:
                 return
-            self._owner = threading.get_ident()
             try:
-                self._tell_shutdown()
+                for guest in self._guests:
+                    guest.tell_shutdown()
             finally:
-                self._owner = 0
                 self._close()
         finally:
-            self._lock.release()
-
-    def _tell_shutdown(self) -> None:
-        if not self.dialect.starts or self._lost or self._instance is None or "otelwasm_shutdown" not in self._types:
-            return
-        stack = self._host.stack = Stack()
-        stack.requested_shutdown = True
-        try:
-            with self._bounded(self._store):
-                status = self._instance.exports["otelwasm_shutdown"]() & _U32
-            if status:
-                _log.warning("%s", GuestStatusError(f"otelwasm_shutdown of {self.name}", status, stack.status_reason))
-        except Exception as error:  # raised by the guest, or by a host function such as a stream's
-            _log.warning("the guest %s failed in otelwasm_shutdown: %s", self.name, error)
-        finally:
-            self._host.stack = None
+            if turns.closer == me:
+                turns.closer = 0
+            turns.wake()
 
     def _close(self) -> None:
-        self._ending = self._closed = True
-        self._instance = None
-        self._functions = {}
-        self._host.attach(None)
-        if self._store is not None:
-            self._store.close()
+        self._turns.ending = self._closed = True
+        for guest in self._guests:
+            guest.close()
         self._closing.close()
 
     def __enter__(self) -> WasmPlugin:

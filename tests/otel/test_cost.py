@@ -50,7 +50,7 @@ def test_ten_thousand_failures(runtime: pywasmrt.Runtime) -> None:
 
         def work(times: int) -> None:
             for _ in range(times):
-                processor.plugin._lost = True
+                processor.plugin._guests[0].lost = True
                 with pytest.raises(TelemetryError):
                     processor.process_logs(b"\x0a\x05")
 

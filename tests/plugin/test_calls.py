@@ -60,7 +60,7 @@ def test_calls_that_wait_do_not_keep_a_plugin_from_its_shutdown(name: str) -> No
     assert inside.wait(60)
     closing = threading.Thread(target=processor.shutdown)
     closing.start()
-    while not processor.plugin._ending:
+    while not processor.plugin._turns.ending:
         time.sleep(0.001)
     go_on.set()
     for thread in (*threads, closing):
@@ -127,11 +127,11 @@ def test_a_guest_that_fails_to_start_again_goes_on_failing_until_it_does(tmp_pat
     with WasmProcessor(config(write(tmp_path, wat), name)) as processor:
         with pytest.raises(TelemetryError, match=r"unreachable"):
             processor.process_traces(b"a")
-        before, processor.plugin._host.config_json = processor.plugin._host.config_json, b"{...}"
+        before, processor.plugin._guests[0].host.config_json = processor.plugin._guests[0].host.config_json, b"{...}"
         for _ in range(2):
             with pytest.raises(TelemetryError, match=r"otelwasm_start answered ERROR"):
                 processor.process_traces(b"a")
-        processor.plugin._host.config_json = before
+        processor.plugin._guests[0].host.config_json = before
         with pytest.raises(TelemetryError, match=r"unreachable"):
             processor.process_traces(b"a")
         assert processor.counters("traces").failed_batches == 4

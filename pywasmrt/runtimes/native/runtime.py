@@ -285,6 +285,10 @@ class NativeStore(BaseStore):
             raise life.error("instance")
         return BaseInstance(self, state, True)
 
+    def release_at_once(self) -> None:
+        self._check_open()
+        self.fast.release_at_once()
+
     def _instantiate(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> bytes:
         linked, shares, _ = linking.prepared
         if shares:  # a guest that waits for another thread does not poll
