@@ -18,12 +18,16 @@ project = "pywasmrt"
 author = copyright = "The pywasmrt contributors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["figures/*.md"]  # included by others
-html_theme = "alabaster"
-html_theme_options = {"description": "WebAssembly from Python", "page_width": "1100px", "sidebar_width": "240px"}
+html_theme = "furo"
+html_title = "pywasmrt"
+html_static_path = ["assets"]
+html_css_files = ["pages.css"]
 html_copy_source = False
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+copybutton_exclude = ".linenos, .gp, .go"  # of a console's block, the commands alone
 
 # In docstrings, `name` is code, and a link where there is something of that name.
 default_role = "py:obj"
