@@ -41,7 +41,8 @@ typedef enum wrt_result {
   WRT_HOST,        /* a host function failed and the guest was unwound; the host knows the reason */
   WRT_ERROR,       /* anything else: failure->message says what */
   WRT_PENDING,     /* it is not over yet, and there is no failure: wrt_task.h */
-  WRT_EXIT         /* a component ended itself by WASI 0.2: failure->status says how */
+  WRT_EXIT,        /* a component ended itself by WASI 0.2: failure->status says how */
+  WRT_THROWN       /* of a host function: it has thrown an exception, which guests may catch (exception_throw) */
 } wrt_result;
 
 /* The order of pywasmrt.types.ValueType. */
@@ -156,8 +157,9 @@ typedef struct wrt_option {
   int64_t value;
 } wrt_option;
 
-/* A host function: reads its arguments from `slots` and writes its results over them. Returns WRT_OK, or WRT_HOST to unwind
- * the guest. `caller` is dead when it returns. It must not return while an engine call it made itself is still running. */
+/* A host function: reads its arguments from `slots` and writes its results over them. Returns WRT_OK, WRT_HOST to unwind the
+ * guest, or WRT_THROWN after exception_throw. `caller` is dead when it returns. It must not return while an engine call that
+ * it made itself is still running. */
 typedef int (*wrt_host_function)(void *env, wrt_caller *caller, wrt_slot *slots);
 
 /* One function that a module imports: its two names (UTF-8, of the given sizes) and its type, params and then results. */
@@ -297,6 +299,22 @@ typedef struct wrt_engine_ops {
   void (*linked_delete)(wrt_linked *linked);
   /* How guests of this engine are suspended, static; NULL where they cannot be. */
   const wrt_task_ops *tasks;
+
+  /* Exceptions. An engine has these five, or NULL in place of each. */
+
+  /* Makes a tag whose exceptions carry values of these types; belongs to the store. */
+  int (*tag_new)(wrt_store *store, const uint8_t *types, size_t count, wrt_extern *out, wrt_failure *failure);
+  /* Makes an exception with `values`, which are copied, and throws it as soon as the host function that is running has
+   * returned WRT_THROWN, as it must at once. The root, by which exception_is knows it again, is the caller's (ref_delete). */
+  int (*exception_throw)(wrt_store *store, const wrt_extern *tag, const wrt_slot *values, wrt_ref *root,
+                         wrt_failure *failure);
+  /* The tag of the exception by which the last call ended in WRT_TRAP_UNCAUGHT_EXCEPTION; it belongs to the store. False
+   * where there is none. The exception itself stays the store's until exception_values, or until another takes its place. */
+  bool (*exception_tag)(wrt_store *store, wrt_extern *out);
+  /* Whether that exception is the one that `root`, which is borrowed, stands for. */
+  bool (*exception_is)(wrt_store *store, const wrt_ref *root);
+  /* Reads its values, and lets go of it; references among them are borrowed until the next operation on the store. */
+  int (*exception_values)(wrt_store *store, wrt_slot *out, wrt_failure *failure);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         UnsupportedFeatureError,
         UnsupportedRuntimeTypeError,
         WasmError,
+        WasmException,
     )
     from .host import HostModule
     from .protocols import (
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         Runtime,
         Store,
         Table,
+        Tag,
     )
     from .registry import list_runtimes, new_runtime, register_runtime
     from .types import (
@@ -141,6 +143,7 @@ __all__ = [
     "Store",
     "Table",
     "TableType",
+    "Tag",
     "Trace",
     "Trap",
     "TrapCode",
@@ -148,6 +151,7 @@ __all__ = [
     "UnsupportedRuntimeTypeError",
     "ValueType",
     "WasmError",
+    "WasmException",
     "__version__",
     "externref",
     "f32",
@@ -186,6 +190,7 @@ _HOMES = {
         "UnsupportedFeatureError",
         "UnsupportedRuntimeTypeError",
         "WasmError",
+        "WasmException",
     ),
     "host": ("HostModule",),
     "protocols": (
@@ -205,6 +210,7 @@ _HOMES = {
         "Runtime",
         "Store",
         "Table",
+        "Tag",
     ),
     "registry": (
         "list_runtimes",
@@ -227,6 +233,7 @@ _HOMES = {
         "RuntimeConfig",
         "RuntimeInfo",
         "TableType",
+        "Tag",
         "TrapCode",
         "ValueType",
     ),

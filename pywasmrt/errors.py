@@ -15,6 +15,7 @@
      ├── BusyError                                the store is running a call on another thread
      ├── ComponentError                           a component's function gave the error of its result: .payload
      ├── Trap                                     the guest trapped: .code, .frames
+     │    └── WasmException                       nobody caught the guest's exception: .tag, .values
      ├── Exit                                     the guest called WASI's proc_exit: .code
      ├── Interrupted                              the call was stopped from outside
      │    └── DeadlineExceeded (TimeoutError)
@@ -27,10 +28,14 @@ by a host function is none of these: it comes out of the guest's call as itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any
 
 from .types import Frame, TrapCode, printable
+
+if TYPE_CHECKING:
+    from .protocols import Tag
 
 __all__ = [
     "BusyError",
@@ -53,6 +58,7 @@ __all__ = [
     "UnsupportedFeatureError",
     "UnsupportedRuntimeTypeError",
     "WasmError",
+    "WasmException",
 ]
 
 
@@ -173,6 +179,61 @@ class Trap(WasmError):
         return "\n".join(
             [printable(self.message, keep="\n\t"), *(f"  {n}: {frame}" for n, frame in enumerate(self.frames))]
         )
+
+
+_REPR = Repr()  # writes a bounded part of the values
+_REPR.maxtuple = 16
+_REPR.maxother = 60
+
+
+class WasmException(Trap):
+    """An exception of the exception-handling proposal, with its `tag` and its `values`.
+
+    A call raises it where a guest throws and no guest catches (the feature "exception-values"; without, that is a plain
+    `Trap` of the same code). A host function raises it for its guest to catch: made with a tag of the store that the
+    guest lives in, which an instance exports or `store.tag` makes, and one value for each type in `tag.type.params`.
+    `TypeError` and `OverflowError` name the value that does not fit.
+
+        raise WasmException(instance.tag("error"), [42])
+
+    What a guest catches and throws again comes out as the same object, with the traceback of the host function that
+    raised it, as long as the guest threw it within the same call from Python and the host has thrown fewer than 64
+    others meanwhile; else as another, with the same tag and values. In a guest of another store, or another runtime, it
+    is an exception like any other: it cannot be caught there, and comes out of the call.
+
+    A copy in another process has the tag None, since a tag belongs to its store, and None in place of values that are
+    neither numbers nor bytes.
+    """
+
+    def __init__(
+        self,
+        tag: Tag | None,
+        values: Iterable[Any] = (),
+        message: str = "",
+        frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = (),
+    ) -> None:
+        given = tuple(values)
+        if tag is not None:
+            check = getattr(type(tag), "payload", None)
+            if check is None:
+                raise TypeError(f"an exception has a tag, of an instance or by store.tag(...), not {tag!r:.60}")
+            given = check(tag, given)
+        if not message:
+            message = "thrown Wasm exception" + (f" with {_REPR.repr(given)}" if given else "")
+        super().__init__(message, TrapCode.UNCAUGHT_EXCEPTION, frames)
+        self.tag = tag
+        self.values = given
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = tuple([value if isinstance(value, (int, float, bytes)) else None for value in self.values])
+        state = {**self.__dict__, "tag": None, "values": values, "_frames": self.frames}
+        return _copied_exception, (type(self), self.message), state
+
+
+def _copied_exception(kind: type[WasmException], message: str) -> WasmException:
+    made = kind.__new__(kind, message)
+    made.args = (message,)
+    return made
 
 
 class RowError(WasmError):

@@ -19,7 +19,7 @@ Rules that hold for all of them, said once:
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, Union, runtime_checkable
@@ -57,6 +57,7 @@ __all__ = [
     "Runtime",
     "Store",
     "Table",
+    "Tag",
     "WasiContext",
     "WasiProvider",
 ]
@@ -258,6 +259,24 @@ class Table(_Checkable, Protocol):
 
 
 @runtime_checkable
+class Tag(_Checkable, Protocol):
+    """A tag of the exception-handling proposal: what guests throw and catch exceptions by.
+
+    It belongs to its store. Two objects that stand for one tag are equal. It can be linked, and a host function raises
+    `WasmException(tag, values)` with it.
+    """
+
+    @property
+    def type(self) -> FunctionType:
+        """The types of the values that its exceptions carry, as `params`; there are no results."""
+
+    def payload(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The values as an exception of this tag holds them: what `WasmException` asks of it when it is made. Raises
+        `TypeError` or `OverflowError`, which names the value that does not fit.
+        """
+
+
+@runtime_checkable
 class Exports(_Checkable, Protocol):
     """The exports of an instance: by attribute, by item, and iterable by name in the module's order."""
 
@@ -288,6 +307,14 @@ class Store(_Checkable, AbstractContextManager["Store"], Protocol):
 
     def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Global:
         """Make a global variable holding `value`."""
+
+    if TYPE_CHECKING:  # only, as it is the feature "exception-values", which not every runtime has
+
+        def tag(self, params: Iterable[ValueType] = ()) -> Tag:
+            """Make a tag for exceptions that carry values of these types: guests import it, and host functions raise
+            `WasmException(tag, values)` for them to catch. Raises `UnsupportedFeatureError` without the feature
+            "exception-values", or "exceptions".
+            """
 
     def interrupt(self) -> bool:
         """Stop the call that runs in the store, which raises `Interrupted`. Returns whether one was running.
@@ -332,6 +359,11 @@ class _HasExports(_Checkable, Protocol):
 
     def table(self, name: str) -> Table | None:
         """The exported table of that name, or None."""
+
+    if TYPE_CHECKING:  # only, as an adapter may lack the feature "exceptions", and with it this method
+
+        def tag(self, name: str) -> Tag | None:
+            """The exported tag of that name, or None."""
 
     def put(
         self,

@@ -216,6 +216,7 @@ static int Task_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(self->caller);
   Py_VISIT(self->awaited);
   Py_VISIT(self->answer);
+  Py_VISIT(self->values);
   return 0;
 }
 

@@ -124,7 +124,7 @@ PyObject *store_export(PyObject *object, PyObject *args) {
   return handle_bytes(&out);
 }
 
-/* describe(handle) -> (kind, content, mutable, minimum, maximum or None) */
+/* describe(handle) -> (kind, content, mutable, minimum, maximum or None, FunctionType of a function or tag, or None) */
 PyObject *store_describe(PyObject *object, PyObject *bytes) {
   Store *self = (Store *)object;
   wrt_extern handle;
@@ -134,10 +134,17 @@ PyObject *store_describe(PyObject *object, PyObject *bytes) {
   int result = self->ops->extern_type(self->native, &handle, &type, &failure);
   if (result != WRT_OK) return raise_failure(self, result, &failure);
   PyObject *maximum = type.has_maximum ? PyLong_FromUnsignedLongLong(type.maximum) : Py_NewRef(Py_None);
-  PyObject *tuple = maximum == NULL ? NULL
-                                    : Py_BuildValue("iiOKN", (int)type.kind, (int)type.content,
-                                                    type.mutable_ ? Py_True : Py_False,
-                                                    (unsigned long long)type.minimum, maximum);
+  PyObject *signature = type.types == NULL
+                            ? Py_NewRef(Py_None)
+                            : PyObject_CallFunction(self->state->make_function_type, "y#y#", type.types,
+                                                    (Py_ssize_t)type.param_count, type.types + type.param_count,
+                                                    (Py_ssize_t)type.result_count);
+  PyObject *tuple = NULL;
+  if (maximum != NULL && signature != NULL)
+    tuple = Py_BuildValue("iiOKOO", (int)type.kind, (int)type.content, type.mutable_ ? Py_True : Py_False,
+                          (unsigned long long)type.minimum, maximum, signature);
+  Py_XDECREF(maximum);
+  Py_XDECREF(signature);
   self->ops->type_clear(&type);
   return tuple;
 }

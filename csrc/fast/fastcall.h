@@ -67,6 +67,7 @@ typedef struct State {
   PyObject *raise_asynchronous;   /* (name) never returns */
   PyObject *first_wait;           /* (task, seconds or None) -> Wait */
   PyObject *shown_int;            /* (int) -> how an error message shows it */
+  PyObject *wasm_exception;       /* the class of exceptions that guests throw and catch */
   PyObject *component_error;      /* the class of a failed function's error */
   PyObject *mapping_class;        /* collections.abc.Mapping */
   PyObject *value_name;           /* "value" */
@@ -93,6 +94,7 @@ typedef struct Handle {
 typedef struct Store Store;
 typedef struct Task Task; /* fast/task.c */
 struct ComponentState;
+typedef struct Thrown Thrown; /* fast/exception.c */
 
 /* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
  * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
@@ -168,6 +170,7 @@ struct Store {
   bool has_linked; /* an instance was made by the engine's own form of a linked module */
   HostRef *refs;
   HostRef *garbage;
+  Thrown *thrown; /* owned: the exceptions that host functions threw in the call chain that runs; NULL without any */
   bool releasing; /* somebody is emptying `garbage` */
   PyObject *parked[3]; /* the exception that is unwinding the guest */
   /* Of the call chain that runs, see fast/gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
@@ -229,8 +232,8 @@ void *handle_take(Handle *self);
 
 /* Turns an engine's failure into a Python exception, and releases it. Always returns NULL. */
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure);
-/* The same where there is no store; `fail` is the adapter's. */
-PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure);
+/* The same where there is no store; `fail` is the adapter's. `exception` is what it is told of a guest's exception, or NULL. */
+PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure, PyObject *exception);
 /* The slow half of store_enter: says why the store cannot be entered, or measures this thread's stack. */
 int store_enter_slowly(Store *store, uintptr_t thread);
 /* Frees what waited for the end of the call chain: the engine's store if closed, and released references. */
@@ -249,7 +252,7 @@ bool read_handle(PyObject *object, void *handle, size_t size);
   X(instantiate, METH_VARARGS) X(instantiate_async, METH_VARARGS) X(export, METH_VARARGS) \
   X(describe, METH_O) X(function, METH_VARARGS) X(global_get, METH_O) \
   X(global_set, METH_VARARGS) X(table_size, METH_O) X(table_get, METH_VARARGS) \
-  X(table_set, METH_VARARGS) X(table_grow, METH_VARARGS)
+  X(table_set, METH_VARARGS) X(table_grow, METH_VARARGS) X(tag, METH_O)
 #define METHOD_DECLARATION(name, flags) PyObject *store_##name(PyObject *object, PyObject *args);
 EXTERN_METHODS(METHOD_DECLARATION)
 
@@ -276,6 +279,22 @@ int function_encode(Function *function, PyObject *const *args, wrt_slot *slots);
 PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t count);
 /* The results in their slots as one value, a tuple of them, or None. */
 PyObject *function_decode(Function *function, wrt_slot *slots);
+
+/* fast/exception.c, which also defines Store's method tag */
+
+/* Raises the exception of a guest's that ended the call, and releases the failure; false, and neither, where there is none. */
+bool raise_exception(Store *store, wrt_failure *failure);
+/* A host function of `store` has raised the exception that is set: it goes to the guest (WRT_THROWN), or is set aside for
+ * the end of the call (WRT_HOST). */
+int throw_or_park(Store *store);
+/* The exception that is set, where the store's guests may catch it: then it is not set any more but the caller's, with its tag
+ * and its values, the caller's too. NULL, and what is set stays set, where it is another. May run Python code. */
+PyObject *exception_to_throw(Store *store, wrt_extern *tag, PyObject **values);
+/* Throws it into the guest that has called: WRT_THROWN, or WRT_HOST with the reason parked. Runs no Python code. */
+int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObject *exception);
+/* Releases the exceptions that are kept until the end of the call chain; may run Python code. */
+void thrown_clear(Store *store);
+int thrown_traverse(Store *store, visitproc visit, void *arg);
 
 /* fast/batch.c */
 
@@ -455,7 +474,7 @@ static inline void store_leave(Store *store) {
   __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
   store->stopped = false;
   store->deadline = store->call_deadline = 0;
-  if (UNLIKELY(store->closed || store->garbage != NULL)) store_settle(store);
+  if (UNLIKELY(store->closed || store->garbage != NULL || store->thrown != NULL)) store_settle(store);
 }
 
 /* Around an engine operation that may run guest code: the GIL may be given away in between, and is held after. */

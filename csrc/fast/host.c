@@ -4,7 +4,8 @@
  *   1. a guest calls its import; the engine calls call_python with the arguments in slots;
  *   2. the slots become Python objects, and the callable is called by vectorcall;
  *   3. what it returns is checked against the signature and goes into the same slots;
- *   4. what it raises, any BaseException, is parked on the store and the engine is told to unwind the guest (WRT_HOST);
+ *   4. what it raises, any BaseException, is parked on the store and the engine is told to unwind the guest (WRT_HOST); but a
+ *      WasmException with a tag of the store goes to the guest, which may catch it (exception.c);
  *   5. the innermost Function call, instantiation or table of the store that ran this guest code takes the exception from the
  *      store and raises it, unchanged (raise_failure).
  * One parking place a store is enough: between 4 and 5 no Python code runs.
@@ -203,7 +204,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   if (args != few) PyMem_Free(args);
   host_end(&frame);
   guard.armed = false;
-  if (UNLIKELY(result < 0)) return park(self->store);
+  if (UNLIKELY(result < 0)) return throw_or_park(self->store);
   /* Asleep, though this call runs: the host function forked, and this is the child. */
   if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
   guest_begin(self->store);

@@ -245,7 +245,7 @@ static PyObject *Linked_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     wrt_failure failure;
     int result = ops->link(self->engine->native, module, described, count, call_python, &self->native, &failure);
     if (result != WRT_OK) {
-      raise_told(ops, fail, result, &failure);
+      raise_told(ops, fail, result, &failure, NULL);
       whole = false;
     }
   }

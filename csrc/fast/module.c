@@ -24,6 +24,7 @@ static const struct {
     {"pywasmrt._shim.bridge", "raise_asynchronous", offsetof(State, raise_asynchronous)},
     {"pywasmrt._shim.waiting", "first_wait", offsetof(State, first_wait)},
     {"pywasmrt._shim.bridge", "shown_int", offsetof(State, shown_int)},
+    {"pywasmrt.errors", "WasmException", offsetof(State, wasm_exception)},
     {"pywasmrt.errors", "ComponentError", offsetof(State, component_error)},
     {"collections.abc", "Mapping", offsetof(State, mapping_class)},
 };

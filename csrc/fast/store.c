@@ -19,12 +19,12 @@ static PyObject *frame_list(const wrt_failure *failure) {
   return list;
 }
 
-PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure) {
+PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure, PyObject *exception) {
   PyObject *frames = frame_list(failure);
   if (frames != NULL) {
-    PyObject *never = PyObject_CallFunction(fail, "iizN", result,
+    PyObject *never = PyObject_CallFunction(fail, "iizNO", result,
                                             result == WRT_EXIT ? failure->status : (int)failure->trap, failure->message,
-                                            frames);
+                                            frames, exception == NULL ? Py_None : exception);
     Py_XDECREF(never);
   }
   ops->failure_clear(failure);
@@ -32,7 +32,8 @@ PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_
 }
 
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
-  if (result != WRT_HOST || store->parked[0] == NULL) return raise_told(store->ops, store->fail, result, failure);
+  if (result == WRT_TRAP && failure->trap == WRT_TRAP_UNCAUGHT_EXCEPTION && raise_exception(store, failure)) return NULL;
+  if (result != WRT_HOST || store->parked[0] == NULL) return raise_told(store->ops, store->fail, result, failure, NULL);
   PyErr_Restore(store->parked[0], store->parked[1], store->parked[2]);
   store->parked[0] = store->parked[1] = store->parked[2] = NULL;
   store->ops->failure_clear(failure);
@@ -119,6 +120,7 @@ void store_settle(Store *store) {
   Py_INCREF(store); /* releasing may drop the last reference to it */
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
+  if (store->first == NULL) thrown_clear(store);
   if (store->closed && store->views == 0 && store->first == NULL) free_native(store);
   release_garbage(store);
   PyErr_Restore(type, value, traceback);
@@ -305,7 +307,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   int stopped = component_state_traverse(self, visit, arg);
   if (stopped) return stopped;
   for (int i = 0; i < 3; i++) Py_VISIT(self->parked[i]);
-  return 0;
+  return thrown_traverse(self, visit, arg);
 }
 
 /* The collector found the store in a cycle that nobody outside holds. It cannot be in a call: a call holds a reference. */
@@ -328,6 +330,7 @@ static void Store_dealloc(PyObject *object) {
   self->closed = true;
   PyObject *error_type, *value, *traceback;
   PyErr_Fetch(&error_type, &value, &traceback);
+  thrown_clear(self);
   free_native(self);
   release_garbage(self);
   Py_XDECREF(self->fail);

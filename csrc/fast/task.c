@@ -60,13 +60,16 @@ int call_waiting(void *env, wrt_caller *caller, wrt_slot *slots) {
     return WRT_PENDING;
   }
   if (!task->answered) return WRT_PENDING;
-  if (host->import->has_refs && encode_results(host, task->answer, slots) < 0) {
+  int result = WRT_OK;
+  if (task->values != NULL) {
+    result = exception_send(host->store, &task->tag, task->values, task->answer);
+  } else if (host->import->has_refs && encode_results(host, task->answer, slots) < 0) {
     task->refused = true;
     return WRT_PENDING;
   }
   task->answered = false;
   task->host = NULL;
-  return WRT_OK;
+  return result;
 }
 
 /* ---- the chain ---- */
@@ -77,6 +80,7 @@ void task_forget_host(Task *self) {
   self->answered = false;
   Py_CLEAR(self->caller);
   Py_CLEAR(self->answer);
+  Py_CLEAR(self->values);
   Py_CLEAR(self->awaited);
 }
 
@@ -112,7 +116,7 @@ void task_finish(Task *self) {
   }
   Py_CLEAR(self->args);
   Py_CLEAR(self->linked);
-  if (store->closed || store->garbage != NULL) store_settle(store);
+  if (store->closed || store->garbage != NULL || store->thrown != NULL) store_settle(store);
   PyErr_Restore(type, value, traceback);
 }
 
@@ -218,6 +222,22 @@ refused:
   return -1;
 }
 
+/* The host function has raised the exception that is set. One that guests may catch is the answer to the guest: whether it is.
+ * It is thrown on the guest's stack, when that runs again. */
+static bool take_exception(Task *self) {
+  HostCallable *host = self->host;
+  if (self->ending || is_stopped(self->store)) return false;
+  PyObject *values, *exception = exception_to_throw(self->store, &self->tag, &values);
+  if (exception == NULL) return false;
+  while (self->store->top != self) leave_chain(self->store->top, CUT_OFF);
+  task_forget_host(self);
+  self->host = host;
+  self->answer = exception;
+  self->values = values;
+  self->answered = true;
+  return true;
+}
+
 Task *task_serve(Task *self) {
   Task *before = self->store->serving;
   self->store->serving = self;
@@ -243,7 +263,8 @@ static PySendResult serve_guest(Task *self, PyObject **out) {
     *out = value;
     return PYGEN_NEXT;
   }
-  return value == NULL || result == PYGEN_ERROR || take_answer(self, value) < 0 ? PYGEN_ERROR : PYGEN_RETURN;
+  if (value == NULL || result == PYGEN_ERROR) return take_exception(self) ? PYGEN_RETURN : PYGEN_ERROR;
+  return take_answer(self, value) < 0 ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
 /* ---- sending ---- */
@@ -349,6 +370,7 @@ PySendResult task_go_on(Task *self, PyObject **out) {
     self->phase = RUNNING;
     poll(self, rested);
     Py_CLEAR(self->answer);
+    Py_CLEAR(self->values);
     if (self->result != WRT_PENDING) return end(self, out);
     if (self->host == NULL) {
       self->phase = TICKED;
@@ -367,6 +389,6 @@ PySendResult task_driven(Task *self, PySendResult result, PyObject *value, PyObj
     *out = value;
     return wait_on(self, out);
   }
-  if (result == PYGEN_ERROR || take_answer(self, value) < 0) return task_fail(self);
+  if (result == PYGEN_ERROR ? !take_exception(self) : take_answer(self, value) < 0) return task_fail(self);
   return task_go_on(self, out);
 }

@@ -31,6 +31,8 @@ struct Task {
   PyObject *awaited;    /* owned: the iterator that is driven; NULL without one */
   PyObject *answer;     /* owned: what it returned, if that goes into the slots on the guest's stack */
   bool answered;        /* the slots hold the results, or `answer` does */
+  PyObject *values;     /* owned: `answer` is an exception to throw into the guest, with these; NULL where it is not */
+  wrt_extern tag;       /* of that exception */
   bool refused;         /* the answer did not fit */
   PyObject *weakrefs;
   wrt_slot *slots; /* owned unless `few` */

@@ -32,6 +32,15 @@ NUMBERS = [
     (ValueType.F64, 2.5, [0x4004000000000000]),
     (ValueType.V128, bytes(range(16)), [1, 2]),
 ]
+THROWING = """(module
+  (import "env" "f" (func $f (param i32)))
+  (import "env" "tag" (tag $t (param i32 externref)))
+  (func (export "throw") (param i32) (throw $t (local.get 0) (ref.null extern)))
+  (func (export "catch") (param i32) (result i32)
+    (block $b (result i32 externref) (try_table (catch $t $b) (call $f (local.get 0))) (i32.const 0) (ref.null extern))
+    (drop))
+  (func (export "rethrow") (param i32)
+    (block $b (result exnref) (try_table (catch_all_ref $b) (call $f (local.get 0))) (return)) (throw_ref)))"""
 Work = tuple[Callable[[], object], int]
 """One turn, and how many of what the scenario counts it does."""
 
@@ -298,6 +307,26 @@ class Scenarios:
             for imports in (host(lambda: None), host(lambda: 1 // 0), {}):
                 with contextlib.suppress(Trap, ZeroDivisionError, pywasmrt.ModuleInstantiateError):
                     self.runtime.instantiate(module, imports)
+
+        return turn, 3
+
+    def guest_exceptions(self) -> Work:
+        """Thrown by the guest, by the host for the guest to catch, and by the host for the guest to throw again."""
+        store = self.runtime.new_store()
+        tag = store.tag([I32, EXTERNREF])
+
+        def f(n: int) -> None:
+            raise pywasmrt.WasmException(tag, [n, [n]])
+
+        imports = {"env": {"f": f, "tag": tag}}
+        exports = self.runtime.instantiate(self.runtime.compile(THROWING), imports, store=store).exports
+
+        def turn() -> None:
+            store.tag([I32])
+            assert exports.catch(7) == 7
+            for throw in (exports.throw, exports.rethrow):
+                with contextlib.suppress(pywasmrt.WasmException):
+                    throw(8)
 
         return turn, 3
 

@@ -31,6 +31,11 @@ SHOWN = {
         "argument 1 of pay_twice(): u32 takes an int, not '100' (str)",
     ],
     "embed.py": ["exports: memory, add, divide, sum", "add(40, 2) = 42", "divide(17, 5) = (3, 2)", "sum = 4950"],
+    "exceptions.py": [
+        "five of article 1, of which there are three: 30 cents",
+        "article 2 for 200 cents is too dear; thrown in the guest",
+        "no guest catches what has no tag: there is no article 9",
+    ],
     "host_functions.py": ["guest: two of them", "two(7) = 500", "the host function's own exception: KeyError(9)"],
     "sandbox.py": [
         "one page more: 1",

@@ -15,7 +15,7 @@
   X(engine_new) X(validate) X(compile) X(text_to_binary) X(serialize) X(deserialize) X(store_new) X(function_new) \
   X(memory_new) X(table_new) X(global_new) X(instantiate) X(instance_export) X(caller_export) X(extern_type) X(call) \
   X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get) \
-  X(link) X(linked_instantiate)
+  X(link) X(linked_instantiate) X(tag_new) X(exception_throw) X(exception_tag) X(exception_is) X(exception_values)
 
 /* Those of the table for tasks (wrt_task.h), by the names that they have here. */
 #define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
@@ -142,6 +142,15 @@ FAILING(link,
 FAILING(linked_instantiate,
         (wrt_store *store, wrt_linked *linked, void *const *envs, wrt_instance *out, wrt_failure *failure),
         (store, linked, envs, out, failure));
+FAILING(tag_new,
+        (wrt_store *store, const uint8_t *types, size_t count, wrt_extern *out, wrt_failure *failure),
+        (store, types, count, out, failure));
+FAILING(exception_throw,
+        (wrt_store *store, const wrt_extern *tag, const wrt_slot *values, wrt_ref *root, wrt_failure *failure),
+        (store, tag, values, root, failure));
+MISSING(exception_tag, (wrt_store *store, wrt_extern *out), (store, out));
+MISSING(exception_is, (wrt_store *store, const wrt_ref *root), (store, root));
+FAILING(exception_values, (wrt_store *store, wrt_slot *out, wrt_failure *failure), (store, out, failure));
 
 #define FAILING_TASK(name, parameters, arguments) \
   static int fault0_task_##name parameters { \

@@ -23,6 +23,7 @@ typedef struct wasm_globaltype_t wasm_globaltype_t;
 typedef struct wasm_tabletype_t wasm_tabletype_t;
 typedef struct wasm_memorytype_t wasm_memorytype_t;
 typedef struct wasm_externtype_t wasm_externtype_t;
+typedef struct wasm_tagtype_t wasm_tagtype_t;
 typedef struct wasmtime_store_t wasmtime_store_t;
 typedef struct wasmtime_context_t wasmtime_context_t;
 typedef struct wasmtime_module_t wasmtime_module_t;
@@ -76,6 +77,7 @@ typedef struct wasmtime_table {
 } wasmtime_table;
 
 typedef wasmtime_table wasmtime_memory;
+typedef wasmtime_table wasmtime_tag;
 
 typedef struct wasmtime_global {
   uint64_t store_id;
@@ -105,6 +107,7 @@ typedef struct wasmtime_extern {
     wasmtime_global global;
     wasmtime_table table;
     wasmtime_memory memory;
+    wasmtime_tag tag;
     wasmtime_sharedmemory_t *sharedmemory;
   } of;
 } wasmtime_extern;
@@ -115,6 +118,8 @@ typedef struct wasmtime_externref {
   uint32_t private2;
   void *private3;
 } wasmtime_externref;
+
+typedef wasmtime_externref wasmtime_exnref;
 
 enum {
   WASMTIME_I32,
@@ -252,8 +257,21 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
   X(wasmtime_error_t *, wasmtime_context_set_fuel, (wasmtime_context_t *, uint64_t))                                    \
   X(wasmtime_error_t *, wasmtime_context_get_fuel, (const wasmtime_context_t *, uint64_t *))                            \
   X(wasmtime_error_t *, wasmtime_context_gc, (wasmtime_context_t *))                                                    \
-  X(bool, wasmtime_context_take_exception, (wasmtime_context_t *, wasmtime_externref *))                                \
-  X(void, wasmtime_exnref_unroot, (wasmtime_externref *))                                                               \
+  X(wasm_tagtype_t *, wasm_tagtype_new, (wasm_functype_t *))                                                            \
+  X(void, wasm_tagtype_delete, (wasm_tagtype_t *))                                                                      \
+  X(const wasm_functype_t *, wasm_tagtype_functype, (const wasm_tagtype_t *))                                           \
+  X(wasmtime_error_t *, wasmtime_tag_new, (wasmtime_context_t *, const wasm_tagtype_t *, wasmtime_tag *))               \
+  X(wasm_tagtype_t *, wasmtime_tag_type, (const wasmtime_context_t *, const wasmtime_tag *))                            \
+  X(bool, wasmtime_context_take_exception, (wasmtime_context_t *, wasmtime_exnref *))                                   \
+  X(wasm_trap_t *, wasmtime_context_set_exception, (wasmtime_context_t *, const wasmtime_exnref *))                     \
+  X(wasmtime_error_t *, wasmtime_exnref_new,                                                                            \
+    (wasmtime_context_t *, const wasmtime_tag *, const wasmtime_val *, size_t, wasmtime_exnref *))                      \
+  X(wasmtime_error_t *, wasmtime_exnref_tag, (wasmtime_context_t *, const wasmtime_exnref *, wasmtime_tag *))           \
+  X(size_t, wasmtime_exnref_field_count, (wasmtime_context_t *, const wasmtime_exnref *))                               \
+  X(wasmtime_error_t *, wasmtime_exnref_field,                                                                          \
+    (wasmtime_context_t *, const wasmtime_exnref *, size_t, wasmtime_val *))                                            \
+  X(uint32_t, wasmtime_exnref_to_raw, (wasmtime_context_t *, const wasmtime_exnref *))                                  \
+  X(void, wasmtime_exnref_unroot, (wasmtime_exnref *))                                                                  \
   X(wasmtime_context_t *, wasmtime_caller_context, (wasmtime_caller_t *))                                               \
   X(void *, wasmtime_context_get_data, (const wasmtime_context_t *))                                                    \
   X(bool, wasmtime_caller_export_get, (wasmtime_caller_t *, const char *, size_t, wasmtime_extern *))                   \

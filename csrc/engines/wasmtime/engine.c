@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
+#include "exceptions.h"
 #include "externs.h"
 #include "failures.h"
 #include "functypes.h"
@@ -214,6 +215,7 @@ static int fuel_get(wrt_store *store, uint64_t *fuel, wrt_failure *failure) {
 static void store_delete(wrt_store *store) {
   for (size_t i = 0; i < store->shared_count; i++) wt.wasmtime_sharedmemory_delete(store->shared[i]);
   if (store->linker != NULL) wt.wasmtime_linker_delete(store->linker);
+  wt_exception_drop(store);
   wt.wasmtime_store_delete(store->store);
   engine_delete(store->engine);
   free(store->shared);
@@ -315,6 +317,11 @@ static const wrt_engine_ops ops = {
     .linked_instantiate = wt_linked_instantiate,
     .linked_delete = wt_linked_delete,
     .tasks = &wt_tasks,
+    .tag_new = wt_tag_new,
+    .exception_throw = wt_exception_throw,
+    .exception_tag = wt_exception_tag,
+    .exception_is = wt_exception_is,
+    .exception_values = wt_exception_values,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }
@@ -335,6 +342,8 @@ size_t wrt_wasmtime_layout(const wrt_layout **out) {
       FIELD(wasmtime_memory, private2),
       TYPE(wasmtime_global),       FIELD(wasmtime_global, store_id),     FIELD(wasmtime_global, private1),
       FIELD(wasmtime_global, private2), FIELD(wasmtime_global, private3),
+      TYPE(wasmtime_tag),          FIELD(wasmtime_tag, private2),        TYPE(wasmtime_exnref),
+      FIELD(wasmtime_exnref, store_id), FIELD(wasmtime_exnref, private3),
       TYPE(wasmtime_instance),     FIELD(wasmtime_instance, store_id),   FIELD(wasmtime_instance, private_),
       TYPE(wasmtime_extern),       FIELD(wasmtime_extern, kind),         FIELD(wasmtime_extern, of),
       TYPE(wasmtime_externref),    FIELD(wasmtime_externref, store_id),  FIELD(wasmtime_externref, private1),

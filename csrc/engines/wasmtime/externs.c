@@ -1,6 +1,7 @@
 /* externs.c: functions, memories, globals and tables as the host makes, reads and sets them. */
 #include "externs.h"
 
+#include "exceptions.h"
 #include "failures.h"
 #include "functypes.h"
 
@@ -27,21 +28,30 @@ static wrt_type read_valtype(const wasm_valtype_t *valtype) {
   return result;
 }
 
-static int function_type(wrt_store *store, const wasmtime_func *func, wrt_extern_type *out, wrt_failure *failure) {
-  wasm_functype_t *type = wt.wasmtime_func_type(store->context, func);
+/* The params and results of a function's type, or of a tag's. */
+static int read_functype(const wasm_functype_t *type, wrt_kind kind, wrt_extern_type *out, wrt_failure *failure) {
   const wasm_valtype_vec *params = wt.wasm_functype_params(type);
   const wasm_valtype_vec *results = wt.wasm_functype_results(type);
   uint8_t *types = malloc(params->size + results->size + 1);
-  if (types == NULL) {
-    wt.wasm_functype_delete(type);
-    return wt_fail_memory(failure);
-  }
-  *out = (wrt_extern_type){
-      .kind = WRT_FUNCTION, .param_count = params->size, .result_count = results->size, .types = types};
+  if (types == NULL) return wt_fail_memory(failure);
+  *out = (wrt_extern_type){.kind = kind, .param_count = params->size, .result_count = results->size, .types = types};
   for (size_t i = 0; i < params->size; i++) *types++ = (uint8_t)read_valtype(params->data[i]);
   for (size_t i = 0; i < results->size; i++) *types++ = (uint8_t)read_valtype(results->data[i]);
-  wt.wasm_functype_delete(type);
   return WRT_OK;
+}
+
+static int function_type(wrt_store *store, const wasmtime_func *func, wrt_extern_type *out, wrt_failure *failure) {
+  wasm_functype_t *type = wt.wasmtime_func_type(store->context, func);
+  int result = read_functype(type, WRT_FUNCTION, out, failure);
+  wt.wasm_functype_delete(type);
+  return result;
+}
+
+static int tag_type(wrt_store *store, const wasmtime_tag *tag, wrt_extern_type *out, wrt_failure *failure) {
+  wasm_tagtype_t *type = wt.wasmtime_tag_type(store->context, tag);
+  int result = read_functype(wt.wasm_tagtype_functype(type), WRT_TAG, out, failure);
+  wt.wasm_tagtype_delete(type);
+  return result;
 }
 
 static void memory_type(wasm_memorytype_t *type, wrt_extern_type *out) {
@@ -79,7 +89,7 @@ int wt_extern_type(wrt_store *store, const wrt_extern *item, wrt_extern_type *ou
       wt.wasm_globaltype_delete(type);
       break;
     }
-    default: *out = (wrt_extern_type){.kind = WRT_TAG}; break;
+    default: return tag_type(store, &ext->of.tag, out, failure);
   }
   return WRT_OK;
 }
@@ -125,7 +135,11 @@ static void put_extern(const wasmtime_extern *ext, wrt_extern *out) {
       put->of.global.private2 = ext->of.global.private2;
       put->of.global.private3 = ext->of.global.private3;
       break;
-    default: put->of.table = ext->of.table; break; /* memories and tags have the same form */
+    default: /* tables; memories and tags have the same form */
+      put->of.table.store_id = ext->of.table.store_id;
+      put->of.table.private1 = ext->of.table.private1;
+      put->of.table.private2 = ext->of.table.private2;
+      break;
   }
 }
 
@@ -219,9 +233,7 @@ static wasm_trap_t *call_host(void *env, wasmtime_caller_t *caller, wasmtime_val
   (void)count;
   host_record *record = env;
   int result = record->function(record->env, (wrt_caller *)caller, (wrt_slot *)slots);
-  if (result == WRT_OK) return NULL;
-  record->store->host_failed = true;
-  return wt.wasmtime_trap_new("host", 4); /* only unwinds: the host knows the reason */
+  return result == WRT_OK ? NULL : wt_unwind(record->store, result);
 }
 
 wasm_functype_t *wt_new_functype(const uint8_t *types, size_t param_count, size_t result_count) {

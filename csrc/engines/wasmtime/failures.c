@@ -1,6 +1,7 @@
 /* failures.c: what Wasmtime says of a failure, as wrt.h has it. */
 #include "failures.h"
 
+#include "exceptions.h"
 #include "stack.h"
 
 static char *copy_text(const char *data, size_t size) {
@@ -62,45 +63,6 @@ static void copy_frames(wrt_failure *failure, wasm_frame_vec trace) {
   wt.wasm_frame_vec_delete(&trace);
 }
 
-/* Takes the exception off the store, as a host function: whatever Wasmtime roots in one it lets go of at its end. Taken outside
- * of any, the exception would stay rooted for as long as the store lives. */
-static wasm_trap_t *take_inside(void *env, wasmtime_caller_t *caller, wasmtime_val_raw *slots, size_t count) {
-  wrt_store *store = env;
-  wasmtime_externref exception;
-  (void)caller, (void)slots, (void)count;
-  store->threw = wt.wasmtime_context_take_exception(store->context, &exception);
-  if (store->threw) wt.wasmtime_exnref_unroot(&exception);
-  return NULL;
-}
-
-/* A guest's exception that nobody caught stays with the store until it is taken: whether one did. What it held is reclaimed
- * after some. */
-static bool take_exception(wrt_store *store) {
-  if (!store->has_taker) {
-    wasm_valtype_vec params, results;
-    wt.wasm_valtype_vec_new_uninitialized(&params, 0);
-    wt.wasm_valtype_vec_new_uninitialized(&results, 0);
-    wasm_functype_t *type = wt.wasm_functype_new(&params, &results); /* takes both vectors */
-    wt.wasmtime_func_new_unchecked(store->context, type, take_inside, store, NULL, &store->taker);
-    wt.wasm_functype_delete(type);
-    store->has_taker = true;
-  }
-  wasm_trap_t *trap = NULL;
-  wasmtime_val_raw none;
-  store->threw = false;
-  wasmtime_error_t *error = wt.wasmtime_func_call_unchecked(store->context, &store->taker, &none, 0, &trap);
-  if (error != NULL) { /* an asynchronous store, in which nothing is called so */
-    wt.wasmtime_error_delete(error);
-    take_inside(store, NULL, NULL, 0);
-  }
-  if (trap != NULL) wt.wasm_trap_delete(trap);
-  if (store->threw && ++store->exceptions % EXCEPTIONS_PER_COLLECTION == 0) {
-    error = wt.wasmtime_context_gc(store->context);
-    if (error != NULL) wt.wasmtime_error_delete(error);
-  }
-  return store->threw;
-}
-
 /* Turns an owned trap into a failure. */
 static int fail_trap(wrt_failure *failure, wrt_store *store, wasm_trap_t *trap) {
   uint8_t code;
@@ -109,7 +71,7 @@ static int fail_trap(wrt_failure *failure, wrt_store *store, wasm_trap_t *trap) 
   wrt_trap reason = WRT_TRAP_OTHER;
   if (wt.wasmtime_trap_code(trap, &code)) {
     if (code < sizeof trap_codes) reason = (wrt_trap)trap_codes[code];
-  } else if (take_exception(store)) {
+  } else if (wt_exception_catch(store)) {
     reason = WRT_TRAP_UNCAUGHT_EXCEPTION;
   }
   wt.wasm_trap_message(trap, &text);
@@ -140,7 +102,7 @@ int wt_fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_e
   bool host_failed = store->host_failed;
   store->host_failed = false;
   if (error == NULL) return fail_trap(failure, store, trap);
-  if (!host_failed && take_exception(store)) return fail_uncaught(failure, error);
+  if (!host_failed && wt_exception_catch(store)) return fail_uncaught(failure, error);
   if (!host_failed) return wt_fail_error(failure, result, error);
   wt.wasmtime_error_delete(error);
   *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
@@ -189,7 +151,8 @@ int wt_fail_traced(wrt_store *store, wrt_failure *failure, int result, wasmtime_
   bool traced = trace.size > 0;
   *failure = (wrt_failure){.message = copy_text(text.data, text.size)};
   bool trapped = trap_in(failure->message, &code);
-  if (take_exception(store)) code = WRT_TRAP_UNCAUGHT_EXCEPTION;
+  if (wt_exception_catch(store)) code = WRT_TRAP_UNCAUGHT_EXCEPTION;
+  wt_exception_drop(store); /* a tag of a component is nothing to its host */
   failure->trap = code;
   copy_frames(failure, trace);
   wt.wasm_byte_vec_delete(&text);

@@ -5,6 +5,7 @@
  */
 #include "linked.h"
 
+#include "exceptions.h"
 #include "externs.h"
 #include "failures.h"
 #include "functypes.h"
@@ -19,9 +20,8 @@ static wasm_trap_t *call_linked(void *env, wasmtime_caller_t *caller, wasmtime_v
   (void)count;
   const linked_function *self = env;
   wrt_store *store = wt.wasmtime_context_get_data(wt.wasmtime_caller_context(caller));
-  if (self->function(store->envs[self->index], (wrt_caller *)caller, (wrt_slot *)slots) == WRT_OK) return NULL;
-  store->host_failed = true;
-  return wt.wasmtime_trap_new("host", 4); /* only unwinds: the host knows the reason */
+  int result = self->function(store->envs[self->index], (wrt_caller *)caller, (wrt_slot *)slots);
+  return result == WRT_OK ? NULL : wt_unwind(store, result);
 }
 
 /* Has `linker` offer the module's import number `index`. */

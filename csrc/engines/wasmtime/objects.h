@@ -52,7 +52,7 @@ struct wrt_engine {
 
 /* A module is Wasmtime's own: wrt_module is never defined, only cast. */
 
-/* Exceptions that nobody caught between two collections in the engine. */
+/* Exceptions that the host throws or catches between two collections in the engine. */
 enum { EXCEPTIONS_PER_COLLECTION = 1000 };
 
 struct wrt_store {
@@ -60,10 +60,13 @@ struct wrt_store {
   wasmtime_store_t *store;
   wrt_engine *engine;    /* held */
   bool host_failed;      /* the host has just unwound the guest */
-  bool threw;            /* the last call ended by an exception that nobody caught */
+  bool threw;            /* `taker` has found an exception */
   bool has_taker;        /* there is the next one */
-  wasmtime_func taker;   /* takes such an exception off the store */
-  unsigned exceptions;   /* that were taken */
+  wasmtime_func taker;   /* takes an exception that nobody caught off Wasmtime's store */
+  bool has_exception;    /* there is the next one */
+  wasmtime_exnref exception; /* rooted: the one that was taken last, until the host has read it */
+  wasm_trap_t *throwing; /* owned: by which Wasmtime throws an exception of the host's; NULL but just before it does */
+  unsigned exceptions;   /* that the host has thrown or caught */
   int (*poll)(void *env);
   void *poll_env;
   wasmtime_linker_t *linker; /* owned: what asynchronous host functions are made with; NULL before the first */

@@ -8,6 +8,7 @@
  */
 #include "tasks.h"
 
+#include "exceptions.h"
 #include "externs.h"
 #include "failures.h"
 #include "reserve.h"
@@ -187,8 +188,7 @@ static bool ask_host(void *env) {
   int answer = record->function(record->env, call->caller, call->slots);
   if (answer == WRT_PENDING) return false;
   if (answer != WRT_OK) {
-    record->store->host_failed = true;
-    *call->trap = wt.wasmtime_trap_new("host", 4); /* only unwinds: the host knows the reason */
+    *call->trap = wt_unwind(record->store, answer);
     return true;
   }
   const uint8_t *types = record->types + record->param_count;

@@ -9,7 +9,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from ...errors import BusyError, ClosedError, Exit, FunctionNotExportedError, MemoryExportNotFoundError
-from ...types import ExternKind, FunctionType
+from ...types import ExternKind
 from ...values import did_you_mean, shown
 from .buffers import GuestBuffer, put
 from .contracts import OwningStore
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...protocols import Store, WasiContext
     from .linking import Linking
 
-__all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState", "Tag"]
+__all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState"]
 
 
 class InstanceState:
@@ -151,6 +151,10 @@ class _Finder:
     def table(self, name: str) -> Any:
         """The exported table of that name, or None."""
         return self._find(name, ExternKind.TABLE)
+
+    def tag(self, name: str) -> Any:
+        """The exported tag of that name, or None."""
+        return self._find(name, ExternKind.TAG)
 
     def put(self, data: Any, *, allocator: Any = None, memory: str = "memory") -> GuestBuffer:
         """Put bytes, or text as UTF-8, into the guest's memory, at a place that its own allocator gives."""
@@ -334,21 +338,6 @@ class BaseCaller(_Finder):
             return "<Caller (closed)>"
         except BusyError:
             return "<Caller (busy)>"
-
-
-class Tag:
-    """An exported tag of the exception-handling proposal: it can be linked, and has no other use in Python."""
-
-    __slots__ = ("handle", "life", "store", "type")
-
-    def __init__(self, store: OwningStore, life: Life, handle: Any, type: FunctionType) -> None:
-        self.store = store
-        self.life = life
-        self.handle = handle
-        self.type = type
-
-    def __repr__(self) -> str:
-        return f"<Tag {self.type}>"
 
 
 class Context:

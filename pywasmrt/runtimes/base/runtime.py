@@ -32,7 +32,8 @@ from ...wasm.rewriting import Rule, rewritten
 from ...wasm.waits import STOPPABLE_WAITS, has_waits
 from .cache import ModuleCache, cache_of
 from .component import BaseComponent, Components, component_identity
-from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState, Tag
+from .features import PROPOSALS
+from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState
 from .lifetime import Closable, Life
 from .linked import BaseLinkedModule
 from .linking import Linking
@@ -60,7 +61,6 @@ __all__ = [
     "GuardedStore",
     "InstanceState",
     "Life",
-    "Tag",
 ]
 
 
@@ -431,6 +431,8 @@ class BaseRuntime(Components):
             raise UnsupportedFeatureError(
                 f"{name} counts no fuel here; a runtime that can does with options={{'consume_fuel': True}}", feature
             )
+        if feature in PROPOSALS or feature == "exception-values":
+            raise UnsupportedFeatureError(f"{name} has not the feature {feature!r} here", feature)
         raise UnsupportedFeatureError(
             f"{name} has no {feature} here: either it never has, or the runtime was made with interruptible=False",
             feature,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ...errors import BusyError, ClosedError, ModuleInstantiateError, UnsupportedFeatureError
-from ...types import ExportType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
+from ...types import ExportType, FunctionType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
 from ...values import nanoseconds, shown, shown_int, to_wasm
 from .contracts import OwningRuntime, OwningStore
 from .instance import BaseInstance, InstanceState
@@ -102,6 +102,17 @@ class BaseStore(OwningStore):
         if not isinstance(type, ValueType) or type is ValueType.REF:
             raise TypeError(f"the type of a global is a ValueType such as ValueType.I32, not {shown(type)}")
         return self._global_new(GlobalType(type, bool(mutable)), self._value(value, type, "the global's value"))
+
+    def tag(self, params: Iterable[ValueType] = ()) -> Any:
+        """Make a tag for exceptions that carry values of these types."""
+        self._check_open()
+        self.runtime._need("exception-values")
+        self.runtime._need("exceptions")
+        types = tuple(params)
+        for each in types:
+            if not isinstance(each, ValueType) or each is ValueType.REF:
+                raise TypeError(f"a tag is made of ValueTypes such as ValueType.I32, not {shown(each)}")
+        return self._tag_new(FunctionType(types))
 
     def _value(self, value: Any, type: ValueType, where: str) -> Any:
         value = to_wasm(value, type, where)
@@ -345,6 +356,10 @@ class BaseStore(OwningStore):
         raise UnsupportedFeatureError(
             f"{self.runtime.info.name} cannot make globals outside of a module", "host-global"
         )
+
+    def _tag_new(self, type: FunctionType) -> Any:
+        """Hook: make a tag, wrapped, in a runtime with the feature "exception-values"."""
+        raise NotImplementedError
 
     def _interrupt(self) -> bool:
         """Hook: stop the call that runs, and tell whether one does."""

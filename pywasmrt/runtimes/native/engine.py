@@ -24,6 +24,7 @@ from ...types import (
 from ..base.forking import inside
 from .component import ComponentEngine
 from .handles import new_handle
+from .tags import raise_exception
 
 __all__ = ["CANNOT_INSTANTIATE", "Engine"]
 
@@ -117,9 +118,11 @@ class Engine:
         self.ops.bytes_clear(out)
         return data
 
-    def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame]) -> NoReturn:
+    def fail(
+        self, result: int, trap: int, message: str | None, frames: list[RawFrame], exception: Any = None
+    ) -> NoReturn:
         """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h; with WRT_EXIT `trap`
-        is the exit code.
+        is the exit code. `exception` is what the C half tells of a guest's exception that nobody caught.
         """
         if result == lib.WRT_EXIT:
             raise Exit(trap)
@@ -128,7 +131,10 @@ class Engine:
         message = message or "the engine gave no reason"
         text = self._explain(message)
         if result == lib.WRT_TRAP:
-            raise Trap(text, _TRAPS[trap], partial(_frames, message, frames, self._complete))
+            told = partial(_frames, message, frames, self._complete)
+            if exception is not None:
+                raise_exception(exception, text, told)
+            raise Trap(text, _TRAPS[trap], told)
         if result == lib.WRT_INVALID:
             raise ModuleCompileError(text)
         if result in (lib.WRT_LINK, lib.WRT_LIMIT):

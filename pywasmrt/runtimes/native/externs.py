@@ -16,8 +16,9 @@ from ...types import (
 from ...values import checked_delta, checked_index, to_wasm
 from ..base.lifetime import stays
 from ..base.memory import MemoryHelpers
-from ..base.runtime import BaseCaller, BaseStore, Exports, InstanceState, Life, Tag
+from ..base.runtime import BaseCaller, BaseStore, Exports, InstanceState, Life
 from .engine import Engine
+from .tags import NativeTag
 
 __all__ = ["EXTERNS", "NativeCaller", "NativeMemory", "extern_handle", "is_shared", "wrap"]
 
@@ -35,8 +36,6 @@ def extern_handle(extern: Any) -> bytes:
         extern._check()
     elif isinstance(extern, _fastcall.Memory):
         return _HeldHandle(extern)
-    elif isinstance(extern, Tag):
-        return extern.handle  # type: ignore[no-any-return]
     return extern._handle  # type: ignore[no-any-return]
 
 
@@ -161,7 +160,7 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
         handle = self._lookup(name)
         if handle is None:
             return None
-        code, content, mutable, minimum, maximum = self._store.describe(handle)
+        code, content, mutable, minimum, maximum, signature = self._store.describe(handle)
         if _KINDS[code] is not kind:
             return None
         type: Any = None
@@ -169,10 +168,12 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
             type = TableType(VALUE_TYPES[content], minimum, maximum)
         elif kind is ExternKind.GLOBAL:
             type = GlobalType(VALUE_TYPES[content], mutable)
-        return wrap(self._store, self._context.life, handle, ExportType(name, kind, type), None)
+        elif kind is ExternKind.TAG:
+            type = signature
+        return wrap(self._store, self._context.life, handle, ExportType(name, kind, type))
 
 
-def wrap(store: Any, life: Life, handle: bytes, export: ExportType, owner: Any) -> Any:
+def wrap(store: Any, life: Life, handle: bytes, export: ExportType) -> Any:
     """The object for an extern in a store's C half."""
     if export.kind is ExternKind.FUNCTION:
         return store.function(handle, export.name)
@@ -183,7 +184,7 @@ def wrap(store: Any, life: Life, handle: bytes, export: ExportType, owner: Any) 
     if export.kind is ExternKind.GLOBAL:
         return NativeGlobal(store, life, handle, export.type)
     assert isinstance(export.type, FunctionType)
-    return Tag(owner, life, handle, export.type)
+    return NativeTag(store, handle, export.type)
 
 
-EXTERNS = (_fastcall.Function, _fastcall.Memory, NativeGlobal, NativeTable)
+EXTERNS = (_fastcall.Function, _fastcall.Memory, NativeGlobal, NativeTable, NativeTag)

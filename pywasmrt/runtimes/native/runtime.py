@@ -39,11 +39,12 @@ from ..base.instance import BaseInstance
 from ..base.lifetime import stays
 from ..base.linking import HostImport, Linking
 from ..base.observing import Observer, observed
-from ..base.runtime import BaseModule, BaseRuntime, BaseStore, Closable, InstanceState, Tag
+from ..base.runtime import BaseModule, BaseRuntime, BaseStore, Closable, InstanceState
 from ..base.store import SYNCHRONOUS
 from .component import NativeComponents
 from .engine import CANNOT_INSTANTIATE, Engine
 from .externs import EXTERNS, NativeCaller, NativeGlobal, NativeMemory, NativeTable, extern_handle, is_shared, wrap
+from .tags import NativeTag
 
 __all__ = ["NativeRuntime"]
 
@@ -252,18 +253,19 @@ class NativeStore(BaseStore):
         handle = self.fast.global_(VALUE_TYPES.index(type.content), value, type.mutable)
         return NativeGlobal(self.fast, self._life, handle, type)
 
+    def _tag_new(self, type: FunctionType) -> NativeTag:
+        return NativeTag(self.fast, self.fast.tag(type_codes(type.params)), type)
+
     def _owns(self, extern: object) -> bool:
         if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
             return is_shared(extern, self.runtime.engine)
-        if isinstance(extern, Tag):
-            return extern.store is self
         return isinstance(extern, EXTERNS) and extern._store is self.fast
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         handle = self.fast.export(instance.handle, export.name)
         if handle is None:
             raise WasmError(f"the engine does not find the export {export.name!r}, which the module's interface names")
-        return wrap(self.fast, instance.life, handle, export, self)
+        return wrap(self.fast, instance.life, handle, export)
 
     def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
         for extern in externs:

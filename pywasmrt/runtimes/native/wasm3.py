@@ -87,6 +87,7 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     _, proposals = _built()
     lacking = {
         "serialize",
+        "exception-values",
         "trap-frames",
         "trap-offsets",
         "trap-lines",

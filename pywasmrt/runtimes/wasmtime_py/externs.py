@@ -29,6 +29,7 @@ from ...values import (
 )
 from ..base.lifetime import Life, stays
 from ..base.memory import MemoryHelpers
+from ..base.tag import BaseTag
 from .contracts import OwningStore
 from .greenlets import check, inside
 from .stack import check_for_call
@@ -47,6 +48,7 @@ __all__ = [
     "Objects",
     "SharedMemory",
     "Table",
+    "Tag",
     "kind_of",
     "unsupported",
 ]
@@ -588,6 +590,30 @@ class Global(Extern):
             self.handle.set_value(store.handle, lowered)
         finally:
             store._leave()
+
+
+class Tag(Extern, BaseTag):
+    """A tag of the exception-handling proposal, to be linked."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, store: OwningStore, life: Life, handle: Any, type: FunctionType) -> None:
+        super().__init__(store, life, handle)
+        self.type = type
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tag):
+            return NotImplemented
+        if self is other or self.store is not other.store:
+            return self is other
+        self.store._enter(self.life, "tag")
+        try:
+            return bool(self.handle.eq(self.store.handle, other.handle))
+        finally:
+            self.store._leave()
+
+    def __hash__(self) -> int:
+        return hash((id(self.store), self.type))
 
 
 def _unwrapped(value: Any) -> Any:

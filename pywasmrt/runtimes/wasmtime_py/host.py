@@ -18,6 +18,7 @@ from ...errors import (
     Trap,
     UnsupportedFeatureError,
     WasmError,
+    WasmException,
 )
 from ...types import ExternKind, Frame, TrapCode
 from ...values import results_from_host
@@ -86,7 +87,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
                 return result
             return finished(store, result)
         except BaseException as error:
-            store.parked = error
+            store.parked = uncatchable(store, error)
         raise Unwind
 
     def call_with_references(*args: Any) -> Any:
@@ -94,7 +95,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
         try:
             return finished(store, store.hosts[at](*lifted(store, args)))
         except BaseException as error:
-            store.parked = error
+            store.parked = uncatchable(store, error)
         raise Unwind
 
     def call_with_caller(raw: Any, *args: Any) -> Any:
@@ -103,7 +104,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
         try:
             return finished(store, store.hosts[at](caller, *lifted(store, args)))
         except BaseException as error:
-            store.parked = error
+            store.parked = uncatchable(store, error)
         finally:
             caller.end()
         raise Unwind
@@ -117,6 +118,17 @@ def exchange(store: OwningStore) -> None:
     """Have each callback call what the store's observers say now."""
     for at, instance, function in store.served:
         store.hosts[at] = guarded(observed(store.observers, instance, function))
+
+
+def uncatchable(store: OwningStore, error: BaseException) -> BaseException:
+    """What a host function's exception comes out as: itself, unless it was meant for the guest to catch."""
+    if not isinstance(error, WasmException) or getattr(error.tag, "store", None) is not store:
+        return error
+    refusal = UnsupportedFeatureError(
+        f"{NAME} cannot throw an exception into a guest; the runtime 'wasmtime' can", "exception-values"
+    )
+    refusal.__cause__ = error
+    return refusal
 
 
 class _Caller(BaseCaller):

@@ -42,7 +42,7 @@ from ..base.linking import HostImport
 from ..base.needs import Judge
 from ..base.observing import Observer
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
-from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life, Tag
+from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life
 from ..wasmtime_text import compile_error_text, trap_text
 from .component import PackageComponents
 from .contracts import OwningStore
@@ -58,6 +58,7 @@ from .externs import (
     Objects,
     SharedMemory,
     Table,
+    Tag,
     WaitingFunction,
     kind_of,
     unsupported,
@@ -73,9 +74,19 @@ __all__ = ["NAME", "create", "describe"]
 _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
 
 # v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
-# may use both inside. The buffer protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
+# may use both inside, and exceptions, whose tags can be linked: the package has no way to read or throw one. The buffer
+# protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
 _LACKING = {
-    *("simd", "relaxed-simd", "threads", "f32-nan-bits", "trap-lines", "interruption", "suspension"),
+    *(
+        "exception-values",
+        "simd",
+        "relaxed-simd",
+        "threads",
+        "f32-nan-bits",
+        "trap-lines",
+        "interruption",
+        "suspension",
+    ),
     *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
 }
 
@@ -403,7 +414,7 @@ class WasmtimeStore(OwningStore):
             self._leave()
 
     def _owns(self, extern: object) -> bool:
-        return isinstance(extern, (Extern, Tag)) and extern.store is self
+        return isinstance(extern, Extern) and extern.store is self
 
     def _extern_handle(self, extern: Any) -> Any:
         if extern.life.ended_by is not None:

@@ -11,6 +11,7 @@ from ...registry import new_runtime
 from ...types import RuntimeConfig
 from ...values import did_you_mean
 from . import (
+    exceptions,
     externs,
     functions,
     host_functions,
@@ -37,6 +38,7 @@ _PARTS: tuple[Part, ...] = (
     externs.PART,
     linking.PART,
     traps.PART,
+    exceptions.PART,
     lifetimes.PART,
     stopping.PART,
     waiting.PART,

@@ -1,0 +1,50 @@
+"""Tags of the exception-handling proposal over a store's C half, and the exceptions that come out of guests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ...errors import WasmException
+from ...types import Frame, FunctionType
+from ..base.lifetime import stays
+from ..base.tag import BaseTag
+
+__all__ = ["NativeTag", "raise_exception"]
+
+
+class NativeTag(BaseTag):
+    """A tag. The C half finds its store and its handle by these names (`csrc/fast/exception.c`)."""
+
+    __slots__ = ("__weakref__", "_handle", "_store", "type")
+
+    def __init__(self, store: Any, handle: bytes, type: FunctionType) -> None:
+        self._store = store
+        self._handle = handle
+        self.type = type
+
+    def __reduce__(self) -> Any:
+        stays("tag")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NativeTag):
+            return NotImplemented
+        return self._store is other._store and self._handle == other._handle
+
+    def __hash__(self) -> int:
+        return hash(self._handle)
+
+    def __repr__(self) -> str:
+        params = ", ".join(map(str, self.type.params))
+        return f"<Tag ({params}){' (closed)' if self._store.closed else ''}>"
+
+
+def raise_exception(told: Any, message: str, frames: Callable[[], Sequence[Frame]]) -> NoReturn:
+    """Raise the exception that a guest's call ended by: `told` is the one that a host function threw, or what a new one
+    is made of.
+    """
+    if isinstance(told, WasmException):
+        told._frames = frames
+        raise told
+    store, handle, type, values = told
+    raise WasmException(NativeTag(store, handle, type), values, frames=frames)
