@@ -233,7 +233,6 @@ _HOMES = {
         "RuntimeConfig",
         "RuntimeInfo",
         "TableType",
-        "Tag",
         "TrapCode",
         "ValueType",
     ),
