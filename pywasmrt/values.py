@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from math import copysign, inf
 from operator import index as as_index
 from reprlib import Repr
 from types import CoroutineType
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 from .errors import InvalidConfigurationError, MemoryAccessError
 from .types import FunctionType, ValueType
+from .wasm.floats import f32_bits, f32_from_bits
 
 __all__ = [
     "arity_error",
@@ -171,11 +171,7 @@ def is_function(value: object) -> bool:
 
 def _demoted(number: float) -> float:
     """The nearest f32, as f32.demote_f64 rounds: what is too large becomes infinite."""
-    try:
-        nearest: float = struct.unpack("<f", struct.pack("<f", number))[0]
-    except OverflowError:
-        return copysign(inf, number)
-    return nearest
+    return f32_from_bits(f32_bits(number))
 
 
 def _out_of_range(value: int, type: ValueType, where: str) -> OverflowError:
@@ -285,7 +281,7 @@ def from_slots(name: str, type: FunctionType, slots: Sequence[int]) -> list[Any]
         elif param is _I64:
             values.append(slot - 0x1_0000_0000_0000_0000 if slot >= 0x8000_0000_0000_0000 else slot)
         elif param is _F32:
-            values.append(struct.unpack("<f", slot.to_bytes(4, "little"))[0])
+            values.append(f32_from_bits(slot))
         elif param is _F64:
             values.append(struct.unpack("<d", slot.to_bytes(8, "little"))[0])
         else:
@@ -315,7 +311,7 @@ def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
         elif type is _I64:
             slots.append(value & 0xFFFF_FFFF_FFFF_FFFF)
         elif type is _F32:
-            slots.append(int.from_bytes(struct.pack("<f", value), "little"))
+            slots.append(f32_bits(value))
         elif type is _F64:
             slots.append(struct.unpack("<Q", struct.pack("<d", value))[0])
         elif type is _V128:

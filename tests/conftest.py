@@ -57,7 +57,7 @@ def fresh_runtime(runtime: pywasmrt.Runtime) -> Iterator[pywasmrt.Runtime]:
         yield fresh
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs(runtime: pywasmrt.Runtime) -> Callable[..., None]:
     """Skip the test unless the runtime has all the features named: `needs("simd", "threads")`."""
 

@@ -4,7 +4,7 @@
  * The store is entered once, so a deadline, an interrupt and the ticker's polls count for the loop as for one long call. Where
  * no host function can be called back the GIL is given away at once; elsewhere at the second poll, as in any call.
  */
-#include "fastcall.h"
+#include "values.h" /* first: Python.h sets what the system headers offer */
 
 #include <string.h>
 
@@ -128,7 +128,12 @@ __attribute__((noinline)) static bool convert(const Column *column, wrt_slot *sl
       real = (double)value;
       break;
     }
-    case SINGLE: LOAD(float, real); break;
+    case SINGLE: {
+      float value;
+      memcpy(&value, column->at, sizeof value);
+      real = widen(value);
+      break;
+    }
     case DOUBLE: LOAD(double, real); break;
     case KINDS: return false;
 #undef LOAD
@@ -142,7 +147,7 @@ __attribute__((noinline)) static bool convert(const Column *column, wrt_slot *sl
     case WRT_I64: slot->i64 = whole; return true;
     case WRT_F32:
       slot->u64 = 0;
-      slot->f32 = (float)real;
+      slot->f32 = narrow(real);
       return true;
     default: slot->f64 = real; return true;
   }

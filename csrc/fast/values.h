@@ -73,6 +73,30 @@ static inline bool read_int(PyObject *value, int64_t *out) {
   return overflow == 0;
 }
 
+/* The f64 of an f32, and the f32 of an f64. A NaN keeps its sign, its payload and whether it signals, as far as an f32 has
+ * bits for them; a conversion by the processor would make every signaling NaN a quiet one. */
+static inline double widen(float value) {
+  if (LIKELY(value == value)) return value;
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  uint64_t wide = (uint64_t)(bits & 0x80000000) << 32 | 0x7ff0000000000000 | (uint64_t)(bits & 0x7fffff) << 29;
+  double result;
+  memcpy(&result, &wide, sizeof result);
+  return result;
+}
+
+static inline float narrow(double value) {
+  if (LIKELY(value == value)) return (float)value;
+  uint64_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  uint32_t payload = (uint32_t)(bits >> 29) & 0x7fffff;
+  if (payload == 0) payload = 0x400000; /* what is left would be an infinity */
+  uint32_t small = (uint32_t)(bits >> 32 & 0x80000000) | 0x7f800000 | payload;
+  float result;
+  memcpy(&result, &small, sizeof result);
+  return result;
+}
+
 /* Writes a value that is no externref into its slot. -1 if it does not fit `type`, with or without an exception set. */
 static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *slot) {
   switch (type) {
@@ -108,7 +132,7 @@ static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *
         slot->f64 = number;
       } else {
         slot->u64 = 0;
-        slot->f32 = (float)number;
+        slot->f32 = narrow(number);
       }
       return 0;
     }
@@ -190,7 +214,7 @@ static inline PyObject *decode(Store *store, uint8_t type, wrt_slot *slot) {
   switch (type) {
     case WRT_I32: return PyLong_FromLong(slot->i32);
     case WRT_I64: return PyLong_FromLongLong(slot->i64);
-    case WRT_F32: return PyFloat_FromDouble(slot->f32);
+    case WRT_F32: return PyFloat_FromDouble(widen(slot->f32));
     case WRT_F64: return PyFloat_FromDouble(slot->f64);
     case WRT_V128: return PyBytes_FromStringAndSize((const char *)slot, 16);
     case WRT_FUNCREF: {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from ..errors import RowError, Trap, UnsupportedFeatureError
 from ..types import FunctionType, ValueType
 from ..values import arity_error, shown, to_wasm
+from ..wasm.floats import f32_bits, f32_from_bits
 
 if TYPE_CHECKING:
     from ._fastcall import Function
@@ -39,7 +40,7 @@ _WHOLE = (ValueType.I32, ValueType.I64)
 class Column:
     """A param's values: a view of one dimension, or of one value that stands for every row."""
 
-    view: memoryview
+    view: memoryview[Any]
     kind: int
     constant: bool = False
 
@@ -105,7 +106,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (int, float)):
         return value
     try:
-        return memoryview(value).tolist()
+        view = memoryview(value)
+        return f32_from_bits(int.from_bytes(view, sys.byteorder)) if view.format == "f" else view.tolist()
     except (TypeError, ValueError, BufferError, NotImplementedError):
         return value  # the rules of values say what is wrong with it
 
@@ -116,6 +118,8 @@ def _column(value: object, type: ValueType, where: str) -> Column:
         return Column(view, _kind(view, type, where))
     number = to_wasm(_plain(value), type, where)
     code = _CONSTANT[type]
+    if type is ValueType.F32:  # by its bits, as the array would quieten a signaling NaN
+        return Column(memoryview(array("I", [f32_bits(number)])).cast("B").cast("f"), KINDS[code], True)
     return Column(memoryview(array(code, [number])), KINDS[code], True)
 
 

@@ -2,8 +2,8 @@
 
 Nothing of wasm3 is kept in this repository. Its sources come from the folder named by WASM3_SOURCE_DIR, else from the
 source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles
-is a copy under `build/` with a few substitutions; each must match exactly once, so that a source which they do not
-fit is an error and never an engine without its guards.
+is a copy under `build/` with a few substitutions; each must match exactly as often as it says, so that a source which
+they do not fit is an error and never an engine without its guards.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def _substitute(target: Path, origin: Path) -> None:
             raise SubstitutionError(f"the sources of wasm3 in {origin} have no {each.file}")
         text = file.read_text(encoding="utf-8")
         matches = len(re.findall(each.pattern, text))
-        if matches != 1:
+        if matches != each.times:
             raise SubstitutionError(
-                f"{each.file} of the sources of wasm3 in {origin} has {matches} places, not one, for this: {each.why}; "
-                "use the pinned version, or check the new one and write the substitution anew"
+                f"{each.file} of the sources of wasm3 in {origin} has {matches} places, not {each.times}, for this: "
+                f"{each.why}; use the pinned version, or check the new one and write the substitution anew"
             )
         file.write_text(re.sub(each.pattern, each.text, text), encoding="utf-8")

@@ -1,7 +1,7 @@
 """What the build changes in wasm3's sources, and why; used by build_wasm3.py, of no use in an installed package.
 
-Each substitution must match exactly once in each version that it is for, so that a source which they do not fit is an
-error and never an engine without its guards.
+Each substitution must match as often as it says (once, as a rule) in each version that it is for, so that a source
+which they do not fit is an error and never an engine without its guards.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ CHECKED = ("0.5.0", "0.9.0")
 
 @dataclass(frozen=True)
 class Substitution:
-    """In `file`, what `pattern` matches becomes `text`; `why` says what for."""
+    """In `file`, what `pattern` matches, `times` times, becomes `text`; `why` says what for."""
 
     file: str
     pattern: str
     text: str
     why: str
     versions: tuple[str, ...] = CHECKED
+    times: int = 1
 
 
 def _index_of(function: str, what: str, versions: tuple[str, ...] = CHECKED) -> Substitution:
@@ -116,6 +117,80 @@ SUBSTITUTIONS = (
         "\n    if (wrt_wasm3_no_stack ()) return m3Err_functionStackOverflow;"
         "\n    M3CompilationScope outerScope = o->block;",
         "blocks are compiled by recursion, and a valid module may nest them without end",
+    ),
+    # The register of floats is a double. wasm3 widens each f32 in it, which makes a signaling NaN a quiet one; here the
+    # lower half of the register holds the bits of the f32. `REG` and its like stand for the register of integers as
+    # well, hence the choice by type.
+    Substitution(
+        "m3_exec.h",
+        r"\n(# define slot_ptr\(TYPE\)[^\n]*\n)",
+        "\n\\1"
+        """
+static inline f32 wrt_f32_in (f64 i_register)
+{
+    u64 bits;
+    memcpy (& bits, & i_register, sizeof (bits));
+    u32 low = (u32) bits;
+    f32 value;
+    memcpy (& value, & low, sizeof (value));
+    return value;
+}
+
+static inline f64 wrt_f32_as_register (f32 i_value)
+{
+    u32 low;
+    memcpy (& low, & i_value, sizeof (low));
+    u64 bits = low;
+    f64 value;
+    memcpy (& value, & bits, sizeof (value));
+    return value;
+}
+
+# define wrt_in(TYPE, REG)          _Generic ((TYPE) 0, f32: wrt_f32_in (REG), default: (TYPE) (REG))
+# define wrt_as_register(VALUE)     _Generic ((VALUE), f32: wrt_f32_as_register (VALUE), default: (VALUE))
+
+// A NaN that an operation gives is quiet, and compilers that write out these functions may leave it as it was.
+# define wrt_rounding(TYPE, FUNCTION) \\
+static inline TYPE wrt_##FUNCTION (TYPE i_value) { return i_value != i_value ? i_value + i_value : FUNCTION (i_value); }
+
+wrt_rounding (f32, ceilf)   wrt_rounding (f32, floorf)   wrt_rounding (f32, truncf)   wrt_rounding (f32, rintf)
+wrt_rounding (f64, ceil)    wrt_rounding (f64, floor)    wrt_rounding (f64, trunc)    wrt_rounding (f64, rint)
+""",
+        "how an f32 is read from the register of floats, and written to it",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\((TYPE|FROM|DEST_TYPE)\) (REG|SRC|REG_FROM)\b",
+        r"wrt_in (\1, \2)",
+        "every operation that reads a register",
+        times=18,
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\b(REG|REG_TO) = ([^;\n]*);",
+        r"\1 = wrt_as_register (\2);",
+        "every operation that writes a register",
+        times=16,
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\n(#define M3_(?:FUNC|OPER|UNARY)\(RES, [^)]*\) +)\(RES\) = (OP\(X\)|OP\(\(A\), \(B\)\)|\(\(A\) OP \(B\)\))",
+        r"\n\1(RES) = wrt_as_register (\2)",
+        "every operator and function with one result",
+        times=3,
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\bd_m3UnaryOp_f \((f32|f64), (Ceil|Floor|Trunc|Nearest), +(\w+)\)",
+        r"d_m3UnaryOp_f (\1, \2, wrt_\3)",
+        "every rounding, whose operand is no longer made quiet before",
+        times=8,
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"(\n    f32 \* global = immediate \(f32 \*\);\n    \* global = )_fp0;",
+        r"\1wrt_f32_in (_fp0);",
+        "an f32 from the register to a global",
     ),
     # What both versions compile wrongly. The compiler counts who uses each slot of the stack, and blocks rely on it.
     Substitution(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..types import ValueType
+from ..wasm.floats import f32_bits, f32_from_bits
 
 __all__ = ["as_guest_sees", "same_value", "same_values"]
 
@@ -16,27 +17,19 @@ _WIDTHS = {ValueType.I32: 32, ValueType.I64: 64}
 def as_guest_sees(type: ValueType, value: Any) -> Any:
     """`value`, as it comes back from a guest that was given it: integers signed, floats rounded to their width.
 
-    An f32 NaN stays a NaN, but its bits are lost: Python's float does not carry them.
+    An f32 NaN keeps the bits that it has in both widths; runtimes without the feature "f32-nan-bits" may change them.
     """
     if type in _WIDTHS:
         bits = _WIDTHS[type]
         value = int(value) & (1 << bits) - 1
         return value - (1 << bits) if value >> (bits - 1) else value
     if type is ValueType.F32:
-        return _rounded(float(value))
+        return f32_from_bits(f32_bits(float(value)))
     if type is ValueType.F64:
         return float(value)
     if type is ValueType.V128:
         return bytes(value)
     return value
-
-
-def _rounded(value: float) -> float:
-    try:
-        rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:  # struct refuses what IEEE 754 rounds to infinity
-        return float("-inf") if value < 0 else float("inf")
-    return rounded
 
 
 def same_value(type: ValueType, first: Any, second: Any) -> bool:

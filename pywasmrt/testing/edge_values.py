@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from ..types import FunctionType, ValueType
+from ..wasm.floats import f32_from_bits
 
 __all__ = ["F32_EDGES", "F64_EDGES", "INTEGERS", "V128_EDGES", "float_from_bits", "sample", "sample_arguments"]
 
@@ -53,7 +54,9 @@ INTEGERS = {ValueType.I32: _integers(32), ValueType.I64: _integers(64)}
 
 def float_from_bits(bits: int, width: int) -> float:
     """The float with these bits, of 32 or 64."""
-    value: float = struct.unpack("<f" if width == 32 else "<d", bits.to_bytes(width // 8, "little"))[0]
+    if width == 32:
+        return f32_from_bits(bits)
+    value: float = struct.unpack("<d", bits.to_bytes(8, "little"))[0]
     return value
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ModuleCompileError, Trap, UnsupportedFeatureError
 from ..protocols import FunctionInstance, Memory, Runtime, Store
 from ..types import ExternType, FunctionType, GlobalType, ImportType, MemoryType, TableType, TrapCode, ValueType
+from ..wasm.floats import f32_bits
 from .differences import Difference
 from .edge_values import sample
 
@@ -61,8 +62,10 @@ class _Seer:
         elif type is ValueType.V128:
             bits = shown = value.hex() if isinstance(value, bytes) else value
         else:
-            width = "<f" if type is ValueType.F32 else "<d"
-            bits = int.from_bytes(struct.pack(width, value), "little") if isinstance(value, float) else value
+            bits = value
+            if isinstance(value, float):
+                wide = struct.unpack("<Q", struct.pack("<d", value))[0]
+                bits = f32_bits(value) if type is ValueType.F32 else wide
             shown = value.hex() if isinstance(value, float) else value
         for difference in self._differences:
             if type in difference.types and any(first <= bits <= last for first, last in difference.bits):

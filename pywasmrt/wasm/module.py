@@ -19,6 +19,7 @@ from typing import Any
 
 from ..types import ExternKind, ExternType, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from . import encoding, printing
+from .floats import f32_bits
 from .syntax import Export, Function, Import, Instruction, Parts, Segment
 
 __all__ = ["Export", "Function", "Import", "Instruction", "Module", "Segment", "const"]
@@ -32,7 +33,7 @@ def const(type: ValueType, value: Any) -> Instruction:
     if type in (ValueType.FUNCREF, ValueType.EXTERNREF):
         return ("ref.null", type)
     if type is ValueType.F32:
-        return ("f32.const", struct.unpack("<I", struct.pack("<f", value))[0])
+        return ("f32.const", f32_bits(value))
     if type is ValueType.F64:
         return ("f64.const", struct.unpack("<Q", struct.pack("<d", value))[0])
     return (f"{type}.const", value)

@@ -69,7 +69,7 @@ API_FEATURES = frozenset(
         "fuel",  # what a guest uses is counted, where an option asks for that
         "host-observation",  # host calls can be traced, by pywasmrt.trace
         "buffer",  # memoryview(memory)
-        "f32-nan-bits",  # the bits of an f32 NaN cross unchanged
+        "f32-nan-bits",  # the bits of an f32 NaN, signaling or not, cross unchanged
         "import-memory",  # modules may import a memory,
         "import-table",  # a table,
         "import-global",  # an immutable global,

@@ -91,7 +91,6 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
         "trap-frames",
         "trap-offsets",
         "trap-lines",
-        "f32-nan-bits",
         "fuel",
         "host-memory",
         "host-table",
