@@ -65,6 +65,7 @@ typedef struct State {
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
   PyObject *raise_no_host_stack;  /* (what it is called, bytes left, bytes needed) never returns */
   PyObject *raise_asynchronous;   /* (name) never returns */
+  PyObject *run_pending;          /* () runs a few bytecodes */
   PyObject *first_wait;           /* (task, seconds or None) -> Wait */
   PyObject *shown_int;            /* (int) -> how an error message shows it */
   PyObject *wasm_exception;       /* the class of exceptions that guests throw and catch */

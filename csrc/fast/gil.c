@@ -80,6 +80,21 @@ static bool on_main_thread(void) {
 #endif
 }
 
+/* Whether an exception was set for this thread from outside (PyThreadState_SetAsyncExc). With the GIL or without, as only this
+ * thread takes it. */
+static bool exception_waits(Store *store) {
+  PyThreadState *thread = store->released != NULL ? store->released : PyThreadState_Get();
+  return __atomic_load_n(&thread->async_exc, __ATOMIC_RELAXED) != NULL;
+}
+
+/* Raises it: -1 with an exception set, or 0 where there is none any more. Python's own loop takes it, which notes that it has
+ * been taken: so a function in Python is called. */
+static int take_exception(Store *store) {
+  PyObject *nothing = PyObject_CallNoArgs(store->state->run_pending);
+  Py_XDECREF(nothing);
+  return nothing == NULL ? -1 : 0;
+}
+
 int poll_python(void *env) {
   Store *store = env;
   if (store->polled != NULL) return WRT_PENDING; /* the task looks after the rest, off the guest's stack */
@@ -89,7 +104,8 @@ int poll_python(void *env) {
   EXIT_GUARD(guard);
   bool begun = polls > 1 || stopped != NULL; /* else the tick came just after the call */
   bool waits = component_output_waits(store);
-  bool look = stopped != NULL || waits || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
+  bool thrown = exception_waits(store);
+  bool look = stopped != NULL || waits || thrown || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
   if (store->released != NULL && look) gil_retake(store);
   if (store->released == NULL && begun) {
     if (stopped != NULL) {
@@ -101,6 +117,7 @@ int poll_python(void *env) {
       host_begin(&frame, store);
       int signalled = PyErr_CheckSignals();
       if (signalled == 0 && waits) signalled = component_drain(store);
+      if (signalled == 0 && thrown) signalled = take_exception(store);
       host_end(&frame);
       if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake(); /* it forked, as in call_python */
       if (signalled < 0)

@@ -22,6 +22,7 @@ static const struct {
     {"pywasmrt._shim.bridge", "raise_no_stack", offsetof(State, raise_no_stack)},
     {"pywasmrt._shim.bridge", "raise_no_host_stack", offsetof(State, raise_no_host_stack)},
     {"pywasmrt._shim.bridge", "raise_asynchronous", offsetof(State, raise_asynchronous)},
+    {"pywasmrt._shim.bridge", "run_pending", offsetof(State, run_pending)},
     {"pywasmrt._shim.waiting", "first_wait", offsetof(State, first_wait)},
     {"pywasmrt._shim.bridge", "shown_int", offsetof(State, shown_int)},
     {"pywasmrt.errors", "WasmException", offsetof(State, wasm_exception)},

@@ -6,7 +6,8 @@ function waits before it does anything that cannot be done twice.
 
 Every wait watches a pipe of its own beside what the guest waits for. Whoever interrupts or closes the store writes a
 byte to it, and the wait ends at once. Ctrl-C needs no help: the signal's handler runs inside `poll` and raises through
-it. Deadlines bound the wait's own timeout.
+it. Deadlines bound the wait's own timeout. An exception that is set for the thread from outside
+(`PyThreadState_SetAsyncExc`) wakes nothing, and is raised only where Python code runs; so a wait looks up now and then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ __all__ = ["POLL_IN", "POLL_OUT", "Stoppable", "Stopped", "Waiter", "WouldWait"]
 POLL_IN = select.POLLIN
 POLL_OUT = select.POLLOUT
 _MILLISECOND = 1_000_000
-_MAX_MILLISECONDS = 1 << 30
+_LOOK_UP = 100
+"""Milliseconds after which a wait lets Python raise what was set for the thread from outside."""
 
 
 @runtime_checkable
@@ -177,9 +179,9 @@ class Waiter:
                     break
                 left = min((each - now for each in (end, deadline) if each), default=None)
                 if left is None:
-                    ready = dict(poller.poll())
+                    ready = dict(poller.poll(_LOOK_UP))
                 elif left >= _MILLISECOND:
-                    ready = dict(poller.poll(min(left // _MILLISECOND, _MAX_MILLISECONDS)))
+                    ready = dict(poller.poll(min(left // _MILLISECOND, _LOOK_UP)))
                 else:  # poll counts in milliseconds
                     if left > 0:
                         time.sleep(left / 1e9)
