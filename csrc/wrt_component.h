@@ -16,8 +16,9 @@
 #define WRT_COMPONENT_H
 
 #include "wrt.h"
+#include "wrt_task.h"
 
-#define WRT_COMPONENT_VERSION 1 /* of this contract; members of the table are only ever appended */
+#define WRT_COMPONENT_VERSION 2 /* of this contract; members of the table are only ever appended */
 
 typedef struct wrt_component wrt_component;
 typedef struct wrt_linker wrt_linker;
@@ -225,6 +226,23 @@ typedef struct wrt_component_ops {
   int (*resource_drop)(wrt_store *store, const wrt_resource *resource, wrt_failure *failure);
   /* Frees the handle itself; nothing happens in the store. */
   void (*resource_delete)(wrt_resource *resource);
+
+  /* --- version 2: guests that wait, as in wrt_task.h; NULL where the engine's `tasks` is --- */
+
+  /* Defines a function of the host's that may answer WRT_PENDING, for stores that are entered by tasks alone; `env` is
+   * borrowed. It is asked first with the arguments, which it takes: it moves them out, and leaves zeros. The guest is then
+   * suspended, and at the next poll the function is asked again, with `args` NULL and the same `results`, until it answers
+   * WRT_OK. What else it answers first unwinds the guest; later it has no such choice, and the task is dropped instead. */
+  int (*define_waiting)(wrt_linker_scope *scope, const char *name, size_t size, wrt_component_host function, void *env,
+                        wrt_failure *failure);
+  /* Begins to instantiate, in a linker whose functions were all defined by define_waiting; `linker`, `component` and `out` are
+   * borrowed until the task is dropped. The task is the caller's: it is polled and dropped by the engine's `tasks`. */
+  int (*instantiate_begin)(wrt_store *store, wrt_linker *linker, wrt_component *component, wrt_component_instance *out,
+                           struct wrt_task **task, wrt_failure *failure);
+  /* Begins a call; the values are as of `call`, and all that is passed is borrowed until the task is dropped. The task is the
+   * caller's, as above. resource_drop cannot be used in a store that was entered so. */
+  int (*call_begin)(wrt_store *store, const wrt_component_function *function, const wrt_value *args, size_t arg_count,
+                    wrt_value *results, size_t result_count, struct wrt_task **task, wrt_failure *failure);
 } wrt_component_ops;
 
 /* Looks up what Wasmtime's table needs in the library that wrt_wasmtime_load opened. NULL if it serves; otherwise what is

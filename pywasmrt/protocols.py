@@ -646,6 +646,9 @@ class LinkedComponent(_Checkable, AbstractContextManager["LinkedComponent"], Pro
     def instantiate(self, *, limits: Limits | None = None) -> ComponentInstance:
         """Make an instance in a store of its own. The caller closes it."""
 
+    async def instantiate_async(self, *, limits: Limits | None = None) -> ComponentInstance:
+        """As `instantiate`, in an asynchronous store: see `Runtime.instantiate_component_async`."""
+
     @property
     def closed(self) -> bool: ...
 
@@ -670,6 +673,9 @@ class ComponentInstance(_Checkable, AbstractContextManager["ComponentInstance"],
 
     def run(self) -> int:
         """Run a command by its export `wasi:cli/run`, and return its exit code."""
+
+    async def run_async(self) -> int:
+        """As `run`, by `call_async`: the way to run a command in an asynchronous store."""
 
     def interrupt(self) -> bool:
         """Stop the call that runs; from any thread. Returns whether one was running."""
@@ -784,7 +790,7 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     ) -> tuple[ModuleInstance, Context]:
         """As `instantiate`, with the context that owns the host's side of the instance."""
 
-    # The four methods for components are asked of no runtime by `isinstance`: one without the feature "component-model"
+    # The five methods for components are asked of no runtime by `isinstance`: one without the feature "component-model"
     # may lack them, or have them of `pywasmrt.component.absent.NoComponents`, which say so.
     if TYPE_CHECKING:
 
@@ -826,6 +832,34 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
                 component = rt.compile_component(pathlib.Path("guest.wasm"))
                 with rt.instantiate_component(component, {"local:demo/host": Host()}) as instance:
                     instance.exports["local:demo/calc"].add(1, 2)
+            """
+
+        async def instantiate_component_async(
+            self,
+            component: Component,
+            *imports: Mapping[str, Any],
+            wasi: WasiProvider | None = None,
+            limits: Limits | None = None,
+        ) -> ComponentInstance:
+            """As `instantiate_component`, in an asynchronous store: its host functions may be `async def`, as may the
+            methods of the host's resources, and its guests wait for them.
+
+            Functions are called by `call_async` alone, those of resources too: `await counter.add.call_async(1)`, and
+            `await Counter.call_async()` for a constructor; a resource is dropped by `await counter.drop_async()` or
+            `async with`. A synchronous call raises `WasmError`. Host functions run on the event loop's thread, in the
+            context of the task that awaits the call.
+
+            Where "suspension" is among the runtime's features, a guest that waits is suspended and takes no thread,
+            unless its component imports WASI or defines resources: such a guest, and every guest of another runtime,
+            runs on a worker thread, with the same results. A wait inside of WASI, which is the engine's own, holds up
+            that thread and not the event loop. A call that is cancelled meanwhile ends; the guest is stopped as soon as
+            it goes on.
+
+                class Host:
+                    async def fetch(self, key: str) -> bytes: ...
+
+                instance = await rt.instantiate_component_async(component, {"local:demo/host": Host()})
+                await instance.exports.run.call_async()
             """
 
     @property

@@ -161,63 +161,32 @@ void tasks_stopped(Store *store) {
 
 /* ---- the object ---- */
 
-static Task *task_new(Store *store) {
+Task *task_new(Store *store, const TaskKind *kind, PyObject *name) {
   Task *self = (Task *)store->state->task_type->tp_alloc(store->state->task_type, 0);
   if (self == NULL) return NULL;
+  self->kind = kind;
   self->store = (Store *)Py_NewRef(store);
+  self->name = Py_XNewRef(name);
   self->slots = self->few;
   return self;
-}
-
-PyObject *task_of_call(Function *function, PyObject *const *args, Py_ssize_t count) {
-  Task *self = task_new(function->store);
-  if (self == NULL) return NULL;
-  self->function = (Function *)Py_NewRef(function);
-  if (function->words > sizeof self->few / sizeof *self->few &&
-      (self->slots = PyMem_Calloc(function->words, sizeof *self->slots)) == NULL)
-    PyErr_NoMemory();
-  else
-    self->args = PyTuple_New(count);
-  if (self->args == NULL) {
-    Py_DECREF(self);
-    return NULL;
-  }
-  for (Py_ssize_t i = 0; i < count; i++) PyTuple_SET_ITEM(self->args, i, Py_NewRef(args[i]));
-  return (PyObject *)self;
-}
-
-PyObject *task_of_instantiation(Store *store, Linked *linked, wrt_extern *imports) {
-  Task *self = task_new(store);
-  if (self == NULL) {
-    PyMem_Free(imports);
-    return NULL;
-  }
-  self->linked = (Linked *)Py_NewRef((PyObject *)linked);
-  self->imports = imports;
-  return (PyObject *)self;
 }
 
 static PyObject *Task_repr(PyObject *object) {
   static const char *const phases[] = {"not begun", "running", "suspended at a tick", "waiting", "ended", "cut off"};
   Task *self = (Task *)object;
-  PyObject *what = self->function == NULL ? NULL : self->function->name;
-  return what == NULL ? PyUnicode_FromFormat("<Task instantiation (%s)>", phases[self->phase])
-                      : PyUnicode_FromFormat("<Task %U (%s)>", what, phases[self->phase]);
+  return self->name == NULL ? PyUnicode_FromFormat("<Task instantiation (%s)>", phases[self->phase])
+                            : PyUnicode_FromFormat("<Task %U (%s)>", self->name, phases[self->phase]);
 }
 
 static int Task_traverse(PyObject *object, visitproc visit, void *arg) {
   Task *self = (Task *)object;
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(self->store);
-  Py_VISIT(self->function);
-  Py_VISIT(self->args);
-  Py_VISIT(self->linked);
   Py_VISIT(self->wait);
-  Py_VISIT(self->caller);
   Py_VISIT(self->awaited);
   Py_VISIT(self->answer);
   Py_VISIT(self->values);
-  return 0;
+  return self->kind == NULL ? 0 : self->kind->traverse(self, visit, arg);
 }
 
 /* Nobody will go on with it: the coroutine's finally blocks run, and the guest is unwound. */
@@ -232,11 +201,9 @@ static void Task_finalize(PyObject *object) {
 static int Task_clear(PyObject *object) {
   Task *self = (Task *)object;
   if (self->phase == WAITING || self->phase == TICKED) task_finish(self); /* finalized before, so this is for what came after */
-  Py_CLEAR(self->function);
-  Py_CLEAR(self->args);
-  Py_CLEAR(self->linked);
-  Py_CLEAR(self->wait);
   task_forget_host(self);
+  self->kind->free(self);
+  Py_CLEAR(self->wait);
   return 0;
 }
 
@@ -247,9 +214,8 @@ static void Task_dealloc(PyObject *object) {
   PyObject_GC_UnTrack(object);
   if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
   Task_clear(object);
+  Py_XDECREF(self->name);
   Py_DECREF(self->store);
-  PyMem_Free(self->imports);
-  if (self->slots != self->few) PyMem_Free(self->slots);
   type->tp_free(object);
   Py_DECREF(type);
 }

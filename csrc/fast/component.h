@@ -5,6 +5,7 @@
  *   component_lower.c     Python objects to values of the engine, by a plan
  *   component_lift.c      and back
  *   component_function.c  an exported function as a Python callable
+ *   component_task.c      a call that can be suspended, and host functions that wait
  *   component_linker.c    what a component imports: host functions as Python callables, and the host's resources
  *   component_resource.c  handles to resources
  *   component_store.c     what a store keeps for components, and instances
@@ -97,6 +98,8 @@ typedef struct HostEntry {
   PyObject *signature;   /* owned: what finds the words for a wrong result */
   Plan *result;          /* owned, or NULL */
   bool fallible;         /* its result is a result<…>: returned, or raised as `error_type` */
+  bool awaits;           /* it is a coroutine function */
+  PyObject *label;       /* owned: a str, for messages */
   uint32_t count;
   Plan *params[]; /* owned */
 } HostEntry;
@@ -109,8 +112,28 @@ typedef struct Linker {
   wrt_linker *native;   /* owned */
   HostEntry **entries;  /* owned */
   size_t count;
+  bool waits;           /* its host functions may wait: it serves stores whose guests can be suspended */
   bool used;            /* it instantiated, so it takes nothing more */
 } Linker;
+
+/* An exported function. */
+typedef struct ComponentFunction {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  Store *store; /* owned */
+  const wrt_component_ops *ops;
+  wrt_component_function handle;
+  size_t param_count;
+  Plan **params;       /* owned */
+  Plan *result;        /* owned, or NULL */
+  bool fallible;       /* the result is a result<…> */
+  bool closed;         /* the instance was closed, in a store that goes on */
+  PyObject *name;      /* owned: for messages */
+  PyObject *signature; /* owned: the Python half, which names the parameters and finds the words */
+  PyObject *keywords;  /* owned: the names of the parameters in Python */
+  PyObject *instance;  /* owned: what keeps the instance alive */
+  PyObject *weakrefs;
+} ComponentFunction;
 
 /* What guests write to stdout or stderr, until Python takes it. */
 typedef struct ComponentStream {
@@ -182,5 +205,30 @@ void component_streams_free(ComponentState *state);
 
 /* component_linker.c */
 int call_component_host(void *env, void *host, wrt_value *args, size_t arg_count, wrt_value *results, size_t result_count);
+/* Puts what a host function returned, or the exception that it raised, into its results: 0, or -1 with an exception set. */
+int put_result(Lowering *lowering, HostEntry *entry, PyObject *value, wrt_value *results);
+int put_error(Lowering *lowering, HostEntry *entry, wrt_value *results);
+/* Ends what was lent to a host function; takes the list over. */
+void end_loans(Store *store, PyObject *lent);
+
+/* component_function.c */
+
+/* Says why the arguments do not fit. Always NULL. */
+PyObject *component_refuse(ComponentFunction *self, PyObject *const *args, Py_ssize_t count);
+/* Sets the error of a function whose instance was closed. Always NULL. */
+PyObject *component_refuse_closed(ComponentFunction *self);
+/* Sets the error of a call into a component that is running. Always NULL. */
+PyObject *component_refuse_reentrance(ComponentFunction *self);
+/* The Python value of a result, which is cleared; NULL with an exception set. */
+PyObject *component_take_result(ComponentFunction *self, wrt_value *result);
+
+/* component_task.c */
+
+/* The call of a function, or the instantiation of a component that `keeper` keeps, to be awaited; NULL with an exception. */
+PyObject *task_of_component_call(ComponentFunction *function, PyObject *args);
+PyObject *task_of_component(Store *store, Linker *linker, PyObject *keeper, wrt_component *component);
+/* The host function of a linker that waits: has the task that runs the guest call it. */
+int call_component_waiting(void *env, void *host, wrt_value *args, size_t arg_count, wrt_value *results,
+                           size_t result_count);
 
 #endif

@@ -72,8 +72,11 @@ ArenaHeld *arena_hold(Lowering *lowering, PyObject *object) {
 static void end_host_handle(Store *store, ArenaHeld *held, bool called) {
   const wrt_component_ops *ops = store->engine->component_ops;
   wrt_failure failure;
+  uint32_t rep;
+  bool owned;
   if (!held->owned || !called) { /* what was given away is the guest's; what was lent comes back */
-    if (store->native != NULL && ops->resource_drop(store->native, held->handle, &failure) != WRT_OK)
+    /* Asking for the number consumes the handle, which dropping would too, though not in every kind of store. */
+    if (store->native != NULL && ops->resource_rep(store->native, held->handle, &rep, &owned, &failure) != WRT_OK)
       store->ops->failure_clear(&failure);
     host_resource_drop(NULL, store, held->rep);
   }

@@ -7,28 +7,9 @@
 #include "component.h"
 #include "values.h"
 
-typedef struct ComponentFunction {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
-  Store *store; /* owned */
-  const wrt_component_ops *ops;
-  wrt_component_function handle;
-  size_t param_count;
-  Plan **params;       /* owned */
-  Plan *result;        /* owned, or NULL */
-  bool fallible;       /* the result is a result<…> */
-  bool closed;         /* the instance was closed, in a store that goes on */
-  PyObject *name;      /* owned: for messages */
-  PyObject *signature; /* owned: the Python half, which names the parameters and finds the words */
-  PyObject *keywords;  /* owned: the names of the parameters in Python */
-  PyObject *instance;  /* owned: what keeps the instance alive */
-  PyObject *weakrefs;
-} ComponentFunction;
-
 enum { STACK_VALUES = 8, STACK_ARENA = 1024 };
 
-/* An argument was refused. Always NULL. */
-static PyObject *refuse(ComponentFunction *self, PyObject *const *args, Py_ssize_t count) {
+PyObject *component_refuse(ComponentFunction *self, PyObject *const *args, Py_ssize_t count) {
   if (PyErr_Occurred()) return NULL;
   PyObject *tuple = PyTuple_New(count);
   if (tuple == NULL) return NULL;
@@ -53,6 +34,14 @@ static PyObject *lift_fallible(ComponentFunction *self, Lifting *lifting, const 
   return NULL;
 }
 
+PyObject *component_take_result(ComponentFunction *self, wrt_value *result) {
+  if (self->result == NULL) return Py_NewRef(Py_None);
+  Lifting lifting = {self->store, self->ops, false, NULL};
+  PyObject *value = UNLIKELY(self->fallible) ? lift_fallible(self, &lifting, result) : lift(&lifting, self->result, result);
+  if (result->kind >= WRT_VALUE_STRING) self->ops->value_clear(result); /* the others own nothing */
+  return value;
+}
+
 /* Runs the function inside the store; a new reference, or NULL with an exception set. */
 static PyObject *run(ComponentFunction *self, const wrt_value *values) {
   Store *store = self->store;
@@ -63,15 +52,11 @@ static PyObject *run(ComponentFunction *self, const wrt_value *values) {
   int ended = self->ops->call(store->native, &self->handle, values, self->param_count, &result, results, &failure);
   guest_end(store);
   if (UNLIKELY(ended != WRT_OK)) return raise_failure(store, ended, &failure);
-  if (results == 0) return Py_NewRef(Py_None);
-  Lifting lifting = {store, self->ops, false, NULL};
-  PyObject *value = UNLIKELY(self->fallible) ? lift_fallible(self, &lifting, &result) : lift(&lifting, self->result, &result);
-  if (result.kind >= WRT_VALUE_STRING) self->ops->value_clear(&result); /* the others own nothing */
-  return value;
+  return component_take_result(self, &result);
 }
 
 /* A host function called the component that called it. Not every engine looks for that. */
-static PyObject *refuse_reentrance(ComponentFunction *self) {
+PyObject *component_refuse_reentrance(ComponentFunction *self) {
   PyErr_Format(self->store->state->busy_error,
                "%U() cannot be called now: its component is running, and the component model does not let a host function "
                "call back into the component that called it",
@@ -81,7 +66,7 @@ static PyObject *refuse_reentrance(ComponentFunction *self) {
 
 static PyObject *call(ComponentFunction *self, PyObject *const *args) {
   Store *store = self->store;
-  if (UNLIKELY(store->depth != 0 && store->owner == this_thread())) return refuse_reentrance(self);
+  if (UNLIKELY(store->depth != 0 && store->owner == this_thread())) return component_refuse_reentrance(self);
   if (UNLIKELY(store_enter(store) < 0)) return NULL;
   if (UNLIKELY(store->components->forgotten_count != 0)) drop_forgotten(store);
   PyObject *value = NULL;
@@ -105,41 +90,71 @@ static PyObject *call(ComponentFunction *self, PyObject *const *args) {
     PyErr_Restore(type, error, traceback);
   }
   if (values != few) PyMem_Free(values);
-  if (UNLIKELY(i < count)) refuse(self, args, (Py_ssize_t)count);
+  if (UNLIKELY(i < count)) component_refuse(self, args, (Py_ssize_t)count);
   if (UNLIKELY(component_output_waits(store)) && component_drain(store) < 0) Py_CLEAR(value);
   store_leave(store);
   return value;
 }
 
-/* Brings keyword arguments into their places, by the Python half. */
-static PyObject *call_with_keywords(ComponentFunction *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
-  PyObject *positional = PyTuple_New(count), *keywords = PyDict_New(), *all = NULL, *value = NULL;
+/* Brings the arguments into their places, by the Python half: a tuple, or NULL with an exception set. */
+static PyObject *arrange(ComponentFunction *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
+  PyObject *positional = PyTuple_New(count), *keywords = PyDict_New(), *all = NULL;
   for (Py_ssize_t i = 0; positional != NULL && i < count; i++) PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
   Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
   bool filled = positional != NULL && keywords != NULL;
   for (Py_ssize_t i = 0; filled && i < named; i++)
     filled = PyDict_SetItem(keywords, PyTuple_GET_ITEM(names, i), args[count + i]) == 0;
   if (filled) all = PyObject_CallMethod(self->signature, "arrange", "OOO", self->name, positional, keywords);
-  if (all != NULL && PyTuple_Check(all) && (size_t)PyTuple_GET_SIZE(all) == self->param_count)
-    value = call(self, &PyTuple_GET_ITEM(all, 0));
-  else if (all != NULL)
+  if (all != NULL && (!PyTuple_Check(all) || (size_t)PyTuple_GET_SIZE(all) != self->param_count)) {
     PyErr_SetString(PyExc_RuntimeError, "the arguments were arranged wrongly");
+    Py_CLEAR(all);
+  }
   Py_XDECREF(positional);
   Py_XDECREF(keywords);
-  Py_XDECREF(all);
-  return value;
+  return all;
+}
+
+PyObject *component_refuse_closed(ComponentFunction *self) {
+  PyErr_SetString(self->store->state->closed_error, "the instance that this function belongs to was closed");
+  return NULL;
 }
 
 static PyObject *Function_vectorcall(PyObject *object, PyObject *const *args, size_t flags, PyObject *names) {
   ComponentFunction *self = (ComponentFunction *)object;
   Py_ssize_t count = PyVectorcall_NARGS(flags);
-  if (UNLIKELY(self->closed)) {
-    PyErr_SetString(self->store->state->closed_error, "the instance that this function belongs to was closed");
-    return NULL;
-  }
-  if (UNLIKELY((size_t)count != self->param_count || (names != NULL && PyTuple_GET_SIZE(names) > 0)))
-    return call_with_keywords(self, args, count, names);
-  return call(self, args);
+  if (UNLIKELY(self->closed)) return component_refuse_closed(self);
+  if (LIKELY((size_t)count == self->param_count && (names == NULL || PyTuple_GET_SIZE(names) == 0))) return call(self, args);
+  PyObject *all = arrange(self, args, count, names);
+  PyObject *value = all == NULL ? NULL : call(self, &PyTuple_GET_ITEM(all, 0));
+  Py_XDECREF(all);
+  return value;
+}
+
+/* In place of the call in an asynchronous store. */
+static PyObject *Function_asynchronous(PyObject *object, PyObject *const *args, size_t flags, PyObject *names) {
+  (void)args, (void)flags, (void)names;
+  ComponentFunction *self = (ComponentFunction *)object;
+  if (self->closed || self->store->closed) return component_refuse_closed(self);
+  PyObject *never = PyObject_CallOneArg(self->store->state->raise_asynchronous, self->name);
+  Py_XDECREF(never);
+  return NULL;
+}
+
+/* call_async(*args, **keywords): a Task where guests can be suspended, else the coroutine of pywasmrt/_shim/asynchronous.py */
+static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *names) {
+  ComponentFunction *self = (ComponentFunction *)object;
+  PyObject *all = arrange(self, args, count, names);
+  if (all == NULL) return NULL;
+  PyObject *awaitable = self->store->suspends
+                            ? task_of_component_call(self, all)
+                            : coroutine_of_call(object, &PyTuple_GET_ITEM(all, 0), PyTuple_GET_SIZE(all));
+  Py_DECREF(all);
+  return awaitable;
+}
+
+/* _run(*args): the call itself, in an asynchronous store whose guests cannot be suspended; for the workers */
+static PyObject *Function_run(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  return Function_vectorcall(object, args, (size_t)count, NULL);
 }
 
 /* component_function(store, instance, handle of the instance, interface or None, name, shown name, plans, result plan or None,
@@ -169,7 +184,7 @@ PyObject *store_component_function(PyObject *object, PyObject *args) {
   if (!there) Py_RETURN_NONE;
   ComponentFunction *self = (ComponentFunction *)state->component_function_type->tp_alloc(state->component_function_type, 0);
   if (self == NULL) return NULL;
-  self->vectorcall = Function_vectorcall;
+  self->vectorcall = store->asynchronous ? Function_asynchronous : Function_vectorcall;
   self->store = (Store *)Py_NewRef(store);
   self->ops = store->engine->component_ops;
   self->handle = found;
@@ -243,6 +258,9 @@ static void Function_dealloc(PyObject *object) {
 }
 
 static PyMethodDef function_methods[] = {
+    {"call_async", (PyCFunction)(void (*)(void))Function_call_async, METH_FASTCALL | METH_KEYWORDS,
+     "call_async($self, /, *args, **keywords)\n--\n\nAwait the call; cancelling stops the guest."},
+    {"_run", (PyCFunction)(void (*)(void))Function_run, METH_FASTCALL, NULL},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -257,6 +275,7 @@ static PyMemberDef function_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(ComponentFunction, vectorcall), READONLY, NULL},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ComponentFunction, weakrefs), READONLY, NULL},
     {"__name__", T_OBJECT_EX, offsetof(ComponentFunction, name), READONLY, "The name it was found under."},
+    {"_store", T_OBJECT_EX, offsetof(ComponentFunction, store), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -11,7 +11,7 @@ enum { FEW_ARGUMENTS = 8 };
 /* ---- the call ---- */
 
 /* What was lent to the host function comes back; whoever kept such an object finds it ended. */
-static void end_loans(Store *store, PyObject *lent) {
+void end_loans(Store *store, PyObject *lent) {
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lent); i++) {
     Resource *resource = (Resource *)PyList_GET_ITEM(lent, i);
     wrt_resource *native = resource->native;
@@ -46,14 +46,14 @@ static int put_outcome(Lowering *lowering, HostEntry *entry, bool is_ok, PyObjec
 }
 
 /* The host function raised: a ComponentError is the error of a result<…>, anything else goes on. */
-static int put_error(Lowering *lowering, HostEntry *entry, wrt_value *out) {
+int put_error(Lowering *lowering, HostEntry *entry, wrt_value *results) {
   State *state = lowering->store->state;
   if (!entry->fallible || !PyErr_ExceptionMatches(state->component_error)) return -1;
   PyObject *type, *error, *traceback;
   PyErr_Fetch(&type, &error, &traceback);
   PyErr_NormalizeException(&type, &error, &traceback);
   PyObject *payload = PyObject_GetAttr(error, state->payload_name);
-  int result = payload == NULL ? -1 : put_outcome(lowering, entry, false, payload, out);
+  int result = payload == NULL ? -1 : put_outcome(lowering, entry, false, payload, &results[0]);
   if (result < 0 && payload != NULL && !PyErr_Occurred()) {
     PyObject *never = PyObject_CallMethod(entry->signature, "refuse_error", "O", payload);
     Py_XDECREF(never);
@@ -65,7 +65,7 @@ static int put_error(Lowering *lowering, HostEntry *entry, wrt_value *out) {
   return result;
 }
 
-static int put_result(Lowering *lowering, HostEntry *entry, PyObject *value, wrt_value *results) {
+int put_result(Lowering *lowering, HostEntry *entry, PyObject *value, wrt_value *results) {
   int result;
   if (entry->result == NULL)
     result = value == Py_None ? 0 : -1;
@@ -74,6 +74,16 @@ static int put_result(Lowering *lowering, HostEntry *entry, PyObject *value, wrt
   else
     result = lower(lowering, entry->result, value, &results[0]);
   return LIKELY(result == 0) ? 0 : refuse_result(entry, value);
+}
+
+/* Has the event loop's thread call the host function, for a guest that runs on a worker's. */
+static PyObject *ask_in_turn(Store *store, HostEntry *entry, PyObject *const *args) {
+  PyObject *tuple = PyTuple_New((Py_ssize_t)entry->count);
+  if (tuple == NULL) return NULL;
+  for (uint32_t i = 0; i < entry->count; i++) PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, Py_NewRef(args[i]));
+  PyObject *value =
+      PyObject_CallMethod(store->turns, "ask", "ONO", entry->callable, tuple, entry->awaits ? Py_True : Py_False);
+  return value;
 }
 
 /* `args` has room for one more in front, as vectorcall likes it. */
@@ -87,12 +97,16 @@ static int call_with(Store *store, HostEntry *entry, PyObject **args, const wrt_
   }
   if (UNLIKELY(store->garbage != NULL)) release_garbage(store);
   PyObject *value = NULL;
-  if (LIKELY(lifted == count))
+  if (UNLIKELY(lifted != count))
+    ;
+  else if (LIKELY(store->turns == NULL))
     value = PyObject_Vectorcall(entry->callable, args, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+  else
+    value = ask_in_turn(store, entry, args);
   int result = 0;
   Lowering lowering = {store, store->engine->component_ops, NULL};
   if (value == NULL)
-    result = lifted == count ? put_error(&lowering, entry, &results[0]) : -1;
+    result = lifted == count ? put_error(&lowering, entry, results) : -1;
   else if (UNLIKELY(store->closed || store->stopped || store->deadline != 0))
     result = check_stopped(store);
   if (value != NULL && result == 0) result = put_result(&lowering, entry, value, results);
@@ -141,12 +155,13 @@ static PyObject *raise_linker_failure(Linker *self, wrt_failure *failure) {
   return NULL;
 }
 
-/* Linker(engine) */
+/* Linker(engine, whether its host functions may wait) */
 static PyObject *Linker_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   PyObject *engine;
+  int waits;
   (void)keywords;
   State *state = PyType_GetModuleState(type);
-  if (state == NULL || !PyArg_ParseTuple(args, "O!", state->engine_type, &engine)) return NULL;
+  if (state == NULL || !PyArg_ParseTuple(args, "O!p", state->engine_type, &engine, &waits)) return NULL;
   if (((Engine *)engine)->component_ops == NULL) {
     PyErr_SetString(PyExc_RuntimeError, "this engine runs no components");
     return NULL;
@@ -155,6 +170,7 @@ static PyObject *Linker_new(PyTypeObject *type, PyObject *args, PyObject *keywor
   if (self == NULL) return NULL;
   self->engine = (Engine *)Py_NewRef(engine);
   self->state = state;
+  self->waits = waits != 0;
   self->module = Py_NewRef(PyType_GetModule(type));
   wrt_failure failure;
   if (self->engine->component_ops->linker_new(self->engine->native, &self->native, &failure) != WRT_OK) {
@@ -170,14 +186,17 @@ static void entry_free(HostEntry *entry) {
   Py_XDECREF(entry->callable);
   Py_XDECREF(entry->signature);
   Py_XDECREF(entry->result);
+  Py_XDECREF(entry->label);
   PyMem_Free(entry);
 }
 
-/* A host function out of (name, callable, plans, result plan or None, fallible, signature), kept by the linker. */
+/* A host function out of (name, callable, plans, result plan or None, fallible, signature, whether it is awaited, label), kept
+ * by the linker. */
 static HostEntry *entry_new(Linker *self, PyObject *item) {
-  PyObject *name, *callable, *plans, *result, *signature;
-  int fallible;
-  if (!PyArg_ParseTuple(item, "UOO!OpO", &name, &callable, &PyTuple_Type, &plans, &result, &fallible, &signature))
+  PyObject *name, *callable, *plans, *result, *signature, *label;
+  int fallible, awaits;
+  if (!PyArg_ParseTuple(item, "UOO!OpOpU", &name, &callable, &PyTuple_Type, &plans, &result, &fallible, &signature, &awaits,
+                        &label))
     return NULL;
   Py_ssize_t count = PyTuple_GET_SIZE(plans);
   HostEntry **entries = PyMem_Realloc(self->entries, (self->count + 1) * sizeof *entries);
@@ -196,6 +215,8 @@ static HostEntry *entry_new(Linker *self, PyObject *item) {
   entry->signature = Py_NewRef(signature);
   entry->result = result == Py_None ? NULL : (Plan *)Py_NewRef(result);
   entry->fallible = fallible != 0;
+  entry->awaits = awaits != 0;
+  entry->label = Py_NewRef(label);
   for (Py_ssize_t i = 0; i < count; i++) {
     if (!Py_IS_TYPE(PyTuple_GET_ITEM(plans, i), self->state->plan_type)) {
       PyErr_SetString(PyExc_TypeError, "plans are Plan");
@@ -227,7 +248,8 @@ static bool define(Linker *self, wrt_linker_scope *scope, PyObject *item) {
   } else {
     HostEntry *entry = entry_new(self, item);
     if (entry == NULL) return false;
-    result = ops->define_function(scope, name, (size_t)size, call_component_host, entry, &failure);
+    result = self->waits ? ops->define_waiting(scope, name, (size_t)size, call_component_waiting, entry, &failure)
+                         : ops->define_function(scope, name, (size_t)size, call_component_host, entry, &failure);
   }
   if (result != WRT_OK) raise_linker_failure(self, &failure);
   return result == WRT_OK;

@@ -47,17 +47,37 @@ void component_state_free(Store *store) {
   Py_DECREF(linkers); /* last, as it may run Python code */
 }
 
-/* instantiate_component(linker, address of the component) -> handle */
-PyObject *store_instantiate_component(PyObject *object, PyObject *args) {
-  Store *self = (Store *)object;
+/* Reads (linker, what keeps the component, address of the component), and has the store keep the linker. */
+static Linker *read_arguments(Store *self, PyObject *args, PyObject **keeper, wrt_component **component) {
   PyObject *linker_object, *address;
-  if (!PyArg_ParseTuple(args, "O!O!", self->state->linker_type, &linker_object, &PyLong_Type, &address)) return NULL;
-  wrt_component *component = PyLong_AsVoidPtr(address);
+  if (!PyArg_ParseTuple(args, "O!OO!", self->state->linker_type, &linker_object, keeper, &PyLong_Type, &address)) return NULL;
+  *component = PyLong_AsVoidPtr(address);
   Linker *linker = (Linker *)linker_object;
-  if (component == NULL || store_check(self) < 0 || component_state(self) == NULL) return NULL;
+  if (*component == NULL || store_check(self) < 0 || component_state(self) == NULL) return NULL;
+  if (linker->waits != self->suspends) {
+    PyErr_SetString(PyExc_RuntimeError, "the linker is for another kind of stores");
+    return NULL;
+  }
   if (PyList_Append(self->components->linkers, linker_object) < 0) return NULL;
   linker->used = true;
-  if (store_enter(self) < 0) return NULL;
+  return linker;
+}
+
+/* instantiate_component_async(linker, what keeps the component, its address) -> Task, of the handle */
+PyObject *store_instantiate_component_async(PyObject *object, PyObject *args) {
+  PyObject *keeper;
+  wrt_component *component;
+  Linker *linker = read_arguments((Store *)object, args, &keeper, &component);
+  return linker == NULL ? NULL : task_of_component((Store *)object, linker, keeper, component);
+}
+
+/* instantiate_component(linker, what keeps the component, its address) -> handle */
+PyObject *store_instantiate_component(PyObject *object, PyObject *args) {
+  Store *self = (Store *)object;
+  PyObject *keeper;
+  wrt_component *component;
+  Linker *linker = read_arguments(self, args, &keeper, &component);
+  if (linker == NULL || store_enter(self) < 0) return NULL;
   wrt_component_instance out = {{0}};
   wrt_failure failure;
   guest_begin(self);

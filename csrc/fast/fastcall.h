@@ -259,7 +259,8 @@ EXTERN_METHODS(METHOD_DECLARATION)
 
 /* fast/component_*.c: the methods of Store for components, and what a store does for them */
 #define COMPONENT_METHODS(X) \
-  X(component_function, METH_VARARGS) X(instantiate_component, METH_VARARGS) X(component_wasi, METH_VARARGS)
+  X(component_function, METH_VARARGS) X(instantiate_component, METH_VARARGS) \
+  X(instantiate_component_async, METH_VARARGS) X(component_wasi, METH_VARARGS)
 COMPONENT_METHODS(METHOD_DECLARATION)
 void component_state_free(Store *store);
 int component_state_traverse(Store *store, visitproc visit, void *arg);
@@ -280,6 +281,9 @@ int function_encode(Function *function, PyObject *const *args, wrt_slot *slots);
 PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t count);
 /* The results in their slots as one value, a tuple of them, or None. */
 PyObject *function_decode(Function *function, wrt_slot *slots);
+
+/* A call on a worker thread, as a coroutine (pywasmrt/_shim/asynchronous.py): a new reference, or NULL with an exception. */
+PyObject *coroutine_of_call(PyObject *callee, PyObject *const *args, Py_ssize_t count);
 
 /* fast/exception.c, which also defines Store's method tag */
 

@@ -305,7 +305,10 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
     for (size_t i = 0; i < self->param_count + self->result_count; i++)
       if (self->types[i] >= WRT_REF) return refuse_arguments(self, args, count, false);
   }
-  if (self->store->suspends) return task_of_call(self, args, count);
+  return self->store->suspends ? task_of_call(self, args, count) : coroutine_of_call(object, args, count);
+}
+
+PyObject *coroutine_of_call(PyObject *callee, PyObject *const *args, Py_ssize_t count) {
   PyObject *module = PyImport_ImportModule("pywasmrt._shim.asynchronous");
   PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "call_async");
   Py_XDECREF(module);
@@ -314,7 +317,7 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
   if (all == NULL) {
     PyErr_NoMemory();
   } else if (function != NULL) {
-    all[0] = object; /* borrowed, as are the arguments: the coroutine takes its own references */
+    all[0] = callee; /* borrowed, as are the arguments: the coroutine takes its own references */
     for (Py_ssize_t i = 0; i < count; i++) all[i + 1] = args[i];
     coroutine = PyObject_Vectorcall(function, all, (size_t)count + 1, NULL);
   }

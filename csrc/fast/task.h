@@ -1,4 +1,5 @@
-/* task.h: a call that can be suspended: what task.c, which runs it, and awaitable.c, which shows it to Python, share. */
+/* task.h: a call that can be suspended: what task.c, which runs it, awaitable.c, which shows it to Python, and the two kinds
+ * of calls share. */
 #ifndef WRT_FAST_TASK_H
 #define WRT_FAST_TASK_H
 
@@ -6,14 +7,34 @@
 
 typedef enum { BEGUN_NEVER, RUNNING, TICKED, WAITING, ENDED, CUT_OFF } Phase;
 
+/* What is particular to the calls of modules (task_module.c), and to those of components (component_task.c). */
+typedef struct TaskKind {
+  /* Prepares the arguments of a call that is about to begin: 0, or -1 with an exception set. */
+  int (*prepare)(Task *self);
+  /* Begins the engine's task, on the guest's stack if it is not the first of its chain: WRT_OK, or how it failed. */
+  int (*begin)(Task *self);
+  /* Calls the callable that the guest has called: a new reference, or NULL with an exception set. */
+  PyObject *(*call_host)(Task *self);
+  /* Puts what the callable has returned, a borrowed reference, where the guest takes it: 0, or -1 with an exception set. */
+  int (*answer)(Task *self, PyObject *value);
+  /* The same for the exception that is set, which it takes where that is an answer: 0, or -1 with one set. */
+  int (*answer_error)(Task *self);
+  /* Releases what belongs to the host function that the guest has called. */
+  void (*forget_host)(Task *self);
+  /* What the guest has returned: a new reference, or NULL with an exception set. */
+  PyObject *(*result)(Task *self);
+  /* Releases what the call was made with, as the engine's task is gone. Runs no Python code but finalizers. */
+  void (*release)(Task *self);
+  int (*traverse)(Task *self, visitproc visit, void *arg);
+  /* Frees the rest, with the object. */
+  void (*free)(Task *self);
+} TaskKind;
+
 struct Task {
   PyObject_HEAD
-  Store *store;       /* owned */
-  Function *function; /* owned; NULL for an instantiation */
-  PyObject *args;     /* owned: a tuple; NULL likewise */
-  Linked *linked;     /* owned: of an instantiation */
-  wrt_extern *imports; /* owned: what serves its imports */
-  wrt_instance instance;
+  const TaskKind *kind;
+  Store *store;   /* owned */
+  PyObject *name; /* owned: of the function; NULL for an instantiation */
   Phase phase;
   Task *outer;      /* in the store's chain: the task whose host function made this call */
   Task *inner;      /* the call that a host function of this one made */
@@ -24,20 +45,33 @@ struct Task {
   PyObject *wait;   /* owned: the Wait that can end the wait (pywasmrt/_shim/waiting.py); NULL before the first */
   bool ending;      /* it was told to */
   /* The host function that the guest has called; `host` is NULL while there is none. */
-  HostCallable *host;  /* borrowed: the store keeps it */
-  wrt_slot *arguments; /* the engine's: the arguments, then the results */
-  wrt_caller *native_caller;
-  Caller *caller;       /* owned, or NULL */
-  PyObject *awaited;    /* owned: the iterator that is driven; NULL without one */
-  PyObject *answer;     /* owned: what it returned, if that goes into the slots on the guest's stack */
-  bool answered;        /* the slots hold the results, or `answer` does */
-  PyObject *values;     /* owned: `answer` is an exception to throw into the guest, with these; NULL where it is not */
-  wrt_extern tag;       /* of that exception */
-  bool refused;         /* the answer did not fit */
+  void *host;        /* borrowed: a HostCallable that the store keeps, or a HostEntry that its linker keeps */
+  PyObject *label;   /* borrowed from it: for messages */
+  bool awaits;       /* what it returns is to be awaited */
+  PyObject *awaited; /* owned: the iterator that is driven; NULL without one */
+  PyObject *answer;  /* owned: what it returned, if that goes into the slots on the guest's stack */
+  bool answered;     /* the answer is where the guest takes it, or `answer` is it */
+  PyObject *values;  /* owned: `answer` is an exception to throw into the guest, with these; NULL where it is not */
+  bool refused;      /* the answer did not fit */
   PyObject *weakrefs;
+  struct ComponentCall *component; /* owned; NULL for a module. The following is for modules: */
+  Function *function;              /* owned; NULL for an instantiation */
+  PyObject *args;                  /* owned: a tuple; NULL likewise */
+  Linked *linked;                  /* owned: of an instantiation */
+  wrt_extern *imports;             /* owned: what serves its imports */
+  wrt_instance instance;
+  wrt_extern tag;      /* of the exception that is thrown into the guest */
+  wrt_slot *arguments; /* the engine's: the arguments of the host function, then its results */
+  wrt_caller *native_caller;
+  Caller *caller;  /* owned, or NULL */
   wrt_slot *slots; /* owned unless `few` */
   wrt_slot few[8];
 };
+
+/* awaitable.c */
+
+/* A new task in the store; NULL with an exception set. */
+Task *task_new(Store *store, const TaskKind *kind, PyObject *name);
 
 /* task.c. A PySendResult comes with what was yielded or returned in `out`, or with an exception set, as of PyIter_Send. */
 
@@ -59,5 +93,7 @@ Task *task_serve(Task *self);
 void task_end_wait(Task *self);
 /* Releases what belongs to the host function that the guest has called. */
 void task_forget_host(Task *self);
+/* Runs the guest of one task of the chain: the first on this thread's stack, each other one on that of the one before. */
+void task_step(Task *self);
 
 #endif

@@ -26,5 +26,10 @@ class NoComponents:
     def link_component(self, component: Any, *imports: Any, wasi: Any = None, limits: Any = None) -> NoReturn:
         self._refuse()
 
+    async def instantiate_component_async(
+        self, component: Any, *imports: Any, wasi: Any = None, limits: Any = None
+    ) -> NoReturn:
+        self._refuse()
+
     def instantiate_component(self, component: Any, *imports: Any, wasi: Any = None, limits: Any = None) -> NoReturn:
         self._refuse()

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..errors import ModuleInstantiateError
+from ..host import is_async
 from ..values import did_you_mean, shown
 from .names import class_name, python_name, resource_function
 from .semver import find, split
@@ -26,6 +27,7 @@ class Definition(NamedTuple):
     callable: Callable[..., Any] | None
     type: ComponentFunctionType | None = None
     number: int = 0
+    awaits: bool = False  # what it returns is to be awaited, which takes an asynchronous store
 
 
 class Linkage(NamedTuple):
@@ -37,6 +39,17 @@ class Linkage(NamedTuple):
     numbers: Mapping[ResourceType, int]
     wasi: bool
     http: bool
+
+    def check_awaits_nothing(self) -> None:
+        """Raise `ModuleInstantiateError` where a host function needs an asynchronous store."""
+        for interface, definitions in self.definitions.items():
+            for each in definitions:
+                if each.awaits:
+                    name = each.name if interface is None else f"{interface} {each.name}"
+                    raise ModuleInstantiateError(
+                        f"cannot instantiate the component: {name} is served by an async function, which takes an "
+                        "asynchronous store: await instantiate_component_async(...) instead"
+                    )
 
 
 def resolve(world: World, imports: Sequence[Any], has_wasi: bool) -> Linkage:
@@ -59,7 +72,8 @@ def resolve(world: World, imports: Sequence[Any], has_wasi: bool) -> Linkage:
             fault = _misfit(offered[key], item.type)
             if fault:
                 problems.append(f"{item} {fault}")
-            definitions.setdefault(None, []).append(Definition(item.name, offered[key], item.type))
+            awaits = is_async(offered[key])
+            definitions.setdefault(None, []).append(Definition(item.name, offered[key], item.type, awaits=awaits))
         elif isinstance(item.type, InterfaceType):
             key_found = find(item.name, offered)
             if key_found is None:
@@ -126,11 +140,11 @@ def _interface(
             numbers[type] = next(_numbers)
             found.append(Definition(name, None, number=numbers[type]))
     for name, function in interface.functions.items():
-        callable_, fault = _find(provider, name, function)
+        callable_, awaits, fault = _find(provider, name, function)
         if fault:
             problems.append(f"{interface.name} {name}: {function} {fault}")
         else:
-            found.append(Definition(name, callable_, function))
+            found.append(Definition(name, callable_, function, awaits=awaits))
     return found
 
 
@@ -147,29 +161,32 @@ def _known(provider: Any) -> list[str]:
     return [name for name in dir(provider) if not name.startswith("__")]
 
 
-def _find(provider: Any, name: str, type: ComponentFunctionType) -> tuple[Any, str]:
-    """The function of that name and "", or what is wrong."""
+def _find(provider: Any, name: str, type: ComponentFunctionType) -> tuple[Any, bool, str]:
+    """The function of that name, whether its results are to be awaited, and "" or what is wrong."""
     resource = resource_function(name)
     if resource is None:
         python = python_name(name)
         found = _get(provider, python, name)
         if found is None:
             where = provider.__name__ if isinstance(provider, ModuleType) else f"the {_kind(provider)}"
-            return None, f"is missing: {where} has no {python!r}{did_you_mean(python, _known(provider))}"
-        return found, _misfit(found, type)
+            return None, False, f"is missing: {where} has no {python!r}{did_you_mean(python, _known(provider))}"
+        return found, is_async(found), _misfit(found, type)
     kind, owner, function = resource
     cls = _get(provider, class_name(owner), owner)
     if cls is None:
-        return None, f"is missing: the {_kind(provider)} has no class {class_name(owner)!r} for the resource {owner}"
+        missing = f"is missing: the {_kind(provider)} has no class {class_name(owner)!r} for the resource {owner}"
+        return None, False, missing
     if kind == "constructor":
-        return cls, _misfit(cls, type)
+        return cls, not inspect.isclass(cls) and is_async(cls), _misfit(cls, type)
     python = python_name(function)
+    found = getattr(cls, python, None)
     if kind == "static":
-        found = getattr(cls, python, None)
-        return found, _misfit(found, type) if found is not None else f"is missing: {_named(cls)} has no {python!r}"
-    if getattr(cls, python, None) is None and inspect.isclass(cls):
-        return None, f"is missing: {_named(cls)} has no method {python!r}{did_you_mean(python, _known(cls))}"
-    return _method(python), ""
+        if found is None:
+            return None, False, f"is missing: {_named(cls)} has no {python!r}"
+        return found, is_async(found), _misfit(found, type)
+    if found is None and inspect.isclass(cls):
+        return None, False, f"is missing: {_named(cls)} has no method {python!r}{did_you_mean(python, _known(cls))}"
+    return _method(python), is_async(found), ""
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -191,8 +208,6 @@ def _misfit(found: Any, type: ComponentFunctionType) -> str:
     """Why an object cannot be the function, or ""."""
     if not callable(found):
         return f"was given {shown(found)}, which is no function"
-    if inspect.iscoroutinefunction(found):
-        return "was given a coroutine function, which needs an asynchronous store; components have none here"
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):  # some builtins have no signature to inspect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pywasmrt.testing.components import ALLOCATOR
 
-__all__ = ["CALLS_HOST", "COMMAND", "COUNTERS", "HOST_RESOURCE", "MISBEHAVING", "RESULTS"]
+__all__ = ["CALLS_HOST", "COMMAND", "COUNTERS", "HOST_RESOURCE", "MISBEHAVING", "RESULTS", "SLEEPER"]
 
 CALLS_HOST = f"""(component
   (import "local:demo/host@1.2.0" (instance $host
@@ -317,3 +317,40 @@ COMMAND = f"""(component
 """
 """Prints its arguments, one a line, and the value of its first variable. Exits by `exit` with three arguments, and ends
 in an error with two."""
+
+SLEEPER = """(component
+  (import "wasi:io/poll@0.2.0" (instance $poll
+    (export "pollable" (type $pollable (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+  (alias export $poll "pollable" (type $pollable))
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+    (alias outer 1 $pollable (type $p))
+    (export "pollable" (type $p' (eq $p)))
+    (export "subscribe-duration" (func (param "when" u64) (result (own $p'))))))
+  (import "note" (func $note (param "x" u32) (result u32)))
+  (alias export $poll "[method]pollable.block" (func $block))
+  (alias export $clock "subscribe-duration" (func $subscribe))
+  (core func $block' (canon lower (func $block)))
+  (core func $subscribe' (canon lower (func $subscribe)))
+  (core func $note' (canon lower (func $note)))
+  (core func $drop (canon resource.drop $pollable))
+  (core module $main
+    (import "wasi" "block" (func $block (param i32)))
+    (import "wasi" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "wasi" "drop" (func $drop (param i32)))
+    (import "host" "note" (func $note (param i32) (result i32)))
+    (func (export "sleep") (param i64) (result i32) (local $timer i32)
+      (local.set $timer (call $subscribe (local.get 0)))
+      (call $block (local.get $timer))
+      (call $drop (local.get $timer))
+      (call $note (i32.const 1))))
+  (core instance $main (instantiate $main
+    (with "wasi" (instance
+      (export "block" (func $block'))
+      (export "subscribe" (func $subscribe'))
+      (export "drop" (func $drop))))
+    (with "host" (instance (export "note" (func $note'))))))
+  (func (export "sleep") (param "nanoseconds" u64) (result u32) (canon lift (core func $main "sleep")))
+)
+"""
+"""Sleeps by WASI, and then gives what the host makes of 1."""

@@ -31,6 +31,15 @@ def misbehaving(components: pywasmrt.Runtime) -> Callable[..., Any]:
     return make
 
 
+def test_components_with_asynchronous_functions_of_their_own_are_refused() -> None:
+    runtime = pywasmrt.new_runtime("wasmtime")
+    for part in ('(type (stream u8)) (import "f" (func (param "x" $s)))', '(import "f" (func async))'):
+        text = "(component " + part.replace("(type (stream", "(type $s (stream") + ")"
+        with pytest.raises(pywasmrt.UnsupportedFeatureError, match=r"build the guest for WASI 0\.2") as caught:
+            runtime.compile_component(text)
+        assert caught.value.feature == "component-model-async"
+
+
 def test_each_kind_says_which_method_to_use(components: pywasmrt.Runtime) -> None:
     with pytest.raises(ModuleCompileError, match="this is a component, not a module; use compile_component"):
         components.compile(RESULTS)

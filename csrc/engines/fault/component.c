@@ -9,7 +9,8 @@
 
 #define OPERATIONS(X) \
   X(compile) X(serialize) X(deserialize) X(linker_new) X(scope_new) X(define_function) X(define_resource) X(define_wasi) \
-  X(store_wasi) X(instantiate) X(instance_function) X(call) X(resource_new) X(resource_rep) X(resource_drop)
+  X(store_wasi) X(instantiate) X(instance_function) X(call) X(resource_new) X(resource_rep) X(resource_drop) \
+  X(define_waiting) X(instantiate_begin) X(call_begin)
 
 #define NUMBER(name) AT_##name,
 enum { OPERATIONS(NUMBER) COUNT };
@@ -74,6 +75,19 @@ FAILING(resource_rep,
         (store, resource, rep, owned, failure));
 FAILING(resource_drop, (wrt_store *store, const wrt_resource *resource, wrt_failure *failure),
         (store, resource, failure));
+
+FAILING(define_waiting,
+        (wrt_linker_scope *scope, const char *name, size_t size, wrt_component_host function, void *env,
+         wrt_failure *failure),
+        (scope, name, size, function, env, failure));
+FAILING(instantiate_begin,
+        (wrt_store *store, wrt_linker *linker, wrt_component *component, wrt_component_instance *out, wrt_task **task,
+         wrt_failure *failure),
+        (store, linker, component, out, task, failure));
+FAILING(call_begin,
+        (wrt_store *store, const wrt_component_function *function, const wrt_value *args, size_t arg_count,
+         wrt_value *results, size_t result_count, wrt_task **task, wrt_failure *failure),
+        (store, function, args, arg_count, results, result_count, task, failure));
 
 static bool fault_instance_function(wrt_store *store, const wrt_component_instance *instance, const char *interface,
                                     size_t interface_size, const char *name, size_t size, wrt_component_function *out) {

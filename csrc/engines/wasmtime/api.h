@@ -401,6 +401,10 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
   X(bool, memory_may_move)                                                                                              \
   X(uint64_t, memory_reservation)                                                                                       \
   X(uint64_t, memory_guard_size)                                                                                        \
-  X(uint64_t, memory_reservation_for_growth)
+  X(uint64_t, memory_reservation_for_growth)                                                                            \
+  X(bool, concurrency_support)                                                                                          \
+  X(bool, wasm_component_model_async)                                                                                   \
+  X(bool, wasm_component_model_async_stackful)                                                                          \
+  X(bool, wasm_component_model_more_async_builtins)
 
 #endif

@@ -5,6 +5,7 @@
  * gave it. A scope keeps the linker's root open for as long as the interface that was begun in it.
  */
 #include "component_api.h"
+#include "component_tasks.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -15,17 +16,7 @@
 _Static_assert(sizeof(wasmtime_component_func) <= sizeof(wrt_component_function), "a function fits its opaque form");
 _Static_assert(sizeof(wasmtime_component_instance) <= sizeof(wrt_component_instance), "an instance fits its opaque form");
 
-#define DECLARE_POINTER(result, name, parameters) result(*name) parameters;
-static struct {
-  WASMTIME_COMPONENT_API(DECLARE_POINTER)
-} wc;
-
-/* What a host function or resource of a linker needs; owned by Wasmtime. */
-typedef struct host_entry {
-  wrt_component_host function;
-  wrt_component_drop drop;
-  void *env;
-} host_entry;
+struct wc_functions wc;
 
 struct wrt_linker_scope {
   wasmtime_component_linker_instance_t *root;
@@ -137,6 +128,15 @@ static int define_function(wrt_linker_scope *scope, const char *name, size_t siz
   if (entry == NULL) return wt_fail_memory(failure);
   wasmtime_error_t *error =
       wc.wasmtime_component_linker_instance_add_func(inside(scope), name, size, call_host, entry, free);
+  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LINK, error); /* which has freed the entry */
+}
+
+static int define_waiting(wrt_linker_scope *scope, const char *name, size_t size, wrt_component_host function, void *env,
+                          wrt_failure *failure) {
+  host_entry *entry = entry_new(function, NULL, env);
+  if (entry == NULL) return wt_fail_memory(failure);
+  wasmtime_error_t *error =
+      wc.wasmtime_component_linker_instance_add_func_async(inside(scope), name, size, wc_call_waiting, entry, free);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LINK, error); /* which has freed the entry */
 }
 
@@ -313,6 +313,9 @@ static const wrt_component_ops ops = {
     .resource_copy = resource_copy,
     .resource_drop = resource_drop,
     .resource_delete = resource_delete,
+    .define_waiting = define_waiting,
+    .instantiate_begin = wc_instantiate_begin,
+    .call_begin = wc_call_begin,
 };
 
 const wrt_component_ops *wrt_wasmtime_component_ops(void) { return &ops; }

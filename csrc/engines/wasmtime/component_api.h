@@ -35,6 +35,10 @@ typedef struct wasmtime_component_instance {
 typedef wasmtime_error_t *(*wasmtime_component_func_callback)(void *env, wasmtime_context_t *context,
                                                               const wasmtime_component_func_type_t *type, wrt_value *args,
                                                               size_t arg_count, wrt_value *results, size_t result_count);
+typedef void (*wasmtime_component_func_async_callback)(void *env, wasmtime_context_t *context,
+                                                       const wasmtime_component_func_type_t *type, wrt_value *args,
+                                                       size_t arg_count, wrt_value *results, size_t result_count,
+                                                       wasmtime_error_t **error, wasmtime_async_continuation *continuation);
 typedef wasmtime_error_t *(*wasmtime_component_resource_destructor)(void *env, wasmtime_context_t *context, uint32_t rep);
 typedef ptrdiff_t (*wasi_write_callback)(void *env, const unsigned char *data, size_t size);
 
@@ -55,6 +59,9 @@ typedef ptrdiff_t (*wasi_write_callback)(void *env, const unsigned char *data, s
   X(wasmtime_error_t *, wasmtime_component_linker_instance_add_func,                                                    \
     (wasmtime_component_linker_instance_t *, const char *, size_t, wasmtime_component_func_callback, void *,            \
      void (*)(void *)))                                                                                                 \
+  X(wasmtime_error_t *, wasmtime_component_linker_instance_add_func_async,                                              \
+    (wasmtime_component_linker_instance_t *, const char *, size_t, wasmtime_component_func_async_callback, void *,      \
+     void (*)(void *)))                                                                                                 \
   X(wasmtime_error_t *, wasmtime_component_linker_instance_add_resource,                                                \
     (wasmtime_component_linker_instance_t *, const char *, size_t, const wasmtime_component_resource_type_t *,          \
      wasmtime_component_resource_destructor, void *, void (*)(void *)))                                                 \
@@ -63,6 +70,9 @@ typedef ptrdiff_t (*wasi_write_callback)(void *env, const unsigned char *data, s
   X(wasmtime_error_t *, wasmtime_component_linker_instantiate,                                                          \
     (const wasmtime_component_linker_t *, wasmtime_context_t *, const wasmtime_component_t *,                           \
      wasmtime_component_instance *))                                                                                    \
+  X(wasmtime_call_future_t *, wasmtime_component_linker_instantiate_async,                                              \
+    (const wasmtime_component_linker_t *, wasmtime_context_t *, const wasmtime_component_t *,                           \
+     wasmtime_component_instance *, wasmtime_error_t **))                                                               \
   X(wasmtime_component_export_index_t *, wasmtime_component_instance_get_export_index,                                  \
     (const wasmtime_component_instance *, wasmtime_context_t *, const wasmtime_component_export_index_t *, const char *, \
      size_t))                                                                                                           \
@@ -72,6 +82,9 @@ typedef ptrdiff_t (*wasi_write_callback)(void *env, const unsigned char *data, s
      wasmtime_component_func *))                                                                                        \
   X(wasmtime_error_t *, wasmtime_component_func_call,                                                                   \
     (const wasmtime_component_func *, wasmtime_context_t *, const wrt_value *, size_t, wrt_value *, size_t))            \
+  X(wasmtime_call_future_t *, wasmtime_component_func_call_async,                                                       \
+    (const wasmtime_component_func *, wasmtime_context_t *, const wrt_value *, size_t, wrt_value *, size_t,             \
+     wasmtime_error_t **))                                                                                              \
   X(wasmtime_component_resource_type_t *, wasmtime_component_resource_type_new_host, (uint32_t))                        \
   X(void, wasmtime_component_resource_type_delete, (wasmtime_component_resource_type_t *))                              \
   X(wasmtime_component_resource_host_t *, wasmtime_component_resource_host_new, (bool, uint32_t, uint32_t))             \
@@ -107,5 +120,16 @@ typedef ptrdiff_t (*wasi_write_callback)(void *env, const unsigned char *data, s
   X(void, wasi_config_set_stdout_custom, (wasi_config_t *, wasi_write_callback, void *, void (*)(void *)))              \
   X(void, wasi_config_set_stderr_custom, (wasi_config_t *, wasi_write_callback, void *, void (*)(void *)))              \
   X(bool, wasi_config_preopen_dir, (wasi_config_t *, const char *, const char *, bool))
+
+/* ---- the functions, looked up once by wrt_wasmtime_component_load ---- */
+
+#pragma GCC visibility push(hidden)
+
+#define DECLARE_COMPONENT_FUNCTION(result, name, parameters) result(*name) parameters;
+extern struct wc_functions {
+  WASMTIME_COMPONENT_API(DECLARE_COMPONENT_FUNCTION)
+} wc;
+
+#pragma GCC visibility pop
 
 #endif

@@ -13,24 +13,6 @@
 #include "failures.h"
 #include "reserve.h"
 
-struct wrt_task {
-  wrt_store *store;
-  wasmtime_call_future_t *future; /* owned */
-  wasm_trap_t *trap;              /* set by the future, as is `error`: owned until the failure takes it */
-  wasmtime_error_t *error;
-  int otherwise; /* the result for an error that is neither a trap nor the host's */
-  /* Of a call: */
-  wasmtime_func function;
-  size_t result_count;
-  wrt_slot *slots;
-  /* Of an instantiation: */
-  wasmtime_module_t *module; /* owned */
-  wasmtime_linker_t *linker; /* owned */
-  wrt_instance *out;         /* NULL for a call */
-  wasmtime_instance instance;
-  wasmtime_val results[];
-};
-
 static void task_drop(wrt_task *task) {
   if (task->future != NULL) wt.wasmtime_call_future_delete(task->future); /* first: it borrows the rest */
   if (task->trap != NULL) wt.wasm_trap_delete(task->trap);
@@ -50,11 +32,13 @@ static int task_poll(wrt_task *task, bool rested, wrt_failure *failure) {
   task->trap = NULL;
   task->error = NULL;
   if (trap != NULL || error != NULL) {
-    int result = wt_fail_guest(store, failure, task->otherwise, error, trap);
+    int result = task->of_component ? wt_fail_traced(store, failure, task->otherwise, error)
+                                    : wt_fail_guest(store, failure, task->otherwise, error, trap);
     if (result == task->otherwise && failure->message != NULL) wt_reserve_release(failure->message, strlen(failure->message));
     return result;
   }
   if (task->out != NULL) memcpy(task->out, &task->instance, sizeof task->instance);
+  if (task->component_out != NULL) memcpy(task->component_out, &task->component_instance, sizeof task->component_instance);
   for (size_t i = 0; i < task->result_count; i++) {
     wt_val_to_slot(store, &task->results[i], &task->slots[2 * i]);
     wt.wasmtime_val_unroot(&task->results[i]);

@@ -10,7 +10,7 @@ from ...component.classes import Classes
 from ...component.codecs import Codecs
 from ...component.interface import read_world
 from ...component.linking import Linkage, resolve
-from ...component.types import World, WorldItem
+from ...component.types import InterfaceType, ResourceType, World, WorldItem
 from ...component.wit import world_text
 from ...errors import ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
 from ...types import Limits
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseComponent", "BaseLinkedComponent", "Components", "component_identity"]
 
 _FEATURE = "component-model"
+_PATIENCE = 0.05  # seconds: a guest that waits in the engine's WASI goes on only when that wait is over
 
 
 class BaseComponent(Closable):
@@ -42,6 +43,7 @@ class BaseComponent(Closable):
         self._world: World | None = None
         self._types: Classes | None = None
         self._codecs: Codecs | None = None
+        self.source: bytes | None = None  # what it was compiled from, for other processes; None where nobody knows
         super().__init__(runtime)
 
     @property
@@ -80,6 +82,17 @@ class BaseComponent(Closable):
             codecs = self._codecs = Codecs(self.types)
         return codecs
 
+    def exports_resources(self) -> bool:
+        """Whether the host may be given handles to resources that the component defines."""
+        for item in self.world.exports:
+            if isinstance(item.type, ResourceType):
+                return True
+            if isinstance(item.type, InterfaceType) and any(
+                isinstance(each, ResourceType) for each in item.type.types.values()
+            ):
+                return True
+        return False
+
     def use_classes(self, classes: Mapping[tuple[str | None, str], Any]) -> None:
         """Have values be of these classes, by interface and name of WIT; what `pywasmrt bindgen` writes calls this."""
         self.types.use(classes)
@@ -92,6 +105,17 @@ class BaseComponent(Closable):
         """The compiled code as a blob for `Runtime.deserialize_component`, of this engine, version and settings."""
         self._check_open()
         return pack_blob(component_identity(self.runtime), interface_only(self._data), self._serialize())
+
+    def __copy__(self) -> BaseComponent:
+        return self  # it never changes, but for the classes that its values are of
+
+    def __deepcopy__(self, memo: object) -> BaseComponent:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._check_open()
+        recipe: tuple[Any, ...] = self.runtime.recipe(self)
+        return recipe
 
     def _serialize(self) -> bytes:
         """Hook: the engine's blob."""
@@ -109,32 +133,70 @@ class BaseLinkedComponent(Closable):
     _kind = "linked component"
 
     def __init__(
-        self, component: BaseComponent, linkage: Linkage, prepared: Any, wasi: Any, limits: Limits | None
+        self,
+        component: BaseComponent,
+        linkage: Linkage,
+        prepared: Any,
+        wasi: Any,
+        limits: Limits | None,
+        imports: tuple[Any, ...],
     ) -> None:
         self.component = component
         self.limits = limits
         self._linkage = linkage
-        self._prepared = prepared
+        self._prepared: dict[bool, Any] = {False: prepared}  # by whether the guests are suspended
         self._wasi = wasi
+        self._imports = imports
         super().__init__(component)
 
     def instantiate(self, *, limits: Limits | None = None) -> BaseComponentInstance:
         """Make an instance in a store of its own. The caller closes it."""
-        self._check_open()
+        limits = self._checked(limits)
         runtime = self.component.runtime
+        return runtime._new_component_instance(self.component, self._linkage, self._prepared[False], self._wasi, limits)
+
+    async def instantiate_async(self, *, limits: Limits | None = None) -> BaseComponentInstance:
+        """As `instantiate`, in an asynchronous store, whose guests may wait for coroutines."""
+        limits = self._checked(limits)
+        component, linkage = self.component, self._linkage
+        suspends = component.runtime._suspends(component, linkage)
+        if suspends not in self._prepared:
+            self._prepared[suspends] = component.runtime._link_component(component, linkage, suspends)
+        return await component.runtime._new_component_instance_async(
+            component, linkage, self._prepared[suspends], self._wasi, limits, suspends
+        )
+
+    def _checked(self, limits: Limits | None) -> Limits | None:
+        self._check_open()
         if limits is None:
-            limits = self.limits
-        else:
-            runtime._check_store_limits(limits)
-        return runtime._new_component_instance(self.component, self._linkage, self._prepared, self._wasi, limits)
+            return self.limits
+        self.component.runtime._check_store_limits(limits)
+        return limits
 
     def _free(self) -> None:
-        self._prepared = None
+        self._prepared = {}
+        self._imports = ()
+
+    def __copy__(self) -> BaseLinkedComponent:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> BaseLinkedComponent:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._check_open()
+        return _relinked, (self.component, self._imports, self._wasi, self.limits)
 
     def __repr__(self) -> str:
         state = " closed" if self.closed else ""
         imports = len(self.component.imports)
         return f"<LinkedComponent imports={imports} ({self.component.runtime.info.name}){state}>"
+
+
+def _relinked(
+    component: BaseComponent, imports: tuple[Any, ...], wasi: Any, limits: Limits | None
+) -> BaseLinkedComponent:
+    return component.runtime.link_component(component, *imports, wasi=wasi, limits=limits)
 
 
 def component_identity(runtime: Components) -> str:
@@ -162,7 +224,9 @@ class Components(OwningRuntime):
                 "; pass the text format as a str, or in a file named .wat" if data.lstrip()[:1] in (b"(", b";") else ""
             )
             raise ModuleCompileError(f"not a component: it begins with {data[:8]!r} instead of {HEADER!r}{hint}")
-        return self._loaded_component(data)
+        component = self._loaded_component(data)
+        component.source = data
+        return component
 
     def _loaded_component(self, data: bytes) -> BaseComponent:
         """The component, compiled now or before."""
@@ -183,19 +247,29 @@ class Components(OwningRuntime):
         self, component: Any, *imports: Any, wasi: WasiProvider | None = None, limits: Limits | None = None
     ) -> BaseLinkedComponent:
         """Find and check once what serves the component's imports, to make instances of it as often as wanted."""
-        linkage, prepared = self._linked(component, imports, wasi, limits, "link_component")
-        return BaseLinkedComponent(component, linkage, prepared, wasi, limits)
+        linkage = self._linked(component, imports, wasi, limits, "link_component")
+        prepared = self._link_component(component, linkage, False)
+        return BaseLinkedComponent(component, linkage, prepared, wasi, limits, imports)
 
     def instantiate_component(
         self, component: Any, *imports: Any, wasi: WasiProvider | None = None, limits: Limits | None = None
     ) -> BaseComponentInstance:
         """Link the component to what it imports and make an instance, in a store of its own."""
-        linkage, prepared = self._linked(component, imports, wasi, limits, "instantiate_component")
+        linkage = self._linked(component, imports, wasi, limits, "instantiate_component")
+        linkage.check_awaits_nothing()
+        prepared = self._link_component(component, linkage, False)
         return self._new_component_instance(component, linkage, prepared, wasi, limits)
 
-    def _linked(
-        self, component: Any, imports: Sequence[Any], wasi: Any, limits: Limits | None, verb: str
-    ) -> tuple[Linkage, Any]:
+    async def instantiate_component_async(
+        self, component: Any, *imports: Any, wasi: WasiProvider | None = None, limits: Limits | None = None
+    ) -> BaseComponentInstance:
+        """As `instantiate_component`, in an asynchronous store, whose guests may wait for coroutines."""
+        linkage = self._linked(component, imports, wasi, limits, "instantiate_component_async")
+        suspends = self._suspends(component, linkage)
+        prepared = self._link_component(component, linkage, suspends)
+        return await self._new_component_instance_async(component, linkage, prepared, wasi, limits, suspends)
+
+    def _linked(self, component: Any, imports: Sequence[Any], wasi: Any, limits: Limits | None, verb: str) -> Linkage:
         self._check_open()
         self._need_components()
         if wasi is not None and not hasattr(wasi, "component_settings"):
@@ -209,19 +283,45 @@ class Components(OwningRuntime):
         linkage = resolve(component.world, imports, wasi is not None)
         if wasi is not None:
             wasi.component_settings(linkage.http, opened=False)  # raises what cannot be kept
-        return linkage, self._link_component(component, linkage)
+        return linkage
 
     def _new_component_instance(
         self, component: BaseComponent, linkage: Linkage, prepared: Any, wasi: Any, limits: Limits | None
     ) -> BaseComponentInstance:
         """An instance in a store of its own, with limits that were checked."""
-        settings = None
-        if linkage.wasi:
-            settings = wasi.component_settings(linkage.http)
+        linkage.check_awaits_nothing()
+        settings = wasi.component_settings(linkage.http) if linkage.wasi else None
         store = self._new_store(limits)
         try:
+            store.begin_component(False, False)
             state = self._component_state(component, linkage, store)
             self._instantiate_component(state, prepared, settings)
+            return BaseComponentInstance(state)
+        except BaseException:
+            store.close()
+            raise
+
+    async def _new_component_instance_async(
+        self,
+        component: BaseComponent,
+        linkage: Linkage,
+        prepared: Any,
+        wasi: Any,
+        limits: Limits | None,
+        suspends: bool,
+    ) -> BaseComponentInstance:
+        """As `_new_component_instance`, in an asynchronous store."""
+        settings = wasi.component_settings(linkage.http) if linkage.wasi else None
+        store = self._new_store(limits)
+        try:
+            store.begin_component(True, suspends)
+            if linkage.wasi:
+                store.turns.patience = _PATIENCE
+            state = self._component_state(component, linkage, store)
+            if suspends:
+                await self._instantiate_component_async(state, prepared)
+            else:
+                await store.turns.call(lambda: self._instantiate_component(state, prepared, settings))
             return BaseComponentInstance(state)
         except BaseException:
             store.close()
@@ -255,8 +355,14 @@ class Components(OwningRuntime):
         """Hook: wrap a component's handle."""
         return BaseComponent(self, handle, data)
 
-    def _link_component(self, component: BaseComponent, linkage: Linkage) -> Any:
-        """Hook: do what all instances of `linkage` have in common, and return it."""
+    def _suspends(self, component: BaseComponent, linkage: Linkage) -> bool:
+        """Hook: whether a guest of this component is suspended while it waits; a worker thread runs it otherwise."""
+        return False
+
+    def _link_component(self, component: BaseComponent, linkage: Linkage, suspends: bool) -> Any:
+        """Hook: do what all instances of `linkage` have in common, and return it. `suspends` is what `_suspends` said,
+        and false for synchronous ones.
+        """
         raise NotImplementedError
 
     def _component_state(self, component: BaseComponent, linkage: Linkage, store: Any) -> ComponentState:
@@ -265,4 +371,8 @@ class Components(OwningRuntime):
 
     def _instantiate_component(self, state: ComponentState, prepared: Any, wasi: Any) -> None:
         """Hook: instantiate. `wasi` is a `ComponentWasi` or None."""
+        raise NotImplementedError
+
+    async def _instantiate_component_async(self, state: ComponentState, prepared: Any) -> None:
+        """Hook: instantiate where `_suspends` said so."""
         raise NotImplementedError

@@ -15,6 +15,7 @@ from ...component.signature import Signature
 from ...component.types import ComponentFunctionType, InterfaceType, ResourceType, World
 from ...errors import ComponentError, Exit, FunctionNotExportedError
 from ...values import did_you_mean, shown
+from .lifetime import stays
 
 if TYPE_CHECKING:
     from ...protocols import Component
@@ -65,6 +66,7 @@ class ComponentState(Handles):
                 resource.name,
                 functions,
                 lambda name: self.function(interface, name, functions[name]),
+                self.store.turns,
             )
             found = self._resource_classes.setdefault(resource, made)
         return found
@@ -147,7 +149,7 @@ class _Names:
         return name in self._listed()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("exports cannot be copied or pickled: they belong to their instance")
+        stays("component's exports", "component")
 
     def _missing(self, name: object, where: str, known: list[str]) -> FunctionNotExportedError:
         hint = did_you_mean(name, known) if isinstance(name, str) else ""
@@ -280,19 +282,34 @@ class BaseComponentInstance:
 
     def run(self) -> int:
         """Run a command by its export `wasi:cli/run`, and return its exit code."""
+        command = self._command()
+        try:
+            command()
+        except Exit as end:
+            return end.code
+        except ComponentError:
+            return 1
+        return 0
+
+    async def run_async(self) -> int:
+        """As `run`, by `call_async`."""
+        command = self._command()
+        try:
+            await command.call_async()
+        except Exit as end:
+            return end.code
+        except ComponentError:
+            return 1
+        return 0
+
+    def _command(self) -> Any:
         self._check_open()
         name = find("wasi:cli/run", [item.name for item in self.component.exports])
         if name is None:
             raise FunctionNotExportedError(
                 "the component is no command, as it exports no interface wasi:cli/run; call what it does export"
             )
-        try:
-            self._exports[name].run()
-        except Exit as end:
-            return end.code
-        except ComponentError:
-            return 1
-        return 0
+        return self._exports[name].run
 
     def interrupt(self) -> bool:
         """Stop the call that runs in the instance; from any thread. Returns whether one was running."""
@@ -324,6 +341,9 @@ class BaseComponentInstance:
         store = self._state.store
         if store.closed:
             raise store._life.error("component instance")
+
+    def __reduce__(self) -> NoReturn:
+        stays("component instance", "component")
 
     def __enter__(self) -> BaseComponentInstance:
         self._check_open()

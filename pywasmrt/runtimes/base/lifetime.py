@@ -30,10 +30,10 @@ class Life:
         return ClosedError(f"the {self.ended_by} that this {what} belongs to was closed")
 
 
-def stays(kind: str) -> NoReturn:
+def stays(kind: str, made_of: str = "module") -> NoReturn:
     """Refuse to copy or pickle what belongs to an engine in this process."""
     raise TypeError(
-        f"a {kind} cannot be copied or pickled: it belongs to this process; hand over the module, which can be "
+        f"a {kind} cannot be copied or pickled: it belongs to this process; hand over the {made_of}, which can be "
         "pickled, or its source, and make the rest where it is used"
     )
 

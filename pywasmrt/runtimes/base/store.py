@@ -40,6 +40,7 @@ class BaseStore(OwningStore):
     _wasi_contexts: Sequence[WasiContext] = ()
     _wakes: Sequence[Callable[[], object]] = ()
     _mode: str | None = None  # how it is entered, from its first instance on
+    _may_suspend = True  # whether its guests may be suspended, where the runtime can do so
     turns: Any = None  # whose it is, in an asynchronous store whose guests run on worker threads
 
     def __init__(self, runtime: OwningRuntime, limits: Limits | None) -> None:
@@ -304,6 +305,13 @@ class BaseStore(OwningStore):
     def _removed(self, name: str, value: object) -> None:
         with suppress(ValueError):
             self.__dict__.get(name, []).remove(value)
+
+    def begin_component(self, asynchronous: bool, suspends: bool) -> None:
+        """Have the store, which is new, hold an instance of a component. `suspends`: by suspending its guest, where the
+        runtime can; a worker thread runs it otherwise.
+        """
+        self._may_suspend = suspends
+        self._enter_mode(_ASYNCHRONOUS if asynchronous else SYNCHRONOUS)
 
     def _enter_mode(self, mode: str) -> None:
         """Have the store entered in this way from now on."""

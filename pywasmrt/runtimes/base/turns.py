@@ -178,6 +178,8 @@ class _Call:
 class Turns:
     """Whose turn it is in an asynchronous store: at most one chain of calls, of which one runs."""
 
+    patience: float | None = None  # seconds for a guest that was stopped to end, where it may wait inside the engine
+
     def __init__(self, lender: Lender, run: Callable[[Callable[[], None]], None]) -> None:
         """`run` has a worker thread run what it is given."""
         self.lender = lender
@@ -190,11 +192,15 @@ class Turns:
         """What the engine is to call in place of `callable`; `awaits` says that its results are to be awaited."""
 
         def ask(*args: Any) -> Any:
-            call = self._top
-            assert call is not None, "guests run in calls"
-            return call.ask(_Wanted(callable, args, awaits, self.lender.until()))
+            return self.ask(callable, args, awaits)
 
         return ask
+
+    def ask(self, callable: Callable[..., Any], args: tuple[Any, ...], awaits: bool) -> Any:
+        """Have the loop's thread call `callable(*args)`, and wait for the outcome; on the worker, inside the guest."""
+        call = self._top
+        assert call is not None, "guests run in calls"
+        return call.ask(_Wanted(callable, args, awaits, self.lender.until()))
 
     async def call(self, run: Callable[[], Any]) -> Any:
         """Have `run()`, which enters the store, done on a worker, and serve what its guest calls.
@@ -268,7 +274,10 @@ class Turns:
             above = above.outer
 
     async def _give_up(self, call: _Call, error: BaseException) -> None:
-        """Nobody waits for the guest any more, which runs: stop it, and wait for its end, where that can be done."""
+        """Nobody waits for the guest any more, which runs: stop it, and wait for its end, where that can be done.
+
+        A guest that is not waited for keeps its store busy until it ends.
+        """
         call.abandoned = error
         with call.lock:
             if not call.begun:
@@ -281,7 +290,8 @@ class Turns:
         stopped = self.lender.stop_guest()
         if not isinstance(error, asyncio.CancelledError):
             return  # the coroutine is being closed, and must not wait
-        while stopped is not None:
+        until = None if self.patience is None else time.monotonic() + self.patience
+        while stopped is not None and (until is None or time.monotonic() < until):
             with suppress(
                 asyncio.CancelledError, asyncio.TimeoutError
             ):  # cancelled again: the first cancelling is under way

@@ -5,6 +5,7 @@ As with modules, engines, components and linkers are reached by cffi and from an
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -14,9 +15,10 @@ from ...component.codec import Refusal
 from ...component.linking import Definition, Linkage
 from ...component.signature import Signature
 from ...component.wasi import INHERITED, ComponentWasi
-from ...errors import ModuleInstantiateError
+from ...errors import ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
 from ..base.component import BaseComponent, Components
 from ..base.component_instance import ComponentState
+from ..base.lifetime import stays
 from .handles import new_handle
 
 __all__ = ["ComponentEngine", "NativeComponents"]
@@ -95,7 +97,16 @@ class NativeComponents(Components):
 
     def _compile_component(self, data: bytes) -> Any:
         compiler = self._compiling()
-        component = compiler.components.compile(data)
+        try:
+            component = compiler.components.compile(data)
+        except ModuleCompileError as error:
+            if "the component model async feature" not in str(error):
+                raise
+            raise UnsupportedFeatureError(
+                f"{self.info.name} runs no components with asynchronous functions, streams or futures of their own "
+                f"here (as of WASI 0.3); build the guest for WASI 0.2: {error}",
+                "component-model-async",
+            ) from None
         if compiler is self.engine:
             return component
         return self._component_engine().deserialize(compiler.components.serialize(component))
@@ -109,8 +120,13 @@ class NativeComponents(Components):
     def _make_component(self, handle: Any, data: bytes) -> BaseComponent:
         return NativeComponent(self, handle, data)
 
-    def _link_component(self, component: BaseComponent, linkage: Linkage) -> Any:
-        linker = _fastcall.Linker(self.engine.owner)
+    def _suspends(self, component: BaseComponent, linkage: Linkage) -> bool:
+        # The engine's own WASI waits on the thread that calls it. And a handle to a guest's resource cannot be dropped
+        # in a store whose guests are suspended, as the C API has no such function.
+        return "suspension" in self.info.features and not linkage.wasi and not component.exports_resources()
+
+    def _link_component(self, component: BaseComponent, linkage: Linkage, suspends: bool) -> Any:
+        linker = _fastcall.Linker(self.engine.owner, suspends)
         if linkage.wasi:
             linker.wasi(linkage.http)
         # What serves imports with handles has plans of this linkage alone.
@@ -126,9 +142,17 @@ class NativeComponents(Components):
         store: Any = state.store
         if wasi is not None:
             _give_wasi(store, wasi)
-        handle = state.component.handle  # held here, so that closing the component meanwhile does not free it
+        handle = state.component.handle  # held, so that closing the component meanwhile does not free it
         try:
-            state.handle = store.fast.instantiate_component(prepared, handle.address)
+            state.handle = store.fast.instantiate_component(prepared, handle, handle.address)
+        except ModuleInstantiateError as error:
+            _raise_of_component(error)
+
+    async def _instantiate_component_async(self, state: ComponentState, prepared: Any) -> None:
+        store: Any = state.store
+        handle = state.component.handle
+        try:
+            state.handle = await store.fast.instantiate_component_async(prepared, handle, handle.address)
         except ModuleInstantiateError as error:
             _raise_of_component(error)
 
@@ -144,7 +168,16 @@ def _defined(definition: Definition, interface: str | None, state: NativeCompone
     shown = definition.name if interface is None else f"{interface} {definition.name}"
     signature = Signature(definition.type, state.codecs, shown)
     params, result = signature.plans(_fastcall.Plan)
-    return definition.name, definition.callable, params, result, signature.fallible, signature
+    return (
+        definition.name,
+        definition.callable,
+        params,
+        result,
+        signature.fallible,
+        signature,
+        definition.awaits,
+        shown,
+    )
 
 
 def _texts(values: list[str]) -> tuple[Any, list[Any]]:
@@ -175,3 +208,6 @@ def _give_wasi(store: Any, wasi: ComponentWasi) -> None:
     streams = [None if each is INHERITED else each for each in (wasi.stdout, wasi.stderr)]
     store.fast.component_wasi(int(ffi.cast("uintptr_t", settings)), *streams)
     del kept_args, kept_names, kept_values, kept_hosts, kept_guests, stdin
+
+
+copyreg.pickle(_fastcall.ComponentFunction, lambda function: stays("component's function", "component"))

@@ -300,10 +300,11 @@ class NativeStore(BaseStore):
         return handle
 
     def _begin_asynchronous(self) -> None:
-        suspends = "suspension" in self.runtime.info.features
+        suspends = self._may_suspend and "suspension" in self.runtime.info.features
         if not suspends:
             super()._begin_asynchronous()
             self.fast.turns = self.turns
+            self.fast.release_at_once()  # so that the guest does not hold up the loop
         self.fast.begin_asynchronous(suspends)
 
     async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:

@@ -134,6 +134,10 @@ def open_engine(proposals: frozenset[str]) -> Any:
 def _switches(proposals: frozenset[str]) -> dict[str, int]:
     settings = {switch: int(proposal in proposals) for proposal, switch in WASMTIME_SWITCHES.items()}
     settings["shared_memory"] = int("threads" in proposals)
+    # Where this is off, a guest that waits is unwound with its call. Only components with asynchronous functions of
+    # their own need it, which the C API cannot call; they are refused when they are compiled.
+    settings["concurrency_support"] = 0
+    settings.update(dict.fromkeys(_ASYNC_PROPOSALS, 0))
     # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
     # it.
     settings["memory_may_move"] = 0
@@ -164,6 +168,12 @@ def _component_ops() -> Any:
         problem = lib.wrt_wasmtime_component_load()
     return None if problem != ffi.NULL else lib.wrt_wasmtime_component_ops()
 
+
+_ASYNC_PROPOSALS = (
+    "wasm_component_model_async",
+    "wasm_component_model_async_stackful",
+    "wasm_component_model_more_async_builtins",
+)
 
 # The engine takes the place of a name among these as its number.
 _NAMES = {"strategy": ("auto", "cranelift"), "cranelift_opt_level": ("none", "speed", "speed_and_size")}

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 from weakref import ref
 
+from ..._shim.bridge import raise_asynchronous
+from ..._shim.waiting import on_thread
 from ...component.codec import Refusal
 from ...component.linking import Definition, Linkage
 from ...component.signature import Signature
@@ -31,7 +34,7 @@ from ...types import TrapCode
 from ..base.component import BaseComponent, Components
 from ..base.component_instance import ComponentState
 from ..base.forking import inside
-from ..base.lifetime import Life
+from ..base.lifetime import Life, stays
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
 from .host import frame_of
@@ -92,7 +95,7 @@ class PackageComponents(Components):
     def _make_component(self, handle: Any, data: bytes) -> BaseComponent:
         return _Component(self, handle, data)
 
-    def _link_component(self, component: BaseComponent, linkage: Linkage) -> Any:
+    def _link_component(self, component: BaseComponent, linkage: Linkage, suspends: bool) -> Any:
         state = _State(component, linkage, None)
         for interface, definitions in linkage.definitions.items():
             for each in definitions:
@@ -180,7 +183,8 @@ class _State(ComponentState):
                 scope.add_resource(each.name, Host.host(each.number), lambda _, rep: _release(state, rep))
             else:
                 at = len(self.store.hosts)
-                self.store.hosts.append(each.callable)
+                turns = self.store.turns
+                self.store.hosts.append(each.callable if turns is None else turns.function(each.callable, each.awaits))
                 signature = _signature(self, interface, each, each.type)
                 scope.add_func(each.name, _callback(state, at, signature))
 
@@ -416,10 +420,29 @@ class _Function:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         """Call with Python values, by position or by name."""
+        if self._state.store.turns is not None:
+            if self._state.store.closed:
+                raise self._state.store._life.error("component instance")
+            raise_asynchronous(self._signature.shown_name)
+        return self._run(*self._arranged(args, keywords))
+
+    async def call_async(self, *args: Any, **keywords: Any) -> Any:
+        """Await the call, made on a worker thread; cancelling does not stop the guest."""
+        run = partial(self._run, *self._arranged(args, keywords))
+        turns = self._state.store.turns
+        return await (on_thread(run, ()) if turns is None else turns.call(run))
+
+    def _arranged(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, ...]:
         signature = self._signature
         if keywords or len(args) != len(signature.params):
-            args = signature.arrange(signature.shown_name, args, keywords)
-        return self._state.call(self._function, signature, args)
+            return signature.arrange(signature.shown_name, args, keywords)
+        return args
+
+    def _run(self, *args: Any) -> Any:
+        return self._state.call(self._function, self._signature, args)
+
+    def __reduce__(self) -> NoReturn:
+        stays("component's function", "component")
 
     def __repr__(self) -> str:
         state = " (closed)" if self._state.store.closed else ""
