@@ -279,15 +279,19 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     return runtime
 
 
-# Modules that were pickled: by what they were compiled from and how, so that a process compiles each once. They alone
-# hold their runtimes.
+# Modules and components that were pickled: by what they were compiled from and how, so that a process compiles each
+# once. They alone hold their runtimes.
 _MOST_RESTORED = 32
 _restored: dict[tuple[str, bytes], Any] = {}
 _restored_runtimes: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def _restore(form: int, version: str, engine: str, config: RuntimeConfig, compiled: bool, data: bytes) -> Any:
-    """Unpickle a module (`BaseRuntime.recipe`): its bytes, or its compiled code, and what it was compiled with."""
+def _restore(
+    form: int, version: str, engine: str, config: RuntimeConfig, compiled: bool, data: bytes, component: bool = False
+) -> Any:
+    """Unpickle a module or component (`BaseRuntime.recipe`): its bytes, or its compiled code, and what it was compiled
+    with.
+    """
     from hashlib import sha256
 
     from .runtimes.base.runtime import PICKLES
@@ -305,7 +309,10 @@ def _restore(form: int, version: str, engine: str, config: RuntimeConfig, compil
             runtime = _restored_runtimes.get(settings)
             if runtime is None or runtime.closed:
                 runtime = _restored_runtimes[settings] = new_runtime(config)
-            module = _loaded(runtime, version, engine, data) if compiled else runtime.compile(data)
+            if compiled:
+                module = _loaded(runtime, version, engine, data, component)
+            else:
+                module = runtime.compile_component(data) if component else runtime.compile(data)
         _restored[key] = module  # the last, as it was used now
         if len(_restored) > _MOST_RESTORED:
             del _restored[next(iter(_restored))]
@@ -318,9 +325,9 @@ def _settings_key(config: RuntimeConfig) -> str:
     return repr(values)
 
 
-def _loaded(runtime: Any, version: str, engine: str, data: bytes) -> Any:
+def _loaded(runtime: Any, version: str, engine: str, data: bytes, component: bool) -> Any:
     try:
-        return runtime.deserialize(data)
+        return runtime.deserialize_component(data) if component else runtime.deserialize(data)
     except ModuleCompileError as error:
         raise ModuleCompileError(
             f"the module was pickled by pywasmrt {version} as compiled code for {engine}, and cannot be loaded here: "

@@ -168,14 +168,15 @@ class BaseRuntime(Components):
             cache.write(key, blob)
         return made
 
-    def recipe(self, module: BaseModule) -> tuple[Any, ...]:
+    def recipe(self, module: BaseModule | BaseComponent) -> tuple[Any, ...]:
         """How to have `module` again in another process: a callable and its arguments."""
         if self._restore is None:
-            raise TypeError("a module can be pickled where its runtime was made by new_runtime")
+            raise TypeError(f"a {module._kind} can be pickled where its runtime was made by new_runtime")
         source = module.source
         engine = f"{self._info.name} {self._info.version}"
         form = (True, module.serialize()) if source is None else (False, source)
-        return self._restore, (PICKLES, __version__, engine, self._config, *form)
+        component = (True,) if isinstance(module, BaseComponent) else ()
+        return self._restore, (PICKLES, __version__, engine, self._config, *form, *component)
 
     def _compiled(self, data: bytes) -> BaseModule:
         if len(data) < _LONG:
