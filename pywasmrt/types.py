@@ -275,7 +275,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the instances of one store may use; None leaves the engine's own limit.
+    """What the instances of one store may use; None leaves the engine's own limit, and for tables 10,000,000 elements.
 
     `memory_bytes` bounds each linear memory, `table_elements` each table, `instances` their number in the store.
     Growing beyond a limit gives the guest -1, or a trap with `RuntimeConfig.trap_on_grow_failure`; instantiating beyond

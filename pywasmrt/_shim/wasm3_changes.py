@@ -63,6 +63,8 @@ SUBSTITUTIONS = (
         "}\nM3MemoryHeader;\n\n"
         "int wrt_wasm3_poll (M3MemoryHeader * i_memory, void * i_frame);\n"
         "const void * wrt_wasm3_stop (M3MemoryHeader * i_memory);\n"
+        "int wrt_wasm3_copy (M3MemoryHeader * i_memory, void * i_frame, u8 * o_to, const u8 * i_from, size_t i_size);\n"
+        "int wrt_wasm3_fill (M3MemoryHeader * i_memory, void * i_frame, u8 * o_to, u8 i_byte, size_t i_size);\n"
         "void * wrt_wasm3_memory (struct M3Runtime * i_runtime, size_t i_size);\n"
         "int wrt_wasm3_no_stack (void);\n"
         "const uint8_t * wrt_wasm3_skip (const uint8_t * i_at, const uint8_t * i_end);\n"
@@ -97,6 +99,18 @@ SUBSTITUTIONS = (
         "\n    }\n    while (r == _pc and wrt_wasm3_not_ticked (_mem, _sp));"
         "\n\n    if (r == _pc) newTrap (wrt_wasm3_stop (_mem));",
         "every turn of a loop polls",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\bmemmove \(dst, src, size\);",
+        "if (not wrt_wasm3_copy (_mem, _sp, dst, src, size)) newTrap (wrt_wasm3_stop (_mem));",
+        "a large copy is done in pieces, and polls between them",
+    ),
+    Substitution(
+        "m3_exec.h",
+        r"\bmemset \(mem8, \(u8\) byte, size\);",
+        "if (not wrt_wasm3_fill (_mem, _sp, mem8, (u8) byte, size)) newTrap (wrt_wasm3_stop (_mem));",
+        "the same for a large fill",
     ),
     Substitution(
         "m3_code.c",

@@ -16,6 +16,7 @@ __all__ = [
     "FUNC",
     "HEADER",
     "INSTANCE",
+    "MOST_NESTED",
     "Definition",
     "decode",
     "interface_only",
@@ -58,7 +59,7 @@ _BUILT_INS = {
     0x01: "bio",
     0x09: "ro",
 }
-_MOST_NESTED = 100  # components in components; far beyond what tools make
+MOST_NESTED = 100  # components in components; far beyond what tools make
 
 
 class Definition(NamedTuple):
@@ -135,8 +136,8 @@ class _Decoder:
             raise ModuleCompileError(
                 f"not a component of this version: it begins with {self.data[start : start + 8]!r}"
             )
-        if depth > _MOST_NESTED:
-            raise ModuleCompileError(f"malformed component: components are nested deeper than {_MOST_NESTED}")
+        if depth > MOST_NESTED:
+            raise ModuleCompileError(f"malformed component: components are nested deeper than {MOST_NESTED}")
         readers = {
             3: self.core_type_section,
             5: self.instance,
@@ -428,8 +429,8 @@ def interface_only(data: bytes) -> bytes:
 
 
 def _stripped(data: bytes, start: int, end: int, depth: int) -> bytes:
-    if depth > _MOST_NESTED:
-        raise ModuleCompileError(f"malformed component: components are nested deeper than {_MOST_NESTED}")
+    if depth > MOST_NESTED:
+        raise ModuleCompileError(f"malformed component: components are nested deeper than {MOST_NESTED}")
     parts = [data[start : start + 8]]
     at = start + 8
     while at < end:

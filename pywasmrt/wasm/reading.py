@@ -52,6 +52,7 @@ _SEEN_MAX = 4096
 class Interface(NamedTuple):
     """What a module asks for and offers, each in the module's order, every function type that it declares, and whether
     it has a shared memory, on which a guest may wait. `shared_bytes` is what the largest that it defines may grow to.
+    `arrays`: whether it declares types of arrays (the GC proposal).
     """
 
     imports: tuple[ImportType, ...]
@@ -59,6 +60,7 @@ class Interface(NamedTuple):
     function_types: tuple[FunctionType, ...] = ()
     shares: bool = False
     shared_bytes: int = 0
+    arrays: bool = False
 
 
 def read_interface(data: bytes) -> Interface:
@@ -143,13 +145,14 @@ def sections(data: bytes) -> list[tuple[int, int, int, int]]:
 class _Reader:
     """One reading of one module. Index spaces are filled with the imports first, then on demand for exports."""
 
-    __slots__ = ("at", "data", "elements", "narrow", "types", "where")
+    __slots__ = ("arrays", "at", "data", "elements", "narrow", "types", "where")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.narrow = False  # whether limits have 32 bits only
         self.where: dict[int, tuple[int, int]] = {}
         self.types: list[FunctionType | None] = []  # None: not a function type
+        self.arrays = False
         self.elements: list[bytes] = []  # the element type of each table type that was read, as it is written
         self.at = 0
 
@@ -162,7 +165,7 @@ class _Reader:
         imported = [item.type for item in imports if isinstance(item.type, MemoryType) and item.type.shared]
         defined = shared[len(imported) :]
         largest = max([(memory.maximum or 0) * memory.page_size for memory in defined], default=0)
-        return Interface(imports, exports, function_types, bool(shared), largest)
+        return Interface(imports, exports, function_types, bool(shared), largest, self.arrays)
 
     def spaces(self) -> Spaces:
         imports = self._begin()
@@ -242,6 +245,7 @@ class _Reader:
             for _ in range(self._number()):
                 self._field_type()
         elif form == 0x5E:
+            self.arrays = True
             self._field_type()
         else:
             raise ModuleCompileError(f"malformed module: unknown type form 0x{form:02x} at byte {self.at - 1}")

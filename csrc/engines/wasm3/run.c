@@ -154,6 +154,35 @@ const void *wrt_wasm3_stop(M3MemoryHeader *header) {
   return reason == NULL ? m3Err_trapStackOverflow : reason;
 }
 
+/* ---- bulk memory, in pieces between which the guest polls ---- */
+
+enum { PIECE = 16 << 20 };
+
+static bool goes_on(M3MemoryHeader *header, void *frame) { return wrt_wasm3_not_ticked(header, frame); }
+
+/* As memmove; false where the guest must end. What lies behind a piece is not needed by those that follow. */
+int wrt_wasm3_copy(M3MemoryHeader *header, void *frame, uint8_t *to, const uint8_t *from, size_t size) {
+  bool upwards = to <= from;
+  for (; size > PIECE; size -= PIECE) {
+    size_t at = upwards ? 0 : size - PIECE;
+    memmove(to + at, from + at, PIECE);
+    if (upwards) to += PIECE, from += PIECE;
+    if (!goes_on(header, frame)) return false;
+  }
+  memmove(to, from, size);
+  return true;
+}
+
+/* As memset; false where the guest must end. */
+int wrt_wasm3_fill(M3MemoryHeader *header, void *frame, uint8_t *to, uint8_t byte, size_t size) {
+  for (; size > PIECE; size -= PIECE, to += PIECE) {
+    memset(to, byte, PIECE);
+    if (!goes_on(header, frame)) return false;
+  }
+  memset(to, byte, size);
+  return true;
+}
+
 /* ---- host functions ---- */
 
 /* Calls the host with the arguments that lie after the place of the results at `sp`, as wasm3 has them. */

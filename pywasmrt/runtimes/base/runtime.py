@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..._version import __version__
+from ...component.cores import with_rewritten_cores
 from ...errors import (
     InvalidConfigurationError,
     ModuleCompileError,
@@ -27,6 +28,7 @@ from ...errors import (
 )
 from ...types import ImportType, Limits, RuntimeConfig, RuntimeInfo
 from ...values import nanoseconds, shown
+from ...wasm.pieces import PIECES, has_copies
 from ...wasm.reading import check_limits
 from ...wasm.rewriting import Rule, rewritten
 from ...wasm.waits import STOPPABLE_WAITS, has_waits
@@ -78,6 +80,7 @@ class BaseRuntime(Components):
     _kind = "runtime"
     _most_threads = 64  # for guests of asynchronous stores, where the engine cannot suspend them
     _trusting = False  # whether modules are compiled without being validated
+    _splits_copies = False  # whether the engine itself does large copies and fills in pieces
     _judge: Judge | None = None  # tells modules that need a proposal from broken ones
 
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
@@ -138,8 +141,12 @@ class BaseRuntime(Components):
         return self._kept(self.identity, data, self.deserialize, self._compiled)
 
     def _loaded_component(self, data: bytes) -> BaseComponent:
-        make = super()._loaded_component
-        return self._kept(lambda: component_identity(self), data, self.deserialize_component, make)
+        return self._kept(lambda: component_identity(self), data, self.deserialize_component, self._compiled_component)
+
+    def _compiled_component(self, data: bytes) -> BaseComponent:
+        rules = self._stopping_rules(data)
+        code = with_rewritten_cores(data, rules) if rules else data
+        return self._make_component(self._compile_component(code), data)
 
     def _kept(
         self,
@@ -203,7 +210,8 @@ class BaseRuntime(Components):
     def identity(self) -> str:
         """Names engine, version, machine and every setting that compiled code depends on."""
         rewrites = ",trap_on_grow_failure" if self._trap_on_grow_failure else ""
-        return self._identity() + rewrites + (",stoppable_waits" if self._slices_waits else "")
+        rewrites += ",stoppable_waits" if self._slices_waits else ""
+        return self._identity() + rewrites + (",pieces" if self._stops and not self._splits_copies else "")
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
@@ -357,24 +365,35 @@ class BaseRuntime(Components):
 
     def _rewritten(self, data: bytes) -> bytes:
         """What is compiled for the module `data`."""
-        rules: list[Rule] = []
+        rules = self._stopping_rules(data)
         if self._trap_on_grow_failure:
             from ...wasm.growth import GROWTH_TRAPS
 
             rules.append(GROWTH_TRAPS)
-        if self._slices_waits and has_waits(data):
-            rules.append(STOPPABLE_WAITS)
         if not rules:
             return data
         if not self._trusting:
             self._validate(data)
         return rewritten(data, rules)
 
+    def _stopping_rules(self, data: bytes) -> list[Rule]:
+        """What splits the instructions that an engine would not stop in."""
+        rules: list[Rule] = []
+        if self._slices_waits and has_waits(data):
+            rules.append(STOPPABLE_WAITS)
+        if self._stops and not self._splits_copies and has_copies(data):
+            rules.append(PIECES)
+        return rules
+
     @property
     def _slices_waits(self) -> bool:
         """Whether waits on shared memories are made to end at a deadline or an interrupt."""
-        features = self._info.features
-        return "threads" in features and ("deadline" in features or "interruption" in features)
+        return "threads" in self._info.features and self._stops
+
+    @property
+    def _stops(self) -> bool:
+        """Whether guests that run can be stopped."""
+        return not self._info.features.isdisjoint(("deadline", "interruption"))
 
     def __repr__(self) -> str:
         version = f" {self._info.version}" if self._info.version else ""

@@ -24,9 +24,30 @@ if TYPE_CHECKING:
     from ...protocols import WasiContext
     from .turns import Lender
 
-__all__ = ["SYNCHRONOUS", "BaseStore", "GuardedStore"]
+__all__ = ["MOST_ELEMENTS", "SYNCHRONOUS", "BaseStore", "GuardedStore", "engine_bounds"]
 
 SYNCHRONOUS, _ASYNCHRONOUS = "synchronous", "asynchronous"
+
+MOST_ELEMENTS = 10_000_000
+"""Elements of a table where `Limits` does not say: as many as in a browser. Growing by these takes a fifth of a second,
+in one instruction, which nothing can stop.
+"""
+
+_LARGE = 64 << 20  # bytes of the heap of arrays from which on one instruction may take several ticks
+
+
+def engine_bounds(limits: Limits | None) -> tuple[int, int, int]:
+    """How large each memory and each table of a store may become, and how many instances it may have; -1 leaves it to
+    the engine.
+    """
+    if limits is None:
+        return -1, MOST_ELEMENTS, -1
+    memory_bytes, table_elements, instances = limits.memory_bytes, limits.table_elements, limits.instances
+    return (
+        -1 if memory_bytes is None else memory_bytes,
+        MOST_ELEMENTS if table_elements is None else table_elements,
+        -1 if instances is None else instances,
+    )
 
 
 class BaseStore(OwningStore):
@@ -54,6 +75,11 @@ class BaseStore(OwningStore):
         That is for calls of less than that, on several threads at once. It costs some 50 ns for each call, and as much
         for each call of a host function. Runtimes that do so anyway do nothing here.
         """
+
+    def _has_large_heap(self) -> bool:
+        """Whether one instruction on the arrays of its guests may take long: it is not done in pieces."""
+        bound = None if self.limits is None else self.limits.memory_bytes
+        return bound is None or bound > _LARGE
 
     # Externs made by the host
 

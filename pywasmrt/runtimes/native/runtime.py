@@ -40,7 +40,7 @@ from ..base.lifetime import stays
 from ..base.linking import HostImport, Linking
 from ..base.observing import Observer, observed
 from ..base.runtime import BaseModule, BaseRuntime, BaseStore, Closable, InstanceState
-from ..base.store import SYNCHRONOUS
+from ..base.store import SYNCHRONOUS, engine_bounds
 from .component import NativeComponents
 from .engine import CANNOT_INSTANTIATE, Engine
 from .externs import EXTERNS, NativeCaller, NativeGlobal, NativeMemory, NativeTable, extern_handle, is_shared, wrap
@@ -79,13 +79,12 @@ class NativeRuntime(NativeComponents, BaseRuntime):
 
     def store_arguments(self, limits: Limits | None) -> tuple[Any, ...]:
         """What `_fastcall.Store` takes; remembered in `known_limits`, as the next store often has the same limits."""
-        bounds = limits or Limits()
-        sizes = (bounds.memory_bytes, bounds.table_elements, bounds.instances)
+        timeout = None if limits is None else limits.timeout
         arguments = (
             self.engine.owner,
             self.engine.fail,
-            *[-1 if size is None else size for size in sizes],
-            0 if bounds.timeout is None else nanoseconds(bounds.timeout, "Limits.timeout"),
+            *engine_bounds(limits),
+            0 if timeout is None else nanoseconds(timeout, "Limits.timeout"),
             self.engine.stack_needed,
             self._interruptible,
         )
@@ -146,9 +145,10 @@ class NativeRuntime(NativeComponents, BaseRuntime):
             imports,
             often and len({(each.module, each.name) for each in module.imports}) == len(imports),
         )
-        shares = module.interface().shares
-        plain = not (shares or linking.owners or linking.awaits or linking.wasi is not None)
-        linking.prepared = linked, shares, plain
+        interface = module.interface()
+        shares, arrays = interface.shares, interface.arrays
+        plain = not (shares or arrays or linking.owners or linking.awaits or linking.wasi is not None)
+        linking.prepared = linked, shares, arrays, plain
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
         return None if is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
@@ -292,8 +292,9 @@ class NativeStore(BaseStore):
         self.fast.release_at_once()
 
     def _instantiate(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> bytes:
-        linked, shares, _ = linking.prepared
-        if shares:  # a guest that waits for another thread does not poll
+        linked, shares, arrays, _ = linking.prepared
+        # A guest that waits for another thread does not poll, nor one that works on a large array.
+        if shares or (arrays and self._has_large_heap()):
             self.fast.release_at_once()
         callables = linking.bind(states) if linking.bound else linking.callables
         handle: bytes = self.fast.instantiate(linked, callables, instance)
@@ -310,7 +311,7 @@ class NativeStore(BaseStore):
     async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
         if self.turns is not None:
             return await super()._instantiate_async(linking, states, instance)
-        linked, _, _ = linking.prepared
+        linked, *_ = linking.prepared
         return await self.fast.instantiate_async(linked, linking.bind(states), instance)
 
     def _lender(self) -> FastLender:

@@ -23,6 +23,8 @@ class Validator(NamedTuple):
 class Wasm3Runtime(NativeRuntime):
     """A runtime over wasm3. `validator` is None where there is none; `trusting`: modules are not validated."""
 
+    _splits_copies = True
+
     def __init__(
         self,
         engine: Engine,

@@ -43,6 +43,7 @@ from ..base.needs import Judge
 from ..base.observing import Observer
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
 from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life
+from ..base.store import engine_bounds
 from ..wasmtime_text import compile_error_text, trap_text
 from .component import PackageComponents
 from .contracts import OwningStore
@@ -300,13 +301,7 @@ class WasmtimeStore(OwningStore):
         import wasmtime
 
         self.handle = wasmtime.Store(runtime._engine)
-        if limits is not None:
-            self.handle.set_limits(
-                *(
-                    -1 if limit is None else limit
-                    for limit in (limits.memory_bytes, limits.table_elements, limits.instances)
-                )
-            )
+        self.handle.set_limits(*engine_bounds(limits))
         self.parked: BaseException | None = None
         self.cell: list[Any] = [ref(self)]
         self.hosts: list[Callable[..., Any]] = []
