@@ -315,6 +315,11 @@ typedef struct wrt_engine_ops {
   bool (*exception_is)(wrt_store *store, const wrt_ref *root);
   /* Reads its values, and lets go of it; references among them are borrowed until the next operation on the store. */
   int (*exception_values)(wrt_store *store, wrt_slot *out, wrt_failure *failure);
+
+  /* The host has no more use for the instance: frees what it owns as soon as no other instance needs its functions. Its
+   * externs stay valid and refuse whatever is done with them. While nothing in the store runs and no memory of it is
+   * looked at. NULL where an engine frees an instance with its store only. */
+  void (*instance_close)(wrt_store *store, const wrt_instance *instance);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

@@ -109,6 +109,20 @@ PyObject *store_global_(PyObject *object, PyObject *args) {
 
 /* ---- instances ---- */
 
+/* close_instance(instance handle): the engine frees it as soon as it can */
+PyObject *store_close_instance(PyObject *object, PyObject *bytes) {
+  Store *self = (Store *)object;
+  wrt_instance instance;
+  if (!read_handle(bytes, &instance, sizeof instance)) return NULL;
+  if (self->native == NULL || self->ops->instance_close == NULL) Py_RETURN_NONE;
+  wrt_instance *more = PyMem_Realloc(self->closing, (self->closing_count + 1) * sizeof *more);
+  if (more == NULL) return PyErr_NoMemory();
+  self->closing = more;
+  self->closing[self->closing_count++] = instance;
+  store_close_instances(self);
+  Py_RETURN_NONE;
+}
+
 /* export(instance handle, name) -> handle or None */
 PyObject *store_export(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;

@@ -168,6 +168,8 @@ struct Store {
   unsigned ref_count;    /* references made since the last collection */
   HostBlock *blocks;
   PyObject *observer; /* owned: what makes the callables that stand in for the host functions, or NULL (fast/observe.c) */
+  wrt_instance *closing; /* owned: instances that were closed while they could not be freed */
+  size_t closing_count;
   bool has_linked; /* an instance was made by the engine's own form of a linked module */
   HostRef *refs;
   HostRef *garbage;
@@ -239,6 +241,8 @@ PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_
 int store_enter_slowly(Store *store, uintptr_t thread);
 /* Frees what waited for the end of the call chain: the engine's store if closed, and released references. */
 void store_settle(Store *store);
+/* Frees the instances that were closed, where the engine can do that now. */
+void store_close_instances(Store *store);
 /* Releases the objects that guests no longer hold; runs Python code. */
 void release_garbage(Store *store);
 
@@ -249,7 +253,7 @@ bool read_handle(PyObject *object, void *handle, size_t size);
 
 /* The methods of Store that it defines: X(name, flags). */
 #define EXTERN_METHODS(X) \
-  X(memory, METH_VARARGS) X(table, METH_VARARGS) X(global_, METH_VARARGS) \
+  X(memory, METH_VARARGS) X(table, METH_VARARGS) X(global_, METH_VARARGS) X(close_instance, METH_O) \
   X(instantiate, METH_VARARGS) X(instantiate_async, METH_VARARGS) X(export, METH_VARARGS) \
   X(describe, METH_O) X(function, METH_VARARGS) X(global_get, METH_O) \
   X(global_set, METH_VARARGS) X(table_size, METH_O) X(table_get, METH_VARARGS) \

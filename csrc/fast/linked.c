@@ -124,7 +124,9 @@ PyObject *store_instantiate(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
   Linked *linked;
   PyObject *handle = NULL, *callables, *context;
-  if (!read_arguments(self, args, &linked, &callables, &context) || store_enter(self) < 0) return NULL;
+  if (!read_arguments(self, args, &linked, &callables, &context)) return NULL;
+  if (self->closing != NULL) store_close_instances(self);
+  if (store_enter(self) < 0) return NULL;
   HostBlock *block = add_block(self, linked, callables, context);
   if (block != NULL) {
     wrt_instance out;

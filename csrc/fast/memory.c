@@ -222,6 +222,7 @@ static void Memory_releasebuffer(PyObject *object, Py_buffer *view) {
   (void)view;
   Store *store = ((Memory *)object)->store;
   store->views--;
+  if (store->closing != NULL) store_close_instances(store);
   if (store->closed && store->depth == 0) store_settle(store);
 }
 

@@ -99,7 +99,17 @@ void release_garbage(Store *store) {
   PyErr_Restore(type, value, traceback);
 }
 
+void store_close_instances(Store *store) {
+  if (store->depth != 0 || store->views != 0 || store->native == NULL) return;
+  while (store->closing_count > 0) store->ops->instance_close(store->native, &store->closing[--store->closing_count]);
+  PyMem_Free(store->closing);
+  store->closing = NULL;
+}
+
 static void free_native(Store *store) {
+  PyMem_Free(store->closing);
+  store->closing = NULL;
+  store->closing_count = 0;
   wrt_store *native = store->native;
   HostBlock *blocks = store->blocks;
   store->native = NULL; /* first, so that Python code run below finds it gone */

@@ -62,7 +62,8 @@ static int validate(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_f
   return result == WRT_OK ? WRT_OK : w3_fail(failure, result, reason);
 }
 
-static void instance_free(instance *self) {
+/* Frees all that an instance owns. */
+static void instance_empty(instance *self) {
   wasm3_close(&self->guest);
   while (self->thunks != NULL) {
     thunk *each = self->thunks;
@@ -70,6 +71,11 @@ static void instance_free(instance *self) {
     free(each);
   }
   free(self->functions);
+  self->functions = NULL;
+}
+
+static void instance_free(instance *self) {
+  instance_empty(self);
   free(self);
 }
 
@@ -196,6 +202,14 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
   return WRT_OK;
 }
 
+static void free_gone(wrt_store *store) {
+  while (store->gone != NULL) {
+    instance *each = store->gone;
+    store->gone = each->next;
+    free(each);
+  }
+}
+
 static void store_delete(wrt_store *store) {
   while (store->instances != NULL) {
     instance *each = store->instances;
@@ -204,6 +218,7 @@ static void store_delete(wrt_store *store) {
     instance_free(each);
     module_release(module);
   }
+  free_gone(store);
   while (store->records != NULL) {
     host_record *each = store->records;
     store->records = each->next;
@@ -221,6 +236,42 @@ static void store_delete(wrt_store *store) {
 
 /* ---- instances ---- */
 
+/* Out of those that are there, onto the list of those that nobody needs. */
+static void put_aside(instance *self, instance **idle) {
+  *self->link = self->next;
+  if (self->next != NULL) self->next->link = self->link;
+  self->next = *idle;
+  *idle = self;
+}
+
+static void leave(instance *self, const wrt_extern *item, instance **idle) {
+  instance *owner = function_owner(item);
+  if (owner != NULL && owner != self && --owner->users == 0 && owner->closed) put_aside(owner, idle);
+}
+
+/* Gives up the functions of other instances that this one uses; who is needed no more goes to `idle`. */
+static void leave_others(instance *self, instance **idle) {
+  for (size_t i = 0; i < self->module->scan.function_imports; i++) leave(self, &self->functions[i], idle);
+  for (const thunk *each = self->thunks; each != NULL; each = each->next) leave(self, &each->item, idle);
+}
+
+static void instance_close(wrt_store *store, const wrt_instance *handle) {
+  instance *self = (instance *)(uintptr_t)handle->opaque[0], *idle = NULL;
+  if (self->closed) return;
+  self->closed = true;
+  if (self->users == 0) put_aside(self, &idle);
+  while (idle != NULL) {
+    self = idle;
+    idle = self->next;
+    leave_others(self, &idle);
+    instance_empty(self);
+    module_release(self->module);
+    self->module = NULL;
+    self->next = store->gone;
+    store->gone = self;
+  }
+}
+
 static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *failure) {
   const wasm3_scan *scan = &self->module->scan;
   size_t next = 0;
@@ -232,9 +283,12 @@ static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *
     /* What another instance imported itself is linked to directly, so that a host function sees who really calls. */
     if (item.opaque[0] == GUEST_FUNCTION) {
       instance *other = owner_of(&item);
+      if (is_gone(other)) return w3_fail(failure, WRT_LINK, w3_closed);
       size_t index = (size_t)((IM3Function)(uintptr_t)item.opaque[2] - other->guest.module->functions);
       if (index < other->module->scan.function_imports) item = other->functions[index];
     }
+    instance *owner = function_owner(&item);
+    if (owner != NULL) owner->users++;
     self->functions[next] = item;
     self->guest.codes[next++] = w3_code_for(&item);
   }
@@ -249,10 +303,7 @@ static int global_values(const wrt_module *module, const wrt_extern *imports, wr
   for (size_t i = 0; i < module->scan.import_count; i++) {
     if (module->scan.imports[i].kind != WRT_GLOBAL) continue;
     const wrt_extern *item = &imports[i];
-    if (item->opaque[0] == HOST_GLOBAL)
-      values[next++] = ((const host_global *)(uintptr_t)item->opaque[1])->value;
-    else
-      wasm3_global_get(wasm3_global(&owner_of(item)->guest, (uint32_t)item->opaque[2]), &values[next++]);
+    w3_global_get(NULL, item, &values[next++]);
   }
   *out = values;
   return WRT_OK;
@@ -292,6 +343,8 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   const char *problem = beyond_limits(store, self);
   int result = problem == NULL ? link_imports(self, imports, failure) : w3_fail(failure, WRT_LINK, problem);
   if (result != WRT_OK) {
+    instance *none = NULL; /* as only those that are there were linked to */
+    leave_others(self, &none);
     instance_free(self);
     return result;
   }
@@ -304,6 +357,8 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   header->wrt_ticks = &store->engine->ticks;
   header->wrt_seen = ticks_of(store->engine);
   self->next = store->instances;
+  self->link = &store->instances;
+  if (self->next != NULL) self->next->link = &self->next;
   store->instances = self;
   if (module->scan.has_start) {
     wrt_extern start = pack(GUEST_FUNCTION, self, (uintptr_t)wasm3_function(&self->guest, module->scan.start));
@@ -316,6 +371,7 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
 }
 
 static bool find_export(instance *self, const char *name, size_t size, wrt_extern *out) {
+  if (is_gone(self)) return false;
   const wasm3_scan *scan = &self->module->scan;
   for (size_t i = 0; i < scan->export_count; i++) {
     const wasm3_export *each = &scan->exports[i];
@@ -422,6 +478,7 @@ static const wrt_engine_ops ops = {
     .engine_tick = w3_engine_tick,
     .fuel_set = fuel_set,
     .fuel_get = fuel_get,
+    .instance_close = instance_close,
 };
 
 const wrt_engine_ops *wrt_wasm3_ops(void) { return &ops; }

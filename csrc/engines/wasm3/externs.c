@@ -84,7 +84,8 @@ static IM3FuncType host_type(instance *self, const host_record *record) {
   return wasm3_own_type(&self->guest, &like.type);
 }
 
-/* What a table of `self` must hold for the function in a slot to be called; false for lack of memory. */
+/* What a table of `self` must hold for the function in a slot to be called; false for lack of memory, or where its instance
+ * is gone. */
 static bool table_function(instance *self, const wrt_slot *slot, IM3Function *out) {
   *out = NULL;
   if (slot->u64 == 0) return true;
@@ -99,7 +100,8 @@ static bool table_function(instance *self, const wrt_slot *slot, IM3Function *ou
       return true;
     }
   }
-  thunk *made = calloc(1, sizeof *made);
+  instance *owner = function_owner(&item);
+  thunk *made = owner != NULL && is_gone(owner) ? NULL : calloc(1, sizeof *made);
   if (made == NULL) return false;
   made->item = item;
   made->code = w3_code_for(&item);
@@ -113,6 +115,7 @@ static bool table_function(instance *self, const wrt_slot *slot, IM3Function *ou
     free(made);
     return false;
   }
+  if (owner != NULL) owner->users++;
   made->next = self->thunks;
   self->thunks = made;
   *out = &made->function;
@@ -149,6 +152,8 @@ static int function_type(const wrt_extern *item, wrt_extern_type *out, wrt_failu
 int w3_extern_type(wrt_store *store, const wrt_extern *item, wrt_extern_type *out, wrt_failure *failure) {
   (void)store;
   instance *self = owner_of(item);
+  if (item->opaque[0] != HOST_FUNCTION && item->opaque[0] != HOST_GLOBAL && is_gone(self))
+    return w3_fail(failure, WRT_ERROR, w3_closed);
   switch (item->opaque[0]) {
     case GUEST_MEMORY: {
       const wasm3_limits *limits = &self->module->scan.memory;
@@ -179,13 +184,17 @@ int w3_extern_type(wrt_store *store, const wrt_extern *item, wrt_extern_type *ou
 /* ---- memories, globals, tables ---- */
 
 uint8_t *w3_memory_data(wrt_store *store, const wrt_extern *memory, size_t *size) {
+  static uint8_t nothing[1];
   (void)store;
-  return wasm3_memory_data(&owner_of(memory)->guest, size);
+  if (!is_gone(owner_of(memory))) return wasm3_memory_data(&owner_of(memory)->guest, size);
+  *size = 0;
+  return nothing;
 }
 
 int w3_memory_grow(wrt_store *store, const wrt_extern *memory, uint64_t delta, uint64_t *previous,
                    wrt_failure *failure) {
   (void)store;
+  if (is_gone(owner_of(memory))) return w3_fail(failure, WRT_LIMIT, w3_closed);
   wasm3_guest *guest = &owner_of(memory)->guest;
   uint64_t before = wasm3_memory_pages(guest);
   if (!wasm3_memory_grow(guest, delta)) return w3_fail(failure, WRT_LIMIT, "the memory cannot grow that far");
@@ -197,20 +206,26 @@ void w3_global_get(wrt_store *store, const wrt_extern *global, wrt_slot *out) {
   (void)store;
   if (global->opaque[0] == HOST_GLOBAL)
     *out = ((const host_global *)(uintptr_t)global->opaque[1])->value;
+  else if (is_gone(owner_of(global)))
+    out->u64 = 0;
   else
     wasm3_global_get(wasm3_global(&owner_of(global)->guest, (uint32_t)global->opaque[2]), out);
 }
 
 int w3_global_set(wrt_store *store, const wrt_extern *global, const wrt_slot *value, wrt_failure *failure) {
-  (void)store, (void)failure;
+  (void)store;
   if (global->opaque[0] == HOST_GLOBAL)
     ((host_global *)(uintptr_t)global->opaque[1])->value = *value;
+  else if (is_gone(owner_of(global)))
+    return w3_fail(failure, WRT_ERROR, w3_closed);
   else
     wasm3_global_set(wasm3_global(&owner_of(global)->guest, (uint32_t)global->opaque[2]), value);
   return WRT_OK;
 }
 
 static IM3Function *table_of(const wrt_extern *table, size_t *size) {
+  *size = 0;
+  if (is_gone(owner_of(table))) return NULL;
   return wasm3_table(&owner_of(table)->guest, (uint32_t)table->opaque[2], size);
 }
 
@@ -247,6 +262,7 @@ int w3_table_set(wrt_store *store, const wrt_extern *table, uint64_t index, cons
 int w3_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, const wrt_slot *init,
                   uint64_t *previous, wrt_failure *failure) {
   instance *self = owner_of(table);
+  if (is_gone(self)) return w3_fail(failure, WRT_LIMIT, w3_closed);
   const wasm3_limits *limits = &self->module->scan.tables[table->opaque[2]];
   uint64_t most = limits->has_maximum && limits->maximum < WASM3_MOST_ELEMENTS ? limits->maximum : WASM3_MOST_ELEMENTS;
   if (most > store->table_limit) most = store->table_limit;

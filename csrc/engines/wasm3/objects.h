@@ -45,13 +45,18 @@ typedef struct thunk {
   wrt_extern item;
 } thunk;
 
+/* What an instance is, or was: one that is gone owns nothing any more, and lives on in its store for the externs of it that
+ * the host still has. */
 struct instance {
   wasm3_guest guest;     /* first: the runtime's user data points here */
   wrt_store *store;      /* borrowed; NULL until it is linked */
-  wrt_module *module;    /* counted once it is linked */
+  wrt_module *module;    /* counted once it is linked; NULL when it is gone */
   wrt_extern *functions; /* owned: what the imported functions are linked to */
   thunk *thunks;         /* owned */
-  instance *next;
+  size_t users;          /* how many imports and thunks of other instances are functions of this one */
+  bool closed;           /* the host has no use for it: it goes when nobody uses it */
+  instance *next;        /* among those of the store that are there, or among those that are gone */
+  instance **link;       /* what points at this one, while it is there */
 };
 
 typedef struct host_record {
@@ -89,6 +94,7 @@ struct wrt_store {
   uint64_t table_limit;
   uint64_t instances_left;
   instance *instances;
+  instance *gone;
   host_record *records;
   host_global *globals;
   wrt_extern lent[LENT_EXTERNS]; /* behind the slots that were handed out last */
@@ -107,6 +113,13 @@ static inline wrt_extern pack(extern_tag tag, void *owner, uint64_t which) {
 }
 
 static inline instance *owner_of(const wrt_extern *item) { return (instance *)(uintptr_t)item->opaque[1]; }
+
+static inline bool is_gone(const instance *self) { return __builtin_expect(self->module == NULL, 0); }
+
+/* The instance of whose own the extern is a function; NULL where it is the host's, or none at all. */
+static inline instance *function_owner(const wrt_extern *item) {
+  return item->opaque[0] == GUEST_FUNCTION ? owner_of(item) : NULL;
+}
 
 static inline instance *instance_of(const M3MemoryHeader *header) { return header->runtime->userdata; }
 

@@ -10,6 +10,7 @@
 /* ---- failures ---- */
 
 static const char host_unwound[] = "the host unwound the guest";
+const char w3_closed[] = "the instance that it belongs to was closed";
 
 static char *copy_text(const char *text) {
   size_t size = strlen(text) + 1;
@@ -238,6 +239,7 @@ int w3_call(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_
     *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
     return WRT_HOST;
   }
+  if (is_gone(owner_of(function))) return w3_fail(failure, WRT_ERROR, w3_closed);
   const M3Function *callee = (const M3Function *)(uintptr_t)function->opaque[2];
   const M3FuncType *type = callee->funcType;
   size_t params = type->numArgs, results = type->numRets;

@@ -13,6 +13,9 @@ static inline bool narrow(uint8_t type) { return type == WRT_I32 || type == WRT_
 /* A failure in our own words, which are copied. Returns `result`. */
 int w3_fail(wrt_failure *failure, int result, const char *message);
 
+/* Why an extern of an instance that is gone refuses. */
+extern const char w3_closed[];
+
 /* The failure of an allocation. */
 int w3_fail_memory(wrt_failure *failure);
 

@@ -271,11 +271,13 @@ class NativeStore(BaseStore):
         for extern in externs:
             if isinstance(extern, (_fastcall.Function, _fastcall.Memory)):
                 extern._close()  # the others look at the instance's life
+        if instance.handle is not None:  # else its start function is running
+            self.fast.close_instance(instance.handle)
 
     # Instances and host functions
 
     def _new_instance(self, linking: Linking, owned: bool) -> BaseInstance:
-        linked, _, plain = linking.prepared
+        linked, _, _, plain = linking.prepared
         if not plain or not owned:
             return super()._new_instance(linking, owned)
         # What is made most, with all that it does not need left out.
