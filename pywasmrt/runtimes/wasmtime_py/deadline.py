@@ -13,7 +13,7 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import Any
 
-from ...errors import DeadlineExceeded
+from ...errors import DeadlineExceeded, WasmError
 
 __all__ = ["Clock", "Ticker"]
 
@@ -37,18 +37,27 @@ class Ticker:
         self._thread: Thread | None = None
 
     def begin(self) -> None:
-        """Tick from now on, until as many calls of `end`."""
+        """Tick from now on, until as many calls of `end`. Raises `WasmError` where no thread can be started for it."""
         if self._process != os.getpid():  # a child of fork has no thread, and perhaps a lock that nobody will release
             self._forget()
         with self._changed:
+            if self._thread is None:
+                self._thread = self._started()
             self._calls += 1
             if self._calls == 1:
                 self._begun, self._ticks = time.monotonic_ns(), 0
-            if self._thread is None:
-                self._thread = Thread(target=self._run, name="pywasmrt deadlines", daemon=True)
-                self._thread.start()
-            else:
-                self._changed.notify()
+            self._changed.notify()
+
+    def _started(self) -> Thread:
+        thread = Thread(target=self._run, name="pywasmrt deadlines", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise WasmError(
+                "no thread can be started that would end this call at its deadline: the system's limit on processes, "
+                "threads or memory is reached"
+            ) from error
+        return thread
 
     def end(self) -> None:
         """A call with a deadline is over, in the process where it began."""
