@@ -28,6 +28,7 @@ typedef struct wrt_module wrt_module;
 typedef struct wrt_store wrt_store;
 typedef struct wrt_caller wrt_caller;
 typedef struct wrt_linked wrt_linked;
+typedef struct wrt_profile wrt_profile;
 typedef struct wrt_task_ops wrt_task_ops; /* wrt_task.h */
 
 /* How an operation ended. */
@@ -320,6 +321,19 @@ typedef struct wrt_engine_ops {
    * externs stay valid and refuse whatever is done with them. While nothing in the store runs and no memory of it is
    * looked at. NULL where an engine frees an instance with its store only. */
   void (*instance_close)(wrt_store *store, const wrt_instance *instance);
+
+  /* Makes an empty profile, in which the libraries are `modules`, named by their numbers; owned by the caller
+   * (profile_delete), and keeps what it needs of the modules. NULL, as the other three are, where no stack can be seen. */
+  int (*profile_new)(wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out,
+                     wrt_failure *failure);
+  /* Adds the stack of the guest that polls in `store`, or waits there for a host function, as one more sample: nothing is
+   * handed out. On the thread that runs it; two threads may not use one profile at a time. */
+  void (*profile_sample)(wrt_profile *profile, wrt_store *store);
+  /* The samples in their order as a processed profile of Firefox (JSON), owned by the caller (bytes_clear). Once; the profile
+   * takes no samples after it. */
+  int (*profile_finish)(wrt_profile *profile, wrt_bytes *out, wrt_failure *failure);
+  /* Releases the caller's hold, and the samples with it. */
+  void (*profile_delete)(wrt_profile *profile);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

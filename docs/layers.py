@@ -20,7 +20,7 @@ ROWS: list[tuple[str, list[tuple[str, str]]]] = [
         [
             ("plugin", "guests of the otelwasm ABI"),
             ("columns", "data frames and workers"),
-            ("diagnostics", "traces"),
+            ("diagnostics", "traces, profiles"),
             ("wasi", "WASI preview 1"),
         ],
     ),

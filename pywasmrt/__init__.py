@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .annotated import externref, f32, f64, funcref, i32, i64, v128
-    from .diagnostics import Trace, trace
+    from .diagnostics import Profile, Trace, profile, trace
     from .errors import (
         BusyError,
         ClosedError,
@@ -135,6 +135,7 @@ __all__ = [
     "ModuleInstance",
     "ModuleInstantiateError",
     "Pool",
+    "Profile",
     "RowError",
     "Runtime",
     "RuntimeConfig",
@@ -161,6 +162,7 @@ __all__ = [
     "i64",
     "list_runtimes",
     "new_runtime",
+    "profile",
     "register_runtime",
     "trace",
     "v128",
@@ -168,7 +170,7 @@ __all__ = [
 
 _HOMES = {
     "annotated": ("externref", "f32", "f64", "funcref", "i32", "i64", "v128"),
-    "diagnostics": ("Trace", "trace"),
+    "diagnostics": ("Profile", "Trace", "profile", "trace"),
     "errors": (
         "BusyError",
         "ClosedError",

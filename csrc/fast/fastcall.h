@@ -45,6 +45,8 @@ typedef struct State {
   PyTypeObject *caller_type;
   PyTypeObject *linked_type;
   PyTypeObject *task_type;
+  PyTypeObject *profile_type;
+  PyTypeObject *probe_type;
   PyTypeObject *plan_type; /* these four are for components */
   PyTypeObject *component_function_type;
   PyTypeObject *linker_type;
@@ -94,6 +96,7 @@ typedef struct Handle {
 
 typedef struct Store Store;
 typedef struct Task Task; /* fast/task.c */
+typedef struct Profile Profile; /* fast/profile.c */
 struct ComponentState;
 typedef struct Thrown Thrown; /* fast/exception.c */
 
@@ -170,6 +173,7 @@ struct Store {
   PyObject *observer; /* owned: what makes the callables that stand in for the host functions, or NULL (fast/observe.c) */
   wrt_instance *closing; /* owned: instances that were closed while they could not be freed */
   size_t closing_count;
+  Profile *profile;   /* owned: the last that was made of its guests, which may have ended, or NULL; atomic */
   bool has_linked; /* an instance was made by the engine's own form of a linked module */
   HostRef *refs;
   HostRef *garbage;
@@ -224,7 +228,8 @@ typedef struct Function {
   PyObject *weakrefs;
 } Function;
 
-extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec, task_spec, handle_spec;
+extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec, task_spec, handle_spec,
+    profile_spec, probe_spec;
 
 /* fast/handle.c */
 
@@ -327,6 +332,11 @@ PyObject *store_observe(PyObject *object, PyObject *make);
 /* Does that for the callables of one instance: 0, or -1 with an exception set, and then nothing has changed. */
 int block_observe(Store *store, HostBlock *block, PyObject *make);
 
+/* fast/profile.c */
+
+/* Samples the guest that polls, if the store's profile has not ended. Needs no GIL. */
+void profile_poll(Store *store);
+
 /* fast/task.c */
 
 /* The host function of an asynchronous store: has the task that runs the guest call it. */
@@ -343,6 +353,8 @@ void tasks_stopped(Store *store);
 /* fast/ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
 extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a child of fork has left */
+enum { TICK_NS = 5 * 1000 * 1000 };
+extern int64_t ticker_time; /* of the last tick, by monotonic_ns; atomic: a clock that costs one load */
 extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
 void ticker_wake(void);
 /* The same for a call that begins in `store`, and has been counted: 0, or -1 with an exception set, and it is not counted. */

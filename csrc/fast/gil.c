@@ -97,6 +97,7 @@ static int take_exception(Store *store) {
 
 int poll_python(void *env) {
   Store *store = env;
+  if (UNLIKELY(__atomic_load_n(&store->profile, __ATOMIC_ACQUIRE) != NULL)) profile_poll(store);
   if (store->polled != NULL) return WRT_PENDING; /* the task looks after the rest, off the guest's stack */
   Store *stopped = find_stopped(store);
   unsigned polls = ++store->polls;

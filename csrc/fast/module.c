@@ -58,6 +58,8 @@ static int module_exec(PyObject *module) {
   if (add_type(module, &plan_spec, &state->plan_type) < 0 ||
       add_type(module, &component_function_spec, &state->component_function_type) < 0 ||
       add_type(module, &linker_spec, &state->linker_type) < 0 ||
+      add_type(module, &profile_spec, &state->profile_type) < 0 ||
+      add_type(module, &probe_spec, &state->probe_type) < 0 ||
       add_type(module, &resource_spec, &state->resource_type) < 0)
     return -1;
   state->value_name = PyUnicode_InternFromString("value");
@@ -77,6 +79,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   Py_VISIT(state->caller_type);
   Py_VISIT(state->linked_type);
   Py_VISIT(state->task_type);
+  Py_VISIT(state->profile_type);
+  Py_VISIT(state->probe_type);
   Py_VISIT(state->plan_type);
   Py_VISIT(state->component_function_type);
   Py_VISIT(state->linker_type);
@@ -96,6 +100,8 @@ static void module_free(void *module) {
   Py_CLEAR(state->caller_type);
   Py_CLEAR(state->linked_type);
   Py_CLEAR(state->task_type);
+  Py_CLEAR(state->profile_type);
+  Py_CLEAR(state->probe_type);
   Py_CLEAR(state->plan_type);
   Py_CLEAR(state->component_function_type);
   Py_CLEAR(state->linker_type);

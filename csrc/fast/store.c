@@ -309,6 +309,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(self->module);
   Py_VISIT(self->stop_error);
   Py_VISIT(self->observer);
+  Py_VISIT((PyObject *)self->profile);
   for (HostBlock *block = self->blocks; block != NULL; block = block->next) {
     int stopped = block_traverse(block, visit, arg);
     if (stopped) return stopped;
@@ -348,6 +349,7 @@ static void Store_dealloc(PyObject *object) {
   Py_XDECREF(self->module);
   Py_XDECREF(self->stop_error);
   Py_XDECREF(self->observer);
+  Py_XDECREF((PyObject *)self->profile);
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
   Py_DECREF(type);

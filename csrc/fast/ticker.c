@@ -28,11 +28,12 @@
 #define WAITING_CLOCK CLOCK_MONOTONIC
 #endif
 
-enum { TICK_NS = 5 * 1000 * 1000, TICKS_UNTIL_SLEEP = 20 };
+enum { TICKS_UNTIL_SLEEP = 20 };
 
 int ticker_calls;
 PER_THREAD int thread_calls;
 bool ticker_asleep = true;
+int64_t ticker_time;
 
 static struct {
   pthread_mutex_t lock; /* of everything here; held for no longer than it takes to tick */
@@ -98,6 +99,7 @@ static void *tick(void *unused) {
       idle = 0;
     }
     wait_for_change(TICK_NS);
+    __atomic_store_n(&ticker_time, monotonic_ns(), __ATOMIC_RELAXED);
     for (Engine *engine = ticker.engines; engine != NULL; engine = engine->next) engine->ops->engine_tick(engine->native);
   }
   pthread_mutex_unlock(&ticker.lock);
@@ -125,6 +127,7 @@ static void tick_by_signal(int signal_number) {
   int saved = errno;
   (void)signal_number;
   if (pthread_mutex_trylock(&ticker.lock) == 0) {
+    __atomic_store_n(&ticker_time, monotonic_ns(), __ATOMIC_RELAXED);
     for (Engine *engine = ticker.engines; engine != NULL; engine = engine->next) engine->ops->engine_tick(engine->native);
     ticker.idle = __atomic_load_n(&ticker_calls, __ATOMIC_RELAXED) == 0 ? ticker.idle + 1 : 0;
     if (ticker.idle > TICKS_UNTIL_SLEEP) {

@@ -27,6 +27,16 @@ class Linked:
         /,
     ) -> None: ...
 
+class Profile:
+    ended: bool
+    count: int
+    def __init__(self, store: Store, modules: tuple[int, ...], most: int, /) -> None: ...
+    def finish(self) -> tuple[bytes, bytes, bytes, int] | None: ...
+
+class Probe:
+    def __init__(self, store: Store, profile: Profile, callable: Callable[..., Any], number: int, /) -> None: ...
+    def __call__(self, *args: Any) -> Any: ...
+
 class Store:
     engine: Engine
     def __init__(

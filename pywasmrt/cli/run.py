@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..diagnostics import trace
+from ..diagnostics import profile, trace
 from ..errors import Exit, InvalidConfigurationError, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
@@ -66,6 +68,13 @@ def _run_parser() -> argparse.ArgumentParser:
     add("--resolve", action="store_true", help="let it look names up")
     add("--trace", action="store_true", help="log each host call on standard error, as strace does system calls")
     add("--trace-to", metavar="PATH", type=Path, help="log them to this file instead")
+    add(
+        "--profile",
+        metavar="OUT",
+        type=Path,
+        help="sample where its time goes, and write a flame graph to OUT.svg, or "
+        "a profile for https://profiler.firefox.com to any other OUT",
+    )
     add("--threads", metavar="N", type=int, default=0, help="let it have N threads at a time beside its first")
     return parser
 
@@ -127,13 +136,14 @@ def run(words: list[str], guest: list[str]) -> int:
         )
         try:
             if module is None:
-                if options.trace or options.trace_to is not None:
-                    raise Failure("--trace and --trace-to take a module, and this is a component")
+                if options.trace or options.trace_to is not None or options.profile is not None:
+                    raise Failure("--trace, --trace-to and --profile take a module, and this is a component")
                 return run_component(runtime, source or b"", options.file.name, wasi, limits, options.invoke) & 0xFF
             instance = _instance(runtime, module, wasi, limits, options)
-            if options.invoke is None:
-                return _run_command(instance, options.file) & 0xFF
-            _invoke(instance, options.invoke, args)
+            with _profiled(instance, options.profile, options.file.name):
+                if options.invoke is None:
+                    return _run_command(instance, options.file) & 0xFF
+                _invoke(instance, options.invoke, args)
         except Exit as end:
             return end.code & 0xFF
     return 0
@@ -159,6 +169,21 @@ def _instance(
         raise
     except OSError as error:  # of a directory that is not there, or of the file for the trace
         raise Failure(f"cannot open {error.filename!r}: {error.strerror}") from None
+
+
+@contextmanager
+def _profiled(instance: ModuleInstance, path: Path | None, title: str) -> Iterator[None]:
+    """Profile what runs in a `with` block, and write it to `path`, however the guest ends."""
+    if path is None:
+        yield
+        return
+    with profile(instance) as taken:
+        try:
+            yield
+        finally:
+            write = taken.flamegraph if path.suffix == ".svg" else taken.save
+            write(path, title=title)
+            print(f"{taken.samples} samples of {taken.seconds:.3f} s written to {path}", file=sys.stderr)
 
 
 def _variable(text: str) -> tuple[str, str]:

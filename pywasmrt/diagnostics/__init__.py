@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .profiling import FunctionTime, FunctionTimes, Profile, profile
 from .tracing import Trace, trace
 
-__all__ = ["Trace", "trace"]
+__all__ = ["FunctionTime", "FunctionTimes", "Profile", "Trace", "profile", "trace"]

@@ -68,6 +68,9 @@ def more_work(runtime: pywasmrt.Runtime) -> None:
     table.grow(1, [])
     table[1]
     runtime.deserialize(module.serialize())
+    with pywasmrt.profile(runtime.instantiate(module)) as profile:
+        pass
+    assert profile.samples == 0
     with pywasmrt.new_runtime("wasmtime", {"options": {"consume_fuel": True}}) as counting:
         store = counting.new_store(pywasmrt.Limits(fuel=1000))
         store.fuel = 500

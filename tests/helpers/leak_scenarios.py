@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
 import json
 import os
 import sys
@@ -329,6 +330,28 @@ class Scenarios:
                     throw(8)
 
         return turn, 3
+
+    def diagnosed(self) -> Work:
+        """Traces and, where there are any, profiles of an instance that goes on: begun and ended, within calls too."""
+        begun: list[Any] = []
+
+        def host_function(*args: Any) -> Any:
+            with pywasmrt.trace(instance, io.StringIO()):
+                begun.append(pywasmrt.trace(instance, io.StringIO()))
+            return args if len(args) != 1 else args[0]
+
+        instance = self.instantiate(guests.passthrough(self.numbers), host(host_function))
+
+        def turn() -> None:
+            with pywasmrt.trace(instance, io.StringIO()):
+                instance.exports.direct(*self.values)
+            begun.pop().close()
+            if "profiling" in self.features:
+                with pywasmrt.profile(instance):
+                    instance.exports.direct(*self.values)
+                begun.pop().close()
+
+        return turn, 1
 
     def stores(self) -> Work:
         def turn() -> None:

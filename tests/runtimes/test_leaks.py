@@ -46,6 +46,7 @@ ROUNDS = {
     "dropped_instances": 10_000,
     "cycles": 10_000,
     "failed_instances": 10_000,
+    "diagnosed": 10_000,
     "stores": 10_000,
     "modules": 10_000,
     "blobs": 10_000,

@@ -15,7 +15,8 @@
   X(engine_new) X(validate) X(compile) X(text_to_binary) X(serialize) X(deserialize) X(store_new) X(function_new) \
   X(memory_new) X(table_new) X(global_new) X(instantiate) X(instance_export) X(caller_export) X(extern_type) X(call) \
   X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get) \
-  X(link) X(linked_instantiate) X(tag_new) X(exception_throw) X(exception_tag) X(exception_is) X(exception_values)
+  X(link) X(linked_instantiate) X(tag_new) X(exception_throw) X(exception_tag) X(exception_is) X(exception_values) \
+  X(profile_new) X(profile_finish)
 
 /* Those of the table for tasks (wrt_task.h), by the names that they have here. */
 #define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
@@ -151,6 +152,11 @@ FAILING(exception_throw,
 MISSING(exception_tag, (wrt_store *store, wrt_extern *out), (store, out));
 MISSING(exception_is, (wrt_store *store, const wrt_ref *root), (store, root));
 FAILING(exception_values, (wrt_store *store, wrt_slot *out, wrt_failure *failure), (store, out, failure));
+
+FAILING(profile_new,
+        (wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out, wrt_failure *failure),
+        (engine, modules, count, out, failure));
+FAILING(profile_finish, (wrt_profile *profile, wrt_bytes *out, wrt_failure *failure), (profile, out, failure));
 
 #define FAILING_TASK(name, parameters, arguments) \
   static int fault0_task_##name parameters { \

@@ -34,6 +34,7 @@ typedef struct wasmtime_linker_t wasmtime_linker_t;
 typedef struct wasmtime_instance_pre_t wasmtime_instance_pre_t;
 typedef struct wasmtime_call_future_t wasmtime_call_future_t;
 typedef struct wasm_importtype_t wasm_importtype_t;
+typedef struct wasmtime_guestprofiler wasmtime_guestprofiler_t;
 
 typedef struct wasm_byte_vec {
   size_t size;
@@ -54,6 +55,11 @@ typedef struct wasm_importtype_vec {
   size_t size;
   wasm_importtype_t **data;
 } wasm_importtype_vec;
+
+typedef struct wasmtime_guestprofiler_modules {
+  const wasm_byte_vec *name;
+  const wasmtime_module_t *mod;
+} wasmtime_guestprofiler_modules;
 
 typedef struct wasm_limits {
   uint32_t min;
@@ -310,6 +316,11 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
   X(bool, wasmtime_linker_get,                                                                                          \
     (const wasmtime_linker_t *, wasmtime_context_t *, const char *, size_t, const char *, size_t,                       \
      wasmtime_extern *))                                                                                                \
+  X(wasmtime_guestprofiler_t *, wasmtime_guestprofiler_new,                                                             \
+    (const wasm_engine_t *, const wasm_byte_vec *, uint64_t, const wasmtime_guestprofiler_modules *, size_t))           \
+  X(void, wasmtime_guestprofiler_sample, (wasmtime_guestprofiler_t *, const wasmtime_store_t *, uint64_t))              \
+  X(wasmtime_error_t *, wasmtime_guestprofiler_finish, (wasmtime_guestprofiler_t *, wasm_byte_vec *))                   \
+  X(void, wasmtime_guestprofiler_delete, (wasmtime_guestprofiler_t *))                                                  \
   X(wasmtime_error_t *, wasmtime_linker_define_async_func,                                                              \
     (wasmtime_linker_t *, const char *, size_t, const char *, size_t, const wasm_functype_t *,                          \
      wasmtime_func_async_callback, void *, void (*)(void *)))                                                           \

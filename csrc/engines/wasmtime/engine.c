@@ -17,6 +17,7 @@
 #include "failures.h"
 #include "functypes.h"
 #include "linked.h"
+#include "profiles.h"
 #include "tasks.h"
 
 struct wt_functions wt;
@@ -322,6 +323,10 @@ static const wrt_engine_ops ops = {
     .exception_tag = wt_exception_tag,
     .exception_is = wt_exception_is,
     .exception_values = wt_exception_values,
+    .profile_new = wt_profile_new,
+    .profile_sample = wt_profile_sample,
+    .profile_finish = wt_profile_finish,
+    .profile_delete = wt_profile_delete,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }
@@ -353,6 +358,8 @@ size_t wrt_wasmtime_layout(const wrt_layout **out) {
       FIELD(wasmtime_heaptype, of), TYPE(wasmtime_reftype),              FIELD(wasmtime_reftype, nullable),
       FIELD(wasmtime_reftype, heaptype), TYPE(wasmtime_valtype),         FIELD(wasmtime_valtype, kind),
       FIELD(wasmtime_valtype, reftype),
+      TYPE(wasmtime_guestprofiler_modules), FIELD(wasmtime_guestprofiler_modules, name),
+      FIELD(wasmtime_guestprofiler_modules, mod),
       TYPE(wasm_importtype_vec), FIELD(wasm_importtype_vec, size), FIELD(wasm_importtype_vec, data),
       TYPE(wasmtime_async_continuation), FIELD(wasmtime_async_continuation, callback),
       FIELD(wasmtime_async_continuation, env), FIELD(wasmtime_async_continuation, finalizer),

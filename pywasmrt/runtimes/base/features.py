@@ -68,6 +68,7 @@ API_FEATURES = frozenset(
         "pooling",  # instances live in a pool, where RuntimeConfig.pool asks for that
         "fuel",  # what a guest uses is counted, where an option asks for that
         "host-observation",  # host calls can be traced, by pywasmrt.trace
+        "profiling",  # where guests spend their time can be sampled, by pywasmrt.profile
         "buffer",  # memoryview(memory)
         "f32-nan-bits",  # the bits of an f32 NaN, signaling or not, cross unchanged
         "import-memory",  # modules may import a memory,

@@ -421,6 +421,16 @@ class BaseStore(OwningStore):
         """
         raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot have host calls observed", "host-observation")
 
+    def _begin_profile(self, modules: Sequence[BaseModule], most: int) -> Any:
+        """Hook: begin to sample the guests of the store, at most so many times, with the functions of `modules` by
+        their names. Returns what has `finish`, as `_fastcall.Profile`.
+        """
+        raise UnsupportedFeatureError(f"{self.runtime.info.name} does not show the stacks of its guests", "profiling")
+
+    def _probe(self, profile: Any, callable: Callable[..., Any], number: int) -> Callable[..., Any]:
+        """Hook: what is called in the place of a host function while it is profiled; `number` comes back in samples."""
+        raise NotImplementedError
+
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
         """Hook: make the engine's function that calls `function.callable`, for `instance` to import."""
         raise NotImplementedError

@@ -235,6 +235,13 @@ class NativeStore(BaseStore):
         observers = self._observers
         self.fast.observe(partial(_stand_in, observers) if observers else None)
 
+    def _begin_profile(self, modules: Sequence[Any], most: int) -> _fastcall.Profile:
+        self.runtime._need("profiling")
+        return _fastcall.Profile(self.fast, tuple([module.address for module in modules]), most)
+
+    def _probe(self, profile: Any, callable: Callable[..., Any], number: int) -> Callable[..., Any]:
+        return _fastcall.Probe(self.fast, profile, callable, number)
+
     # Externs
 
     def _memory_new(self, type: MemoryType) -> Any:

@@ -91,6 +91,7 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
         "trap-frames",
         "trap-offsets",
         "trap-lines",
+        "profiling",
         "fuel",
         "host-memory",
         "host-table",

@@ -50,7 +50,7 @@ def describe() -> RuntimeInfo:
 
 
 def _api_features(version: str, interruptible: bool, fuel: bool) -> frozenset[str]:
-    lacking = (set() if interruptible else {"interruption", "deadline"}) | (set() if fuel else {"fuel"})
+    lacking = (set() if interruptible else {"interruption", "deadline", "profiling"}) | (set() if fuel else {"fuel"})
     if library.major(version) < library.COMPONENT_MAJOR:
         lacking |= {"component-model"}
     return API_FEATURES - lacking

@@ -82,7 +82,7 @@ def create(config: RuntimeConfig) -> Any:
 
 def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     lacking = {"serialize", "trap-offsets", "trap-null-element", "trap-lines", "table-limit", "stack-limit", "fuel"}
-    lacking |= {"fork", "externref-release", "exception-values"}
+    lacking |= {"fork", "externref-release", "exception-values", "profiling"}
     lacking |= {"suspension", "component-model", "pooling"}
     if not interruptible:
         lacking |= {"interruption", "deadline"}

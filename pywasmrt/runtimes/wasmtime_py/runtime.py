@@ -87,6 +87,7 @@ _LACKING = {
         "trap-lines",
         "interruption",
         "suspension",
+        "profiling",
     ),
     *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
 }

@@ -1,0 +1,132 @@
+"""The names in profiles, by name section, DWARF and exports, broken or huge; runtimes that cannot profile; and the
+option of the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+import pywasmrt
+from pywasmrt import UnsupportedFeatureError
+from pywasmrt.cli.dispatch import main
+from pywasmrt.testing.text import to_binary
+from pywasmrt.types import FunctionType, ValueType
+from pywasmrt.wasm.module import Module
+from pywasmrt.wasm.primitives import name, section, uleb, vector
+
+TYPE = FunctionType((ValueType.I32,), (ValueType.I32,))
+SPIN = [
+    *(("loop", FunctionType((), ())), ("local.get", 0), ("i32.const", 1), ("i32.sub",), ("local.tee", 0)),
+    *(("br_if", 0), ("end",), ("local.get", 0)),
+]
+
+
+def bare(functions: int = 1) -> bytes:
+    """A module without names: `spin` is exported, and calls its last function."""
+    module = Module()
+    for n in range(functions):
+        module.function(TYPE, SPIN if n == functions - 1 else [("local.get", 0)])
+    module.function(TYPE, [("local.get", 0), ("call", functions - 1)], export="spin")
+    return module.encode()
+
+
+def names_section(content: bytes) -> bytes:
+    return section(0, name("name") + content)
+
+
+def sampled(runtime: pywasmrt.Runtime, data: bytes) -> pywasmrt.Profile:
+    instance = runtime.instantiate(runtime.compile(data))
+    end = time.monotonic() + 60
+    with pywasmrt.profile(instance) as profile:
+        while profile._recording.count < 2:
+            instance.exports.spin(3_000_000)
+            assert time.monotonic() < end
+    return profile
+
+
+def found(profile: pywasmrt.Profile) -> set[str]:
+    return {row.name for row in profile.top(None)}
+
+
+def test_runtimes_that_show_no_stacks_say_so(runtime: pywasmrt.Runtime) -> None:
+    if "profiling" in runtime.info.features:
+        pytest.skip("this one shows them")
+    with runtime.instantiate(runtime.compile(bare())) as instance, pytest.raises(UnsupportedFeatureError) as caught:
+        pywasmrt.profile(instance)
+    assert caught.value.feature == "profiling"
+
+
+def test_functions_without_names_are_called_by_export_or_number(runtime: pywasmrt.Runtime, needs: Any) -> None:
+    needs("profiling")
+    assert found(sampled(runtime, bare())) == {"function 0", "spin"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x01",
+        b"\x01\xff\xff\xff\xff\x0f",
+        section(1, b"\xff\xff\xff\xff\x0f\x00"),
+        section(1, vector([b"\x00\xff\xff\xff\xff\x0f"])),
+        section(1, vector([b"\x00\x03\xff\xfe\xfd"])),
+        section(1, b"\xff" * 30),
+        b"\xff" * 100,
+        section(7, b"abc") + section(1, vector([uleb(1 << 31) + name("nobody")])),
+    ],
+)
+def test_broken_name_sections_are_no_obstacle(runtime: pywasmrt.Runtime, needs: Any, content: bytes) -> None:
+    needs("profiling")
+    profile = sampled(runtime, bare() + names_section(content))
+    assert profile.samples >= 2
+    assert str(profile.top())
+
+
+@pytest.mark.parametrize("kind", [".debug_line", ".debug_info", ".debug_abbrev"])
+def test_broken_debug_information_is_no_obstacle(runtime: pywasmrt.Runtime, needs: Any, kind: str) -> None:
+    needs("profiling")
+    junk = [section(0, name(kind) + bytes([n]) * 40) for n in (0, 1, 4, 0xFF)]
+    assert found(sampled(runtime, bare() + junk[1] + junk[3])) == {"function 0", "spin"}
+
+
+def test_a_huge_table_of_names_and_a_name_without_end(runtime: pywasmrt.Runtime, needs: Any, tmp_path: Path) -> None:
+    needs("profiling")
+    count = 20_000
+    long = "<&\u202e\x1b[31m" + "n" * 1_000_000
+    names = [uleb(n) + name(f"f{n}" if n < count - 1 else long) for n in range(count)]
+    profile = sampled(runtime, bare(count) + names_section(section(1, vector(names))))
+    (row,) = [row for row in profile.top(None) if row.name != "spin"]
+    assert len(row.name) <= 500
+    assert row.name.isprintable()
+    profile.flamegraph(tmp_path / "guest.svg")
+    ElementTree.parse(tmp_path / "guest.svg")
+    assert (tmp_path / "guest.svg").stat().st_size < 100_000
+
+
+COMMAND = r"""
+(module
+  (func $spin (param $n i32)
+    (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (memory (export "memory") 1)
+  (func $main (export "_start") (call $spin (i32.const 60000000))))
+"""
+
+
+def test_run_writes_a_profile(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if "profiling" not in pywasmrt.new_runtime("auto").info.features:
+        pytest.skip("the runtime of the command line shows no stacks")
+    file = tmp_path / "command.wasm"
+    file.write_bytes(to_binary(COMMAND))
+    assert main(["run", "--profile", str(tmp_path / "out.json"), str(file)]) == 0
+    assert "samples" in capfd.readouterr().err
+    thread = json.loads((tmp_path / "out.json").read_text())["threads"][0]
+    assert thread["samples"]["length"] >= 1
+    assert main(["run", "--profile", str(tmp_path / "out.svg"), str(file)]) == 0
+    ElementTree.parse(tmp_path / "out.svg")
+    assert main(["run", "--runtime", "wasmtime-py", "--profile", str(tmp_path / "no.json"), str(file)]) == 1
+    assert not (tmp_path / "no.json").exists()
