@@ -25,7 +25,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel wheels abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -84,16 +84,24 @@ lint: dev ## check style and types, and the C code with warnings as errors
 	$(call copy,$(BUILD)/werror)
 	cd $(BUILD)/werror && PYWASMRT_WERROR=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
 
-wheel: dev ## build the sdist and the wheel into dist/, check what is in them, and give the wheel its manylinux tag
+# The systems to build wheels for, as Zig names them (pywasmrt/_shim/build_zig.py); none to build for this one alone.
+ifeq ($(shell uname -s),Linux)
+WHEEL_TARGETS ?= $(shell uname -m)-linux-gnu.2.17
+endif
+EVERY_TARGET = x86_64-linux-gnu.2.17 aarch64-linux-gnu.2.17 x86_64-linux-musl aarch64-linux-musl
+
+wheel: dev ## build the sdist and a wheel for each of WHEEL_TARGETS (this machine, glibc 2.17) into dist/, and check them
 	rm -rf dist $(BUILD)/wheel
-	$(PY) -m build --outdir $(BUILD)/wheel .
-	mkdir -p dist && cp $(BUILD)/wheel/*.tar.gz dist/
-	case "$$(uname -s)" in \
-	  Linux) $(BIN)/auditwheel show $(BUILD)/wheel/*.whl && \
-	    PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist --exclude '_libwasmtime.so' $(BUILD)/wheel/*.whl ;; \
-	  *) cp $(BUILD)/wheel/*.whl dist/ ;; \
-	esac
-	PYWASMRT_DIST=$(abspath dist) $(PY) -m pytest -q tests/project/test_packaging.py -k Distributions
+	$(PY) -m build --sdist --outdir dist .
+	$(if $(WHEEL_TARGETS),,$(PY) -m build --wheel --outdir dist .)
+	for target in $(WHEEL_TARGETS); do \
+	  PYWASMRT_TARGET=$$target $(PY) -m build --wheel --outdir $(BUILD)/wheel/$$target . && \
+	  PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist $(BUILD)/wheel/$$target/*.whl || exit 1; \
+	done
+	PYWASMRT_DIST=$(abspath dist) $(PY) -m pytest -q tests/project/test_wheels.py
+
+wheels: ## the same for x86-64 and 64-bit Arm, with glibc and with musl
+	$(MAKE) wheel WHEEL_TARGETS="$(EVERY_TARGET)"
 
 demo: ## build the wheel, install it into a fresh environment, run the host-function properties and show the runtimes
 	rm -rf $(BUILD)/demo && mkdir -p $(BUILD)/demo

@@ -13,9 +13,10 @@ Environment variables, each off unless set to something other than "" and "0":
     PYWASMRT_WERROR=1        warnings of the C compiler are errors
     PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
     PYWASMRT_COVERAGE=1      count executed lines, for gcov
+    PYWASMRT_TARGET=TARGET   build for x86_64-linux-gnu.2.17 and the like, by Zig (pywasmrt/_shim/build_zig.py)
     PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/engines/fault)
 
-With one of the last four set, a failed build fails the install: whoever asks for such a build does not want another.
+With one of the last five set, a failed build fails the install: whoever asks for such a build does not want another.
 WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
 """
 
@@ -23,7 +24,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,11 +45,12 @@ SHIM = os.path.join("pywasmrt", "_shim")
 sys.path.insert(0, os.path.abspath(SHIM))
 import build_wasm3  # noqa: E402
 import build_wazero  # noqa: E402
+import build_zig  # noqa: E402
 
 sys.path.pop(0)
 
 BUILD_INFO = "_build_info.py"
-BUILD_ERRORS = (BaseError, CCompilerError, CompileError, LinkError, OSError)
+BUILD_ERRORS = (BaseError, CCompilerError, CompileError, LinkError, OSError, subprocess.SubprocessError)
 
 
 def setting(name: str) -> str:
@@ -54,11 +58,19 @@ def setting(name: str) -> str:
     return "" if value == "0" else value
 
 
+def target() -> build_zig.Target | None:
+    try:
+        return build_zig.Target.parse(setting("PYWASMRT_TARGET")) if setting("PYWASMRT_TARGET") else None
+    except build_zig.UnknownTarget as error:
+        raise SystemExit(str(error)) from None
+
+
 PURE = setting("PYWASMRT_PURE")
 WERROR = setting("PYWASMRT_WERROR")
 SANITIZE = setting("PYWASMRT_SANITIZE")
 COVERAGE = setting("PYWASMRT_COVERAGE")
-MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or setting("PYWASMRT_FAULTS"))
+TARGET = target()
+MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or TARGET or setting("PYWASMRT_FAULTS"))
 NO_WASM3 = setting("PYWASMRT_NO_WASM3")
 WAZERO = setting("PYWASMRT_WAZERO")
 PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install again without it"
@@ -69,8 +81,9 @@ def flags() -> tuple[list[str], list[str]]:
     # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same
     # value.
     compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
-    compile_args += ["-fexceptions"]  # for what a thread does when the interpreter ends under it (fast/fastcall.h)
-    link_args: list[str] = []
+    if TARGET is None or TARGET.unwinds:
+        compile_args += ["-fexceptions"]  # for what a thread does when the interpreter ends under it (fast/fastcall.h)
+    link_args: list[str] = TARGET.link_args() if TARGET else []
     if WERROR:
         compile_args += ["-Werror"]
     if SANITIZE:
@@ -168,16 +181,24 @@ class BuildNative(build_ext):
 
     def build_extensions(self) -> None:
         self.force = True  # what was built before may have been built with other settings
-        compile_args, link_args = flags()
-        for extension in self.extensions:
-            extension.extra_compile_args = compile_args
-            extension.extra_link_args = link_args
+        if TARGET:
+            self.compiler.set_executables(
+                compiler=TARGET.compiler,
+                compiler_so=[*TARGET.compiler, *TARGET.compile_args],
+                linker_so=[*TARGET.compiler, "-shared"],
+            )
         output = ""
         try:
             with stderr_copied() as file:
                 try:
+                    compile_args, link_args = flags()
+                    for extension in self.extensions:
+                        extension.extra_compile_args = compile_args
+                        extension.extra_link_args = link_args
                     self.add_wasm3()
                     super().build_extensions()
+                    for extension in self.extensions if TARGET else ():
+                        TARGET.finish(Path(self.get_ext_fullpath(extension.name)))
                 finally:
                     file.seek(0)
                     output = file.read().decode(errors="replace")
@@ -234,8 +255,12 @@ class SourceDistribution(sdist):
         super().run()
 
 
+def compilers() -> list[str]:
+    """The packages that an isolated build installs first: Zig for a target, and Go for wazero where there is none."""
+    return [*(TARGET.packages if TARGET else []), *go_package()]
+
+
 def go_package() -> list[str]:
-    """What an isolated build installs first, where wazero is asked for and there is no Go."""
     if not WAZERO:
         return []
     try:
@@ -258,11 +283,15 @@ def native() -> dict[str, object]:
     wire = Extension("pywasmrt._shim._wire", sources=["csrc/otlp/wire.c"])
     files = Extension("pywasmrt._shim._files", sources=["csrc/files/files.c"])
     return {
-        "setup_requires": go_package(),
+        "setup_requires": compilers(),
         "cffi_modules": ["pywasmrt/_shim/build_ffi.py:make"],
         "ext_modules": [fastcall, wire, files],
         "cmdclass": {"build_ext": BuildNative, "build_py": BuildPython, "sdist": SourceDistribution},
     }
 
+
+if TARGET:  # which setuptools takes from the environment: the wheel's platform, and how the modules' files end
+    os.environ["_PYTHON_HOST_PLATFORM"] = TARGET.platform
+    os.environ["SETUPTOOLS_EXT_SUFFIX"] = TARGET.suffix(str(sysconfig.get_config_var("EXT_SUFFIX")))
 
 setup(**native())

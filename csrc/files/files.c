@@ -259,6 +259,9 @@ static PyMethodDef module_methods[] = {
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_USED}, // a handle's descriptor is read and closed under it
+#endif
     {0, NULL},
 };
 

@@ -523,6 +523,9 @@ static PyMethodDef wire_methods[] = {
 };
 
 static PyModuleDef_Slot wire_slots[] = {
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_USED}, // nobody writes to a payload while it is read
+#endif
     {0, NULL},
 };
 

@@ -6,6 +6,7 @@ Importing this package loads neither, so that the package as a whole starts fast
 from __future__ import annotations
 
 import importlib
+import sys
 from functools import cache
 
 __all__ = ["unavailable_reason", "wasm3_reason"]
@@ -24,6 +25,9 @@ def unavailable_reason() -> str | None:
             importlib.import_module(f"{__name__}.{name}")
         except ImportError as error:
             return f"the native module {__name__}.{name} cannot be imported: {error}"
+    lock_is_on = getattr(sys, "_is_gil_enabled", lambda: True)
+    if not lock_is_on():  # which importing them has turned on, unless that was forbidden
+        return "the native parts need the global interpreter lock; start Python without PYTHON_GIL=0 and -X gil=0"
     return None
 
 
