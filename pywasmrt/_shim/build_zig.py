@@ -76,7 +76,7 @@ class Target:
     @property
     def compile_args(self) -> list[str]:
         """What every file is compiled with besides its own options."""
-        return ["-fPIC", "-fwrapv", "-DNDEBUG", f"-I{self._headers()}"]
+        return ["-fPIC", "-fwrapv", "-fomit-frame-pointer", "-DNDEBUG", f"-I{self._headers()}"]
 
     @property
     def unwinds(self) -> bool:
