@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
+ATTACK_SECONDS ?= 300
 FAULT_PASSES ?= 2
 FAULT_SECONDS ?= 1800
 PYTEST_ARGS ?= -q -m "not slow"
@@ -25,7 +26,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel wheels abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz attack faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel wheels abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +61,11 @@ fuzz: develop ## fuzz compiling, instantiating and calling for FUZZ_SECONDS (60)
 	$(PY) tests/fuzz --seconds $(FUZZ_SECONDS)
 	$(PY) -m pip install --quiet --disable-pip-version-check atheris || echo "atheris does not install here; left out"
 	! $(PY) -c 'import atheris' 2>/dev/null || $(PY) tests/fuzz --seconds $(FUZZ_SECONDS) --atheris
+
+# SANITIZE=1 does it in a build of its own.
+attack: develop ## attack with fuzzers, hammers, races and shortages for ATTACK_SECONDS (300); SANITIZE=1 with sanitizers
+	$(if $(SANITIZE),$(call sanitized_build,$(BUILD)/attack))
+	$(if $(SANITIZE),cd $(BUILD)/attack && $(SANITIZED)) $(abspath $(PY)) tests/attack --seconds $(ATTACK_SECONDS)
 
 faults: develop ## have the operations of the engines fail, one in each test, in FAULT_PASSES (2) runs, FAULT_SECONDS (1800) at most
 	$(call copy,$(BUILD)/faults)
@@ -150,16 +156,21 @@ abi: develop ## compare the C structs with the declarations of every accepted Wa
 	done
 	PYWASMRT_WASMTIME_WHEELS=$(abspath $(BUILD)/wasmtime) $(PY) -m pytest $(PYTEST_ARGS) tests/runtimes/test_wasmtime_abi.py
 
-# Wasmtime turns the guest's memory faults into traps by a signal handler, so the sanitizer must leave SIGSEGV to it. The
-# interpreter is not built with the sanitizer: the library is loaded first, and what CPython keeps until exit is no leak.
+# A build with the address and undefined-behaviour sanitizers, and what to run it with. Wasmtime turns the guest's memory
+# faults into traps by a signal handler, so the sanitizer must leave SIGSEGV to it. The interpreter is not built with the
+# sanitizer: the library is loaded first, and what CPython keeps until exit is no leak.
+define sanitized_build
+$(call copy,$(1))
+	cd $(1) && PYWASMRT_SANITIZE=address,undefined $(abspath $(PY)) setup.py --quiet build_ext --inplace
+endef
+SANITIZED = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc
+
 # pytest captures sys.stderr alone, so that a report, which ends the process, is seen.
 asan: develop ## build with the address and undefined-behaviour sanitizers and run the tests in that build
-	$(call copy,$(BUILD)/asan)
-	cd $(BUILD)/asan && PYWASMRT_SANITIZE=address,undefined $(abspath $(PY)) setup.py --quiet build_ext --inplace
-	cd $(BUILD)/asan && \
-	  LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libubsan.so)" \
-	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:allow_user_segv_handler=1 \
-	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc \
+	$(call sanitized_build,$(BUILD)/asan)
+	cd $(BUILD)/asan && $(SANITIZED) \
 	  $(abspath $(PY)) -m pytest --capture=sys -p no:cacheprovider $(PARALLEL) $(PYTEST_ARGS)
 
 # The engines' own code and the interpreter's are not built with it; what ends or forks the process confuses it, and it leaves

@@ -27,18 +27,21 @@ class Attack:
 
     def __init__(self, seconds: float, seed: int) -> None:
         self.end = time.monotonic() + seconds
+        self._fresh = True
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
 
     def going(self) -> bool:
-        """Whether there is time left."""
-        return time.monotonic() < self.end
+        """Whether there is time left; there is for one round."""
+        fresh, self._fresh = self._fresh, False
+        return fresh or time.monotonic() < self.end
 
     def shares(self, parts: Sequence[Any]) -> Iterator[Any]:
         """Each of the parts, with an equal share of the time that is left: `going` is of the share."""
         end = self.end
         for n, part in enumerate(parts):
             self.end = time.monotonic() + (end - time.monotonic()) / (len(parts) - n)
+            self._fresh = True
             yield part
 
     @staticmethod

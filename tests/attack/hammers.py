@@ -117,6 +117,7 @@ def _signals(attack: Attack, runtime: Runtime) -> None:
                 pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one may be on its way
         sys.unraisablehook, before = hooks
         signal.signal(signal.SIGALRM, before)
     if _instance(runtime, limits=None).exports.count(1000) != 1000:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pywasmrt
-from pywasmrt import Caller, Limits, Runtime, RuntimeConfig, WasmError, wasi
+from pywasmrt import Caller, HostModule, Limits, Runtime, RuntimeConfig, WasmError, i32, i64, wasi
 from pywasmrt.testing import guests
 
 from .attack import SANITIZED, Attack, Found, outcome_of_child
@@ -45,11 +45,22 @@ WRITES = """(module
     (drop (call $write (i32.const 1) (i32.const 20) (i32.const 1) (i32.const 32)))))"""
 
 
+# What CPython 3.11 says where it has no room for the frame of a function in Python.
+_NO_FRAME = ("<function", "error return without exception set")
+
+
 class _Uses:
     """What a program does with one runtime, one step each."""
 
     def __init__(self, runtime: Runtime, folder: Path) -> None:
         self.runtime, self.folder = runtime, folder
+        self.host = HostModule("env")  # made once: CPython ends in a fault where memory lacks while it reads signatures
+
+        @self.host.function
+        def f(caller: Caller, x: i32) -> i64:
+            caller.memory().read(0, 3)
+            return 1 << 40
+
         self.module = runtime.compile(GUEST)
         self.writing = runtime.compile(WRITES)
         self.limits = Limits(timeout=0.05) if "deadline" in runtime.info.features else None
@@ -60,7 +71,7 @@ class _Uses:
             self.instantiate,
             self.hundred,
             lambda: runtime.new_store(self.limits).close(),
-            lambda: runtime.link(self.module, {"env": {"f": lambda x: x}}).instantiate().close(),
+            lambda: runtime.link(self.module, self.host).instantiate().close(),
             lambda: self.instance.exports.host(),
             lambda: self.instance.exports.trap(),
             lambda: self.instance.exports.grow(100),
@@ -77,11 +88,7 @@ class _Uses:
         ]
 
     def instantiate(self) -> Any:
-        def f(caller: Caller, x: int) -> int:
-            caller.memory().read(0, 3)
-            return 1 << 40
-
-        return self.runtime.instantiate(self.module, {"env": {"f": f}}, limits=self.limits)
+        return self.runtime.instantiate(self.module, self.host, limits=self.limits)
 
     def hundred(self) -> None:
         held = [self.instantiate() for _ in range(100)]
@@ -124,6 +131,8 @@ def allocations(attack: Attack) -> None:
                     finally:
                         _testcapi.remove_mem_hooks()
                 except SystemError as error:
+                    if str(error).startswith(_NO_FRAME):
+                        continue
                     raise Found(f"{runtime.info.name}: {error}") from error
                 except BaseException:
                     pass

@@ -11,7 +11,9 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(TESTS), str(TESTS.parent)]
 
 from attack import hammers, paths, scarcity, stacks, stores  # noqa: E402
-from attack.attack import Attack  # noqa: E402
+from attack.attack import Attack, Found  # noqa: E402
+
+__all__ = ["ATTACKS", "Found", "main"]
 
 ATTACKS: dict[str, Callable[[Attack], None]] = {
     "signals": hammers.signals,
