@@ -348,10 +348,14 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """What `list_runtimes` tells of one runtime: `reason` says why it is not available, and is None where it is."""
+    """What `list_runtimes` tells of one runtime: `reason` says why it is not available, and is None where it is.
+
+    `caution` is what a program that runs untrusted guests has to know beforehand, and None where there is nothing.
+    """
 
     name: str
     available: bool
     version: str | None = None
     features: frozenset[str] = frozenset()
     reason: str | None = None
+    caution: str | None = None

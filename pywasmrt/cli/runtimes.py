@@ -17,4 +17,6 @@ def runtimes(words: list[str], guest: list[str]) -> int:
         print(f"{info.name} {state}".rstrip())
         if info.available and info.features:
             print(f"  {', '.join(sorted(info.features))}")
+        if info.available and info.caution is not None:
+            print(f"  caution: {info.caution}")
     return 0

@@ -242,6 +242,7 @@ def test_listing_the_runtimes(run: Run) -> None:
     out = run("runtimes")[1]
     for info in pywasmrt.list_runtimes():
         assert f"{info.name} " in out
+        assert info.caution is None or not info.available or f"  caution: {info.caution}\n" in out
 
 
 def test_help_and_wrong_commands(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 
@@ -37,6 +38,29 @@ def test_exceptions_that_nobody_catches_leave_nothing_behind(runtime: Runtime, n
     before = resident()
     throw_often()
     assert resident() - before < count * 16 + (1 << 20)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_exceptions_leave_nothing_behind_in_an_asynchronous_store(runtime: Runtime, needs: Needs) -> None:
+    needs("exceptions")
+    wat = """(module (import "env" "f" (func)) (tag $e (param i64))
+      (func (export "throw") (throw $e (i64.const 1))))"""
+    count = 10_000 if "suspension" in runtime.info.features else 1_000
+
+    async def nothing() -> None:
+        pass
+
+    async def throw_often(times: int) -> int:
+        instance = await runtime.instantiate_async(runtime.compile(wat), {"env": {"f": nothing}})
+        before = 0
+        for n in range(2 * times):
+            if n == times:
+                before = resident()
+            with pytest.raises(Trap):
+                await instance.exports.throw.call_async()
+        return resident() - before
+
+    assert asyncio.run(throw_often(count)) < count * 16 + (1 << 20)
 
 
 def test_a_shared_memory_is_bounded_by_its_maximum(runtime: Runtime, needs: Needs) -> None:

@@ -33,6 +33,8 @@ _OPTIONS = {
     "async_threads": ASYNC_THREADS,
 }
 
+_CAUTION = "it is made for modules that are trusted, and has a public record of memory faults: not for hostile guests"
+
 
 def describe() -> RuntimeInfo:
     """What there is to say of this runtime, without loading Wasmtime."""
@@ -41,7 +43,7 @@ def describe() -> RuntimeInfo:
         return RuntimeInfo(NAME, False, reason=reason)
     version, proposals = _built()
     wat = library.wasmtime_library_reason() is None
-    return RuntimeInfo(NAME, True, version, proposals | _api_features(wat, True))
+    return RuntimeInfo(NAME, True, version, proposals | _api_features(wat, True), caution=_CAUTION)
 
 
 def create(config: RuntimeConfig) -> Any:

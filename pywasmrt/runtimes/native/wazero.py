@@ -42,6 +42,8 @@ _MODES = ("compiler", "interpreter", "compiled")  # the last is upstream's word 
 _OPTIONS = {"mode": one_of(*_MODES)}
 _COMPILES_FOR = {"x86_64", "AMD64", "aarch64", "arm64"}
 
+_CAUTION = "guests may grow tables beyond Limits.table_elements, and this runtime is new: not for hostile guests"
+
 
 def describe() -> RuntimeInfo:
     """What there is to say of this runtime, without opening its library."""
@@ -49,7 +51,8 @@ def describe() -> RuntimeInfo:
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
     wat = wasmtime_library.wasmtime_library_reason() is None
-    return RuntimeInfo(NAME, True, wazero_library.ENGINE_VERSION, _KNOWN | _api_features(wat, True))
+    features = _KNOWN | _api_features(wat, True)
+    return RuntimeInfo(NAME, True, wazero_library.ENGINE_VERSION, features, caution=_CAUTION)
 
 
 def create(config: RuntimeConfig) -> Any:

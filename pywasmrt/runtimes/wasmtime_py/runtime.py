@@ -94,6 +94,11 @@ _LACKING = {
 
 _DEFAULT_STACK = 512 << 10  # bytes that a guest may take, where no option says otherwise
 
+_CAUTION = (
+    "calls that run cannot be interrupted, not by Ctrl-C either; and a signal handler that raises while the package's "
+    "own callbacks and finalizers run can damage the memory of the process: let none raise while guests run"
+)
+
 # Named as in wasmtime.Config.
 _OPTIONS = {
     "strategy": one_of("auto", "cranelift"),
@@ -121,7 +126,7 @@ def describe() -> RuntimeInfo:
         found = None
     if found is None:
         return RuntimeInfo(NAME, False, reason="the package 'wasmtime' is not installed; pip install wasmtime")
-    return RuntimeInfo(NAME, True, found, _features(WASMTIME_DEFAULT, True, False))
+    return RuntimeInfo(NAME, True, found, _features(WASMTIME_DEFAULT, True, False), caution=_CAUTION)
 
 
 def _features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> frozenset[str]:
@@ -149,7 +154,8 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
         features = _features(proposals, config.interruptible, bool(options.get("consume_fuel")))
-        super().__init__(RuntimeInfo(NAME, True, wasmtime_version(), features), config.trap_on_grow_failure)
+        info = RuntimeInfo(NAME, True, wasmtime_version(), features, caution=_CAUTION)
+        super().__init__(info, config.trap_on_grow_failure)
         self._most_threads = threads
         self._judge = Judge(NAME, proposals, WASMTIME_PROPOSALS, _validate)
 
