@@ -202,7 +202,8 @@ struct Store {
   Task *serving;     /* the one whose host function runs, on the thread `owner` */
   struct ComponentState *components; /* owned; NULL where it has none, see fast/component_store.c */
   Engine *engine;      /* owned */
-  Store *next;         /* among all stores of the process, for the child of a fork */
+  PyObject *adapter;   /* owned: a weak reference to the adapter's store, by which its runtime finds it; NULL without one */
+  Store *next;         /* among all stores of the process, for Engine.stores and the child of a fork */
   Store **link;        /* what points at this one; NULL before it is among them */
   PyObject *fail;      /* owned: the adapter's (result, trap, message, frames), which never returns */
   PyObject *turns;     /* owned: what has workers make the calls (pywasmrt/runtimes/base/turns.py), or NULL */

@@ -150,6 +150,15 @@ static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   Py_RETURN_NONE;
 }
 
+/* belongs_to(store): to be found by Engine.stores */
+static PyObject *Store_belongs_to(PyObject *object, PyObject *adapter) {
+  Store *self = (Store *)object;
+  PyObject *reference = PyWeakref_NewRef(adapter, NULL); /* without a callback, which would take longer than all of this */
+  if (reference == NULL) return NULL;
+  Py_XSETREF(self->adapter, reference);
+  Py_RETURN_NONE;
+}
+
 static PyObject *Store_close(PyObject *object, PyObject *unused) {
   (void)unused;
   Store *self = (Store *)object;
@@ -350,6 +359,7 @@ static void Store_dealloc(PyObject *object) {
   Py_XDECREF(self->stop_error);
   Py_XDECREF(self->observer);
   Py_XDECREF((PyObject *)self->profile);
+  Py_XDECREF(self->adapter);
   PyErr_Restore(error_type, value, traceback);
   type->tp_free(self);
   Py_DECREF(type);
@@ -359,6 +369,7 @@ static void Store_dealloc(PyObject *object) {
 #define METHOD_ROW(name, flags) {#name, store_##name, flags, NULL},
 static PyMethodDef store_methods[] = {
     {"mark", Store_mark, METH_NOARGS, NULL},
+    {"belongs_to", Store_belongs_to, METH_O, NULL},
     {"close", Store_close, METH_NOARGS, NULL},
     {"interrupt", Store_interrupt, METH_VARARGS, NULL},
     {"release_at_once", Store_release_at_once, METH_NOARGS, NULL},

@@ -316,9 +316,41 @@ static void Engine_dealloc(PyObject *object) {
   Py_DECREF(type);
 }
 
+/* How many stores of the engine belong to an adapter's. The list changes with the GIL held only. */
+static Py_ssize_t count_stores(const Engine *self) {
+  Py_ssize_t count = 0;
+  for (const Store *store = ticker.stores; store != NULL; store = store->next)
+    count += store->engine == self && store->adapter != NULL;
+  return count;
+}
+
+/* stores() -> weak references to the adapter's stores of this engine */
+static PyObject *Engine_stores(PyObject *object, PyObject *unused) {
+  Engine *self = (Engine *)object;
+  (void)unused;
+  for (;;) {
+    Py_ssize_t count = count_stores(self);
+    PyObject *found = PyTuple_New(count); /* which may collect garbage, and destructors make and end stores */
+    if (found == NULL) return NULL;
+    if (count != count_stores(self)) {
+      Py_DECREF(found);
+      continue;
+    }
+    for (const Store *store = ticker.stores; store != NULL; store = store->next)
+      if (store->engine == self && store->adapter != NULL) PyTuple_SET_ITEM(found, --count, Py_NewRef(store->adapter));
+    return found;
+  }
+}
+
+static PyMethodDef engine_methods[] = {
+    {"stores", Engine_stores, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot engine_slots[] = {
     {Py_tp_doc, "An engine, kept while anything needs it; for the adapters."},
     {Py_tp_new, Engine_new},
+    {Py_tp_methods, engine_methods},
     {Py_tp_dealloc, Engine_dealloc},
     {0, NULL},
 };

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 from ...errors import ModuleInstantiateError
 from ...host import HostModule, callable_for, host_function_from_callable, is_async, resolve
@@ -20,7 +21,7 @@ from ...values import did_you_mean, shown
 if TYPE_CHECKING:
     from ...protocols import CompiledModule, WasiProvider
 
-__all__ = ["HostImport", "Linking", "extern_kind", "is_provided", "resolve_imports"]
+__all__ = ["HostImport", "Linking", "RecentLinking", "extern_kind", "is_provided", "resolve_imports"]
 
 _REF = ValueType.REF
 _MISSING: Any = object()
@@ -90,6 +91,15 @@ class Linking:
         self.callables = tuple(callables)
         self.bound += [(at, len(self.owners)) for at in of_wasi]
 
+    def of(self, module: CompiledModule | None) -> Linking:
+        """The same for `module`, which has the same imports; None leaves it out."""
+        same = Linking.__new__(Linking)
+        same.module = module
+        same.wasi, same.served, same.prepared = self.wasi, self.served, self.prepared
+        same.callables, same.owners, same.bound = self.callables, self.owners, self.bound
+        same.awaits = self.awaits
+        return same
+
     def new_states(self) -> list[Any]:
         """Make the objects of one instance, but for WASI's."""
         return [owner.new_state() for owner in self.owners]
@@ -135,6 +145,42 @@ class Linking:
                     f"cannot instantiate the module: {each.module}.{each.name} is served by an async function, which "
                     "takes an asynchronous store: await instantiate_async(...) instead"
                 )
+
+
+class RecentLinking:
+    """How host modules served a module's imports when it was last instantiated: `linking`, without the module, which
+    holds this. `often` tells whether the adapter has prepared it for many instances.
+
+    It keeps nothing alive that a host module would not: it goes with the first of them.
+    """
+
+    __slots__ = ("__weakref__", "_hosts", "_sizes", "linking", "often")
+
+    def __init__(self, linking: Linking, hosts: Sequence[HostModule]) -> None:
+        self.linking: Linking | None = linking.of(None)
+        self.often = False
+        forget = _forgetting(ref(self))
+        self._hosts = [ref(host, forget) for host in hosts]
+        self._sizes = [len(host.functions) for host in hosts]
+
+    def serves(self, providers: Sequence[object]) -> bool:
+        """Whether these are the same host modules, with the same functions: none is ever exchanged for another."""
+        if len(providers) != len(self._hosts):
+            return False
+        for provider, reference, size in zip(providers, self._hosts, self._sizes, strict=True):
+            host = reference()
+            if host is None or host is not provider or len(host.functions) != size:
+                return False
+        return True
+
+
+def _forgetting(recent: ref[RecentLinking]) -> Callable[[object], None]:
+    def forget(host: object) -> None:
+        found = recent()
+        if found is not None:
+            found.linking = None
+
+    return forget
 
 
 def resolve_imports(

@@ -9,6 +9,7 @@ from ...types import ExportType, ImportType
 from ...wasm.reading import Interface, interface_only, read_interface
 from .contracts import OwningRuntime
 from .lifetime import Closable
+from .linking import RecentLinking
 from .serialized import pack_blob
 
 __all__ = ["BaseModule"]
@@ -27,6 +28,7 @@ class BaseModule(Closable):
         self._interface: Interface | None = None
         self._by_name: dict[str, ExportType] | None = None
         self.source: bytes | None = None  # what it was compiled from, for other processes; None where nobody knows
+        self.recent: RecentLinking | None = None
         super().__init__(runtime)
 
     def interface(self) -> Interface:
@@ -61,6 +63,9 @@ class BaseModule(Closable):
         self._check_open()
         self.interface()
         return pack_blob(self.runtime.identity(), interface_only(self._data), self._serialize())
+
+    def _free(self) -> None:
+        self.recent = None
 
     def __copy__(self) -> BaseModule:
         return self  # it never changes

@@ -26,6 +26,7 @@ from ...errors import (
     UnsupportedFeatureError,
     WasmError,
 )
+from ...host import HostModule
 from ...types import ImportType, Limits, RuntimeConfig, RuntimeInfo
 from ...values import nanoseconds, shown
 from ...wasm.pieces import PIECES, has_copies
@@ -38,7 +39,7 @@ from .features import PROPOSALS
 from .instance import BaseCaller, BaseInstance, Context, Exports, InstanceState
 from .lifetime import Closable, Life
 from .linked import BaseLinkedModule
-from .linking import Linking
+from .linking import Linking, RecentLinking
 from .module import BaseModule
 from .needs import Judge
 from .serialized import unpack_blob
@@ -290,8 +291,29 @@ class BaseRuntime(Components):
             if store.runtime is not self:
                 raise ModuleInstantiateError("the store belongs to another runtime")
             check_extern = store._check_extern
+        if wasi is None and store is None:
+            found = self._recent_linking(of, imports)
+            if found is not None:
+                return found
         linking = Linking(of, self._providers(of, imports, wasi, limits), wasi, check_extern)
         self._prepare(linking, False)
+        if wasi is None and store is None and imports and all(type(each) is HostModule for each in imports):
+            of.recent = RecentLinking(linking, imports)
+        return linking
+
+    def _recent_linking(self, of: BaseModule, imports: tuple[Any, ...]) -> Linking | None:
+        """How `imports` served the module the last time, if they did."""
+        recent = of.recent
+        if recent is None or not recent.serves(imports):
+            return None
+        known = recent.linking
+        if known is None:  # a host module has gone, on another thread
+            return None
+        linking = known.of(of)
+        if not recent.often:  # the second time: more are to be expected
+            self._prepare(linking, True)
+            recent.linking = linking.of(None)
+            recent.often = True
         return linking
 
     def _providers(

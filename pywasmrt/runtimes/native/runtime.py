@@ -36,7 +36,7 @@ from ...types import (
 from ...values import nanoseconds
 from ..base.forking import forks
 from ..base.instance import BaseInstance
-from ..base.lifetime import stays
+from ..base.lifetime import Life, stays
 from ..base.linking import HostImport, Linking
 from ..base.observing import Observer, observed
 from ..base.runtime import BaseModule, BaseRuntime, BaseStore, Closable, InstanceState
@@ -113,6 +113,10 @@ class NativeRuntime(NativeComponents, BaseRuntime):
 
     def _deserialize(self, code: bytes) -> Any:
         return self.engine.deserialize(code)
+
+    def _living(self) -> list[Closable]:
+        stores = [store for store in (reference() for reference in self.engine.owner.stores()) if store is not None]
+        return super()._living() + stores
 
     def _make_module(self, handle: Any, data: bytes) -> NativeModule:
         return NativeModule(self, handle, data)
@@ -193,13 +197,18 @@ class NativeStore(BaseStore):
         known, arguments = runtime.known_limits
         if limits is not known:
             arguments = runtime.store_arguments(limits)
-        self.fast = _fastcall.Store(*arguments)
+        self.fast = fast = _fastcall.Store(*arguments)
         if runtime.counts_fuel:
             fuel = None if limits is None else limits.fuel
-            self.fast.set_fuel((1 << 64) - 1 if fuel is None else fuel)
-        self.runtime = runtime
+            fast.set_fuel((1 << 64) - 1 if fuel is None else fuel)
+        # What Closable's does, but that the runtime finds its stores by the engine: one is made for each instance.
+        self.runtime = self._parent = runtime
         self.limits = limits
-        Closable.__init__(self, runtime)  # past BaseStore's, for speed: it does no more
+        self._life = Life()
+        fast.belongs_to(self)
+        if runtime._life.ended_by is not None:  # closed meanwhile, on another thread
+            self.close()
+            raise runtime._life.error("runtime")
 
     def _mark(self, ended_by: str) -> None:
         self.fast.mark()
