@@ -243,12 +243,18 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name at its first use, so that importing the package stays cheap."""
+    """Load a public name at its first use, so that importing the package stays cheap.
+
+    With the registry comes what every runtime loads, as names that are first used while the interpreter ends, in a
+    destructor's `except pywasmrt.Trap`, can no longer be loaded then.
+    """
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
-    return value
+    for each in (home,) if home != "registry" else ("annotated", "errors", "host", "protocols", "registry", "types"):
+        module = import_module(f".{each}", __name__)
+        globals().update({name: getattr(module, name) for name in _HOMES[each]})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

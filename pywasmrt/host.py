@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import inspect  # which dataclasses load anyway
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from types import CodeType, MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
 from . import annotated, protocols
 from .errors import HostFunctionNotFoundError
 from .types import FunctionType, HostFunction, LooseType, ValueType
 from .values import did_you_mean, shown
 
-if TYPE_CHECKING:
-    from inspect import Parameter, Signature
-
 __all__ = ["BoundHostModule", "HostModule", "callable_for", "host_function_from_callable", "is_async", "resolve"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: that module takes long to import
 _Type = Union[ValueType, LooseType]
 
 _LOOSE: dict[Any, LooseType] = {
@@ -254,7 +251,7 @@ def is_async(fn: Any) -> bool:
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
     if not isinstance(code, CodeType):  # an object that is called
         code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004
-    return isinstance(code, CodeType) and bool(code.co_flags & _CO_COROUTINE)
+    return isinstance(code, CodeType) and bool(code.co_flags & inspect.CO_COROUTINE)
 
 
 def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
@@ -332,9 +329,7 @@ def _check_takes(function: HostFunction, count: int) -> None:
         ) from None
 
 
-def _signature(fn: Callable[..., Any]) -> Signature | None:
-    import inspect
-
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fn)
     except (TypeError, ValueError):  # a builtin that does not tell
@@ -347,11 +342,9 @@ class _Scope:
     """
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, Any]) -> None:
-        from inspect import unwrap
-
-        inner: Any = unwrap(fn)
+        inner: Any = inspect.unwrap(fn)
         while isinstance(inner, partial):  # not whatever has a `func`: a mock has every attribute, and so on for ever
-            inner = unwrap(inner.func)
+            inner = inspect.unwrap(inner.func)
         if not hasattr(inner, "__globals__"):
             inner = getattr(inner, "__func__", None) or getattr(type(inner), "__call__", inner)  # noqa: B004
         self._globals: dict[str, Any] = getattr(inner, "__globals__", {})
@@ -424,7 +417,7 @@ def _wants_caller(fn: Callable[..., Any], names: Mapping[str, Any]) -> bool:
     return False
 
 
-def _is_caller(name: str, param: Parameter, scope: _Scope) -> bool:
+def _is_caller(name: str, param: inspect.Parameter, scope: _Scope) -> bool:
     return _value(name, param.name, param.annotation, scope) is protocols.Caller
 
 
@@ -438,7 +431,7 @@ def _value(name: str, part: str, annotation: object, scope: _Scope) -> Any:
         ) from None
 
 
-def _param_type(name: str, param: Parameter, scope: _Scope) -> _Type:
+def _param_type(name: str, param: inspect.Parameter, scope: _Scope) -> _Type:
     if param.annotation is param.empty:
         return LooseType.ANY
     value = _value(name, param.name, param.annotation, scope)
@@ -450,7 +443,7 @@ def _param_type(name: str, param: Parameter, scope: _Scope) -> _Type:
     return type
 
 
-def _result_types(name: str, signature: Signature, scope: _Scope) -> tuple[_Type, ...] | None:
+def _result_types(name: str, signature: inspect.Signature, scope: _Scope) -> tuple[_Type, ...] | None:
     if signature.return_annotation is signature.empty:
         return None
     value = _value(name, "the result", signature.return_annotation, scope)

@@ -41,7 +41,7 @@ RuntimeFactory = Callable[[RuntimeConfig], "Runtime"]
 _BUILT_IN = {
     "wasmtime": "native.wasmtime",
     "wasm3": "native.wasm3",
-    "wasmtime-py": "wasmtime_py.runtime",
+    "wasmtime-py": "wasmtime_py.adapter",
     "wazero": "native.wazero",
 }
 _AUTO = ("wasmtime", "wasmtime-py")

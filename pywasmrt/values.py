@@ -90,9 +90,11 @@ def shown_int(value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint at the known name that is nearest to `name`, or nothing."""
-    import difflib
-
-    near = difflib.get_close_matches(name, list(known), 1)
+    try:
+        from difflib import get_close_matches
+    except ImportError:  # the interpreter is ending, and gives no module any more
+        return ""
+    near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

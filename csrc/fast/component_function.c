@@ -147,7 +147,7 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
   if (all == NULL) return NULL;
   PyObject *awaitable = self->store->suspends
                             ? task_of_component_call(self, all)
-                            : coroutine_of_call(object, &PyTuple_GET_ITEM(all, 0), PyTuple_GET_SIZE(all));
+                            : coroutine_of_call(self->store->state, object, &PyTuple_GET_ITEM(all, 0), PyTuple_GET_SIZE(all));
   Py_DECREF(all);
   return awaitable;
 }

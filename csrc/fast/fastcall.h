@@ -61,13 +61,15 @@ typedef struct State {
   PyObject *make_memory_type;     /* (minimum, maximum, is_64, shared, page_size) -> MemoryType */
   PyObject *convert_arguments;    /* (FunctionType, args) -> args, other kinds of numbers as ints and floats */
   PyObject *convert_result;       /* (FunctionType, value) -> value, the same */
-  PyObject *raise_argument_error; /* (name, FunctionType, args) never returns */
-  PyObject *raise_result_error;   /* (name, FunctionType, value) never returns */
+  PyObject *raise_argument_error; /* (name, FunctionType, args, Function) never returns */
+  PyObject *raise_result_error;   /* (name, FunctionType, value, Function) never returns */
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
   PyObject *raise_no_host_stack;  /* (what it is called, bytes left, bytes needed) never returns */
   PyObject *raise_asynchronous;   /* (name) never returns */
   PyObject *run_pending;          /* () runs a few bytecodes */
+  PyObject *call_async;           /* (function, *args) -> the coroutine of a call on another thread */
+  PyObject *map_native;           /* (function, *columns, out, on_error) -> the results' columns */
   PyObject *first_wait;           /* (task, seconds or None) -> Wait */
   PyObject *shown_int;            /* (int) -> how an error message shows it */
   PyObject *wasm_exception;       /* the class of exceptions that guests throw and catch */
@@ -293,7 +295,7 @@ PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t 
 PyObject *function_decode(Function *function, wrt_slot *slots);
 
 /* A call on a worker thread, as a coroutine (pywasmrt/_shim/asynchronous.py): a new reference, or NULL with an exception. */
-PyObject *coroutine_of_call(PyObject *callee, PyObject *const *args, Py_ssize_t count);
+PyObject *coroutine_of_call(State *state, PyObject *callee, PyObject *const *args, Py_ssize_t count);
 
 /* fast/exception.c, which also defines Store's method tag */
 

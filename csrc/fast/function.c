@@ -15,8 +15,9 @@ static PyObject *refuse_arguments(Function *self, PyObject *const *args, Py_ssiz
   PyObject *tuple = PyTuple_New(count);
   if (tuple == NULL) return NULL;
   for (Py_ssize_t i = 0; i < count; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+  PyObject *functions = raw ? NULL : (PyObject *)state->function_type; /* the end of the arguments, or one more */
   PyObject *never = PyObject_CallFunctionObjArgs(raw ? state->raise_slots_error : state->raise_argument_error,
-                                                 self->name, self->type, tuple, NULL);
+                                                 self->name, self->type, tuple, functions, NULL);
   Py_XDECREF(never);
   Py_DECREF(tuple);
   return NULL;
@@ -305,24 +306,20 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
     for (size_t i = 0; i < self->param_count + self->result_count; i++)
       if (self->types[i] >= WRT_REF) return refuse_arguments(self, args, count, false);
   }
-  return self->store->suspends ? task_of_call(self, args, count) : coroutine_of_call(object, args, count);
+  return self->store->suspends ? task_of_call(self, args, count) : coroutine_of_call(self->store->state, object, args, count);
 }
 
-PyObject *coroutine_of_call(PyObject *callee, PyObject *const *args, Py_ssize_t count) {
-  PyObject *module = PyImport_ImportModule("pywasmrt._shim.asynchronous");
-  PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "call_async");
-  Py_XDECREF(module);
+PyObject *coroutine_of_call(State *state, PyObject *callee, PyObject *const *args, Py_ssize_t count) {
   PyObject **all = PyMem_Malloc((size_t)(count + 1) * sizeof *all);
   PyObject *coroutine = NULL;
   if (all == NULL) {
     PyErr_NoMemory();
-  } else if (function != NULL) {
+  } else {
     all[0] = callee; /* borrowed, as are the arguments: the coroutine takes its own references */
     for (Py_ssize_t i = 0; i < count; i++) all[i + 1] = args[i];
-    coroutine = PyObject_Vectorcall(function, all, (size_t)count + 1, NULL);
+    coroutine = PyObject_Vectorcall(state->call_async, all, (size_t)count + 1, NULL);
   }
   PyMem_Free(all);
-  Py_XDECREF(function);
   return coroutine;
 }
 
@@ -334,18 +331,14 @@ static PyObject *Function_run(PyObject *object, PyObject *const *args, Py_ssize_
 
 /* map(*columns, out=None, on_error="raise"): pywasmrt/_shim/batch.py, which comes back by way of _map */
 static PyObject *Function_map(PyObject *object, PyObject *args, PyObject *keywords) {
-  PyObject *module = PyImport_ImportModule("pywasmrt._shim.batch");
-  PyObject *function = module == NULL ? NULL : PyObject_GetAttrString(module, "map_native");
-  Py_XDECREF(module);
   PyObject *all = PyTuple_New(PyTuple_GET_SIZE(args) + 1), *value = NULL;
   if (all != NULL) {
     PyTuple_SET_ITEM(all, 0, Py_NewRef(object));
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++)
       PyTuple_SET_ITEM(all, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
-    if (function != NULL) value = PyObject_Call(function, all, keywords);
+    value = PyObject_Call(((Function *)object)->store->state->map_native, all, keywords);
   }
   Py_XDECREF(all);
-  Py_XDECREF(function);
   return value;
 }
 

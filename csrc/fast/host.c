@@ -135,8 +135,9 @@ static bool has_odd_number(HostCallable *self, PyObject *value) {
 
 int refuse_result(HostCallable *self, PyObject *value) {
   if (!PyErr_Occurred()) {
-    PyObject *never = PyObject_CallFunctionObjArgs(self->store->state->raise_result_error, self->import->label,
-                                                   self->import->type, value, NULL);
+    State *state = self->store->state;
+    PyObject *never = PyObject_CallFunctionObjArgs(state->raise_result_error, self->import->label, self->import->type, value,
+                                                   (PyObject *)state->function_type, NULL);
     Py_XDECREF(never);
   }
   return -1;

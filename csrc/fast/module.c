@@ -27,6 +27,8 @@ static const struct {
     {"pywasmrt._shim.bridge", "shown_int", offsetof(State, shown_int)},
     {"pywasmrt.errors", "WasmException", offsetof(State, wasm_exception)},
     {"pywasmrt.errors", "ComponentError", offsetof(State, component_error)},
+    {"pywasmrt._shim.asynchronous", "call_async", offsetof(State, call_async)},
+    {"pywasmrt._shim.batch", "map_native", offsetof(State, map_native)},
     {"collections.abc", "Mapping", offsetof(State, mapping_class)},
 };
 enum { WANTED = sizeof wanted / sizeof *wanted };

@@ -1,17 +1,19 @@
-"""Calling a guest from a coroutine: the call runs on a worker thread, and cancelling the task stops the guest."""
+"""Calling a guest from a coroutine: the call runs on a worker thread, and cancelling the task stops the guest.
+
+Loaded with the native part, and so without asyncio, which a program that has no loop need not load.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ._fastcall import this_thread
-
 if TYPE_CHECKING:
+    import asyncio
+
     from ._fastcall import Function
 
 __all__ = ["call_async"]
@@ -25,6 +27,10 @@ async def call_async(function: Function, *args: Any) -> Any:
     When the task is cancelled, the guest is stopped first, so that afterwards the store is free for its next call.
     In an asynchronous store, whose host functions run on the loop, the call takes a thread of the runtime's instead.
     """
+    import asyncio
+
+    from ._fastcall import this_thread
+
     store = function._store
     if store.turns is not None:
         return await store.turns.call(partial(function._run, *args))

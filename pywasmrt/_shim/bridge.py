@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NoReturn
@@ -66,33 +67,41 @@ def convert_result(type: FunctionType, value: object) -> object:
     return numbers(results, tuple(value)) if isinstance(value, (tuple, list)) else value
 
 
-def raise_argument_error(name: str, type: FunctionType, args: tuple[object, ...]) -> NoReturn:
-    """Raise what is wrong with a typed call's arguments, or with the function's signature."""
+def raise_argument_error(
+    name: str, type: FunctionType, args: tuple[object, ...], function_class: builtins.type
+) -> NoReturn:
+    """Raise what is wrong with a typed call's arguments, or with the function's signature. `function_class` is that of
+    functions of native runtimes.
+    """
     if ValueType.REF in type.params + type.results:
         raise UnsupportedFeatureError(
             f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to instances",
             "function-references",
         )
     if len(args) == len(type.params):
-        _refuse_foreign(type.params, args, lambda n: f"argument {n} of {name}()")
+        _refuse_foreign(type.params, args, function_class, lambda n: f"argument {n} of {name}()")
     _raise_argument_error(name, type, args)
 
 
-def raise_result_error(name: str, type: FunctionType, value: object) -> NoReturn:
-    """Raise what is wrong with what the host function `name` returned."""
+def raise_result_error(name: str, type: FunctionType, value: object, function_class: builtins.type) -> NoReturn:
+    """Raise what is wrong with what the host function `name` returned; `function_class` as above."""
     results = type.results
     values = value if len(results) > 1 and isinstance(value, tuple) else (value,)
     if len(values) == len(results):
-        _refuse_foreign(results, values, lambda n: f"host function {name} returned a wrong value as result {n}")
+        where = f"host function {name} returned a wrong value as result"
+        _refuse_foreign(results, values, function_class, lambda n: f"{where} {n}")
     _raise_result_error(name, type, value)
 
 
-def _refuse_foreign(types: tuple[ValueType, ...], values: Sequence[object], where: Callable[[int], str]) -> None:
+def _refuse_foreign(
+    types: tuple[ValueType, ...],
+    values: Sequence[object],
+    function_class: builtins.type,
+    where: Callable[[int], str],
+) -> None:
     """Raise `TypeError` for the first function that is one, but of another runtime."""
-    from ._fastcall import Function
-
     for n, (value, type) in enumerate(zip(values, types, strict=True), 1):
-        if type is ValueType.FUNCREF and is_function(value) and not isinstance(value, Function):
+        if type is ValueType.FUNCREF and is_function(value) and not isinstance(value, function_class):
             raise TypeError(f"{where(n)}: {shown(value)} belongs to another runtime")
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import InvalidConfigurationError
@@ -40,6 +41,16 @@ class Preopen:
     host: str | os.PathLike[str] | MemoryTree
     readonly: bool = False
     limit: int | None = None
+
+
+@cache
+def _context() -> Any:
+    """The module of contexts, which imports this one. Loaded with the first configuration and kept, since the
+    interpreter gives no module any more when it ends.
+    """
+    from . import context
+
+    return context
 
 
 HostPath = Union[str, "os.PathLike[str]"]
@@ -91,15 +102,17 @@ class WasiConfig:
     max_descriptors: int = 1024
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        _context()
+
     def modules(self, imports: Sequence[ImportType]) -> Sequence[HostModule]:
         """The host functions for a module that imports `imports`; each takes the instance's context first.
         `Runtime.link` calls this.
 
         Raises `InvalidConfigurationError` for what cannot be used. Opens nothing.
         """
-        from .context import host_modules
-
         self.validate()
+        host_modules: Callable[..., Sequence[HostModule]] = _context().host_modules
         return host_modules(imports, self.new_context, self.threads > 0)
 
     def new_context(self) -> WasiContext:
@@ -107,10 +120,9 @@ class WasiConfig:
 
         Raises `InvalidConfigurationError` for what cannot be used, and `OSError` for files that cannot be opened.
         """
-        from .context import WasiContext
-
         self.validate()
-        return WasiContext(self)
+        context: WasiContext = _context().WasiContext(self)
+        return context
 
     def component_settings(self, http: bool, opened: bool = True) -> ComponentWasi:
         """The same for a component, whose WASI 0.2 is the engine's own. `http` says that it asks for wasi:http.

@@ -7,6 +7,7 @@ from typing import Any
 
 from pywasmrt import ExternKind, GlobalType, RuntimeConfig, ValueType
 from pywasmrt.runtimes.base.linking import HostImport
+from pywasmrt.runtimes.wasmtime_py import adapter
 from pywasmrt.runtimes.wasmtime_py import runtime as wasmtime_py
 from pywasmrt.runtimes.wasmtime_py.externs import Function, Memory
 
@@ -15,7 +16,7 @@ def runtime_with(store_class: type[wasmtime_py.WasmtimeStore]) -> Callable[[Runt
     """A factory of runtimes whose stores are of that class."""
 
     def create(config: RuntimeConfig) -> Any:
-        runtime = wasmtime_py.create(config)
+        runtime = adapter.create(config)
         runtime._new_store = lambda limits: store_class(runtime, limits)  # type: ignore[method-assign]
         return runtime
 

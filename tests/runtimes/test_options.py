@@ -16,8 +16,9 @@ import pywasmrt
 from pywasmrt import Limits, RuntimeConfig
 
 name = sys.argv[1]
-modules = {"wasmtime": "native.wasmtime", "wasm3": "native.wasm3", "wasmtime-py": "wasmtime_py.runtime"}
-known = importlib.import_module("pywasmrt.runtimes." + modules[name])._OPTIONS
+modules = {"wasmtime": "native.wasmtime", "wasm3": "native.wasm3", "wasmtime-py": "wasmtime_py.facts"}
+adapter = vars(importlib.import_module("pywasmrt.runtimes." + modules[name]))
+known = adapter.get("_OPTIONS") or adapter["OPTIONS"]
 features = next(info.features for info in pywasmrt.list_runtimes() if info.name == name)
 source = '(module (memory (export "memory") 1) (table 1 funcref) (func $f (export "f") (param i32) (result i32)'
 source += ' (if (result i32) (local.get 0)'

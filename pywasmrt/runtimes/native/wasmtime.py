@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ... import _shim
@@ -144,25 +144,39 @@ def _switches(proposals: frozenset[str]) -> dict[str, int]:
     return settings
 
 
-def _open(settings: dict[str, int], stack: int) -> Engine:
-    from ..._shim._wrt import ffi, lib
-    from .engine import Engine as NativeEngine
+@cache
+def _native() -> Any:
+    """The module that reaches engines, which only an install with the native part can load. Kept, since the interpreter
+    gives no module any more when it ends.
+    """
+    from . import engine
 
-    path = os.fsencode(library.find().path)
+    return engine
+
+
+@cache
+def _library() -> library.Library:
+    """The library that is opened, of which a process has one."""
+    return library.find()
+
+
+def _open(settings: dict[str, int], stack: int) -> Engine:
+    ffi, lib = _native().ffi, _native().lib
+    path = os.fsencode(_library().path)
     with environment():  # one thread at a time, and not held for ever in the child of a fork
         problem = lib.wrt_wasmtime_load(path)
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
     component_ops = _component_ops()
     with _backtrace_details():
-        return NativeEngine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines, component_ops)
+        engine: Engine = _native().Engine(lib.wrt_wasmtime_ops(), settings, stack, _explain, frame_lines, component_ops)
+    return engine
 
 
 def _component_ops() -> Any:
     """The table for components, or None where this Wasmtime is too old for it."""
-    from ..._shim._wrt import ffi, lib
-
-    if library.major(library.find().version) < library.COMPONENT_MAJOR:
+    ffi, lib = _native().ffi, _native().lib
+    if library.major(_library().version) < library.COMPONENT_MAJOR:
         return None
     with environment():
         problem = lib.wrt_wasmtime_component_load()

@@ -8,6 +8,7 @@ deadline that there was when it was entered: one that a host function sets count
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -38,6 +39,8 @@ class Ticker:
 
     def begin(self) -> None:
         """Tick from now on, until as many calls of `end`. Raises `WasmError` where no thread can be started for it."""
+        if sys.is_finalizing():
+            raise WasmError("the interpreter is ending: no thread would end this call at its deadline")
         if self._process != os.getpid():  # a child of fork has no thread, and perhaps a lock that nobody will release
             self._forget()
         with self._changed:

@@ -11,6 +11,8 @@ from itertools import count
 from typing import Any
 from weakref import ref
 
+import wasmtime
+
 from ..._shim.batch import map_calls
 from ..._shim.bridge import raise_asynchronous
 from ..._shim.waiting import on_thread
@@ -31,12 +33,12 @@ from ..base.lifetime import Life, stays
 from ..base.memory import MemoryHelpers
 from ..base.tag import BaseTag
 from .contracts import OwningStore
+from .facts import NAME
 from .greenlets import check, inside
 from .stack import check_for_call
 
 __all__ = [
     "BOUNDS",
-    "NAME",
     "NEVER",
     "ODD",
     "REFERENCES",
@@ -52,8 +54,6 @@ __all__ = [
     "kind_of",
     "unsupported",
 ]
-
-NAME = "wasmtime-py"
 
 _I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
 _V128, _FUNCREF, _EXTERNREF, _REF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF, ValueType.REF
@@ -136,8 +136,6 @@ def _maker(wanted: ValueType) -> Callable[[Any], Any]:
     The package compares the type of each value that it is given, and asks the engine for a new type to do so. These
     values have theirs at hand, which saves a call a third of its time.
     """
-    import wasmtime
-
     make = getattr(wasmtime.Val, wanted.value)
     if wanted not in _NUMBERS:
         return make  # type: ignore[no-any-return]
@@ -401,8 +399,6 @@ class Memory(Extern, MemoryHelpers):
 
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
-        import wasmtime
-
         delta = checked_delta(pages, "pages")
         store = self.store
         store._enter(self.life, "memory")
@@ -475,8 +471,6 @@ class SharedMemory(Memory):
 
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages."""
-        import wasmtime
-
         self._check()
         delta = checked_delta(pages, "pages")
         try:
@@ -528,8 +522,6 @@ class Table(Extern):
         """Add `delta` elements holding `value` and return the length before. Raises `IndexError` where a limit forbids
         it.
         """
-        import wasmtime
-
         by = checked_delta(delta, "elements")
         store = self.store
         store._enter(self.life, "table")
@@ -618,6 +610,4 @@ class Tag(Extern, BaseTag):
 
 def _unwrapped(value: Any) -> Any:
     """The package gives a `Val` instead of the value where the value is null, zero or the like."""
-    import wasmtime
-
     return value.value if isinstance(value, wasmtime.Val) else value

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import wasmtime
+
 from ...errors import (
     ClosedError,
     DeadlineExceeded,
@@ -27,7 +29,9 @@ from ..base.observing import observed
 from ..base.runtime import BaseCaller, Exports, InstanceState
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
-from .externs import BOUNDS, NAME, NEVER, REFERENCES
+from .ending import keep_importable
+from .externs import BOUNDS, NEVER, REFERENCES
+from .facts import NAME
 from .greenlets import guarded
 
 __all__ = [
@@ -160,6 +164,7 @@ class _Caller(BaseCaller):
         store = self._store
         raw = self._check()
         self._check_name(name)
+        keep_importable()
         handle = raw.get(name)
         if handle is None or handle_kind(handle) is not kind:
             return None
@@ -182,8 +187,6 @@ class CallerState(InstanceState):
 
 
 def handle_kind(handle: Any) -> ExternKind:
-    import wasmtime
-
     if isinstance(handle, wasmtime.Func):
         return ExternKind.FUNCTION
     if isinstance(handle, (wasmtime.Memory, wasmtime.SharedMemory)):
@@ -233,8 +236,6 @@ def _offset(offset: int) -> int | None:
 
 
 def displaced(marker: Unwind) -> BaseException:
-    import wasmtime
-
     if isinstance(marker.__context__, wasmtime.WasmtimeError):
         return marker.__context__
     at = marker.__traceback__

@@ -12,8 +12,10 @@ import atexit
 import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import ref
+
+import wasmtime
 
 from ...errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError
 from ...types import (
@@ -30,26 +32,22 @@ from ...types import (
 )
 from ...values import nanoseconds, shown
 from ..base.features import (
-    API_FEATURES,
-    WASMTIME_DEFAULT,
-    WASMTIME_FIXED,
     WASMTIME_PROPOSALS,
     WASMTIME_SWITCHES,
-    allowed_proposals,
 )
 from ..base.forking import forks, inside
 from ..base.linking import HostImport
 from ..base.needs import Judge
 from ..base.observing import Observer
-from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
+from ..base.options import checked_options
 from ..base.runtime import BaseModule, BaseRuntime, InstanceState, Life
 from ..base.store import engine_bounds
 from ..wasmtime_text import compile_error_text, trap_text
 from .component import PackageComponents
 from .contracts import OwningStore
 from .deadline import Clock, Ticker
+from .ending import keep_importable
 from .externs import (
-    NAME,
     ODD,
     Box,
     Extern,
@@ -64,97 +62,30 @@ from .externs import (
     kind_of,
     unsupported,
 )
+from .facts import CAUTION, DEFAULT_STACK, NAME, OPTIONS, features, wasmtime_version
 from .host import CallerState, Unwind, callback, displaced, ending, exchange, link_error, trap_error
 from .stack import COMPILER_STACK, check_for_call, check_for_compiler
 
-if TYPE_CHECKING:
-    import wasmtime
-
-__all__ = ["NAME", "create", "describe"]
+__all__ = ["WasmtimeRuntime", "WasmtimeStore"]
 
 _V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
-
-# v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
-# may use both inside, and exceptions, whose tags can be linked: the package has no way to read or throw one. The buffer
-# protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
-_LACKING = {
-    *(
-        "exception-values",
-        "simd",
-        "relaxed-simd",
-        "threads",
-        "f32-nan-bits",
-        "trap-lines",
-        "interruption",
-        "suspension",
-        "profiling",
-    ),
-    *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
-}
-
-_DEFAULT_STACK = 512 << 10  # bytes that a guest may take, where no option says otherwise
-
-_CAUTION = (
-    "calls that run cannot be interrupted, not by Ctrl-C either; and a signal handler that raises while the package's "
-    "own callbacks and finalizers run can damage the memory of the process: let none raise while guests run"
-)
-
-# Named as in wasmtime.Config.
-_OPTIONS = {
-    "strategy": one_of("auto", "cranelift"),
-    "cranelift_opt_level": one_of("none", "speed", "speed_and_size"),
-    "cranelift_nan_canonicalization": flag(),
-    "debug_info": flag(),
-    "consume_fuel": flag(),  # counting costs the guest time
-    "parallel_compilation": flag(),
-    "memory_init_cow": flag(),
-    "async_threads": ASYNC_THREADS,
-    # Too little and the package ends the process, and so it does with more than the 2 MiB that the engine gives to
-    # stacks of its own.
-    "max_wasm_stack": number_of_bytes(1 << 14, 1 << 21),
-}
-
-
-def describe() -> RuntimeInfo:
-    """What there is to say of this runtime, without loading the engine."""
-    from importlib.metadata import PackageNotFoundError, version
-    from importlib.util import find_spec
-
-    try:
-        found = version("wasmtime") if find_spec("wasmtime") is not None else None
-    except (PackageNotFoundError, ImportError, ValueError):
-        found = None
-    if found is None:
-        return RuntimeInfo(NAME, False, reason="the package 'wasmtime' is not installed; pip install wasmtime")
-    return RuntimeInfo(NAME, True, found, _features(WASMTIME_DEFAULT, True, False), caution=_CAUTION)
-
-
-def _features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> frozenset[str]:
-    off = (set() if interruptible else {"deadline"}) | (set() if fuel else {"fuel"})
-    return (proposals | API_FEATURES) - _LACKING - off
-
-
-def create(config: RuntimeConfig) -> WasmtimeRuntime:
-    """Make a runtime. Raises `InvalidConfigurationError`, or `ImportError` where the package cannot be loaded."""
-    proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    return WasmtimeRuntime(proposals, config)
 
 
 class WasmtimeRuntime(PackageComponents, BaseRuntime):
     def __init__(self, proposals: frozenset[str], config: RuntimeConfig) -> None:
         self._proposals = proposals
-        options = checked_options(NAME, _OPTIONS, config.options)
+        options = checked_options(NAME, OPTIONS, config.options)
         threads = options.pop("async_threads", self._most_threads)
         self._options = {**options, "epoch_interruption": config.interruptible}
-        self.stack: int = options.get("max_wasm_stack", _DEFAULT_STACK)
+        self.stack: int = options.get("max_wasm_stack", DEFAULT_STACK)
         self._engine = self._compiler = _make_engine(proposals, self._options)
         self._compiler_forks = forks()
         named = self._options
         self._settings = ",".join([*sorted(proposals), *(f"{name}={named[name]}" for name in sorted(named))])
         self.ticker = Ticker(self._engine.increment_epoch)
         self._function_types: dict[FunctionType, wasmtime.FuncType] = {}
-        features = _features(proposals, config.interruptible, bool(options.get("consume_fuel")))
-        info = RuntimeInfo(NAME, True, wasmtime_version(), features, caution=_CAUTION)
+        found = features(proposals, config.interruptible, bool(options.get("consume_fuel")))
+        info = RuntimeInfo(NAME, True, wasmtime_version(), found, caution=CAUTION)
         super().__init__(info, config.trap_on_grow_failure)
         self._most_threads = threads
         self._judge = Judge(NAME, proposals, WASMTIME_PROPOSALS, _validate)
@@ -166,8 +97,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         return self._compiler
 
     def _validate(self, data: bytes) -> None:
-        import wasmtime
-
+        keep_importable()
         check_for_compiler()
         try:
             with inside:
@@ -176,8 +106,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
     def _compile(self, data: bytes) -> Any:
-        import wasmtime
-
+        keep_importable()
         check_for_compiler(COMPILER_STACK)
         try:
             with inside:
@@ -190,8 +119,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
     def _text_to_binary(self, text: str) -> bytes:
-        import wasmtime
-
+        keep_importable()
         check_for_compiler()
         try:
             with inside:
@@ -205,8 +133,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         return f"{NAME} {self.info.version} on {sys.platform} {platform.machine()} with {self._settings}"
 
     def _deserialize(self, code: bytes) -> Any:
-        import wasmtime
-
+        keep_importable()
         check_for_compiler()
         try:
             with inside:
@@ -224,8 +151,6 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         """The package's form of a signature without v128 and odd references."""
         known = self._function_types.get(type)
         if known is None:
-            import wasmtime
-
             params, results = ([val_type(each) for each in types] for types in (type.params, type.results))
             known = self._function_types[type] = wasmtime.FuncType(params, results)
         return known
@@ -234,7 +159,6 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
 @cache
 def _module_class() -> type[wasmtime.Module]:
     """The package's modules, but that a fork waits while one is freed too."""
-    import wasmtime
 
     class Module(wasmtime.Module):
         def __del__(self) -> None:
@@ -245,8 +169,6 @@ def _module_class() -> type[wasmtime.Module]:
 
 
 def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime.Engine:
-    import wasmtime
-
     settings = wasmtime.Config()
     for proposal, switch in WASMTIME_SWITCHES.items():
         setattr(settings, switch, proposal in proposals)
@@ -267,20 +189,12 @@ def _validator(proposals: frozenset[str]) -> wasmtime.Engine:
 
 
 def _validate(proposals: frozenset[str], data: bytes) -> None:
-    import wasmtime
-
     try:
         engine = _validator(proposals)
         with inside:
             wasmtime.Module.validate(engine, data)
     except wasmtime.WasmtimeError as error:
         raise ModuleCompileError(compile_error_text(str(error))) from None
-
-
-def wasmtime_version() -> str:
-    from importlib.metadata import version
-
-    return version("wasmtime")
 
 
 class WasmtimeModule(BaseModule):
@@ -305,8 +219,7 @@ class WasmtimeStore(OwningStore):
     runtime: WasmtimeRuntime
 
     def __init__(self, runtime: WasmtimeRuntime, limits: Limits | None) -> None:
-        import wasmtime
-
+        keep_importable()
         self.handle = wasmtime.Store(runtime._engine)
         self.handle.set_limits(*engine_bounds(limits))
         self.parked: BaseException | None = None
@@ -375,8 +288,6 @@ class WasmtimeStore(OwningStore):
     # Externs
 
     def _memory_new(self, type: MemoryType) -> Memory:
-        import wasmtime
-
         if type.shared:
             raise UnsupportedFeatureError(f"{NAME} cannot make or link shared memories", "threads")
         self._enter(self._life, "store")
@@ -389,8 +300,6 @@ class WasmtimeStore(OwningStore):
             self._leave()
 
     def _table_new(self, type: TableType, init: Any) -> Table:
-        import wasmtime
-
         limits = wasmtime.Limits(type.minimum, type.maximum)
         self._enter(self._life, "store")
         try:
@@ -403,8 +312,6 @@ class WasmtimeStore(OwningStore):
             self._leave()
 
     def _global_new(self, type: GlobalType, value: Any) -> Global:
-        import wasmtime
-
         if type.content is _V128:
             raise unsupported(_V128, "globals")
         self._enter(self._life, "store")
@@ -430,6 +337,7 @@ class WasmtimeStore(OwningStore):
         try:
             if isinstance(instance, CallerState):
                 return instance.caller._find(export.name, export.kind)
+            keep_importable()
             found = instance.handle.exports(self.handle)[export.name]
             return self.wrap(instance.life, found, export.kind, export.type, export.name)
         finally:
@@ -472,8 +380,7 @@ class WasmtimeStore(OwningStore):
     # Instances and host functions
 
     def _link(self, module: BaseModule, handles: list[Any], instance: InstanceState) -> Any:
-        import wasmtime
-
+        keep_importable()
         assert isinstance(module, WasmtimeModule)
         self._modules.append(module)
         if self._plain and not module.plain():
@@ -502,8 +409,6 @@ class WasmtimeStore(OwningStore):
             self._leave()
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
-        import wasmtime
-
         for type in function.type.params + function.type.results:
             if type in ODD:
                 raise unsupported(type, f"host functions ({function.module}.{function.name})")
@@ -518,8 +423,6 @@ class WasmtimeStore(OwningStore):
         """What a call that failed with `error` is to raise: a host function's exception itself, or ours for the
         package's.
         """
-        import wasmtime
-
         parked, self.parked = self.parked, None
         if not isinstance(error, (Unwind, wasmtime.Trap, wasmtime.WasmtimeError)):
             return error if parked is None else parked
@@ -539,8 +442,6 @@ class WasmtimeStore(OwningStore):
     def lower(self, value: Any, type: ValueType, where: str) -> Any:
         """Turn a value as `to_wasm` gives it into the package's."""
         if type is _EXTERNREF:
-            import wasmtime
-
             if self.objects.dropped:
                 self.objects.dropped.clear()
             return wasmtime.Val.externref(None if value is None else Box(self.objects, value))
@@ -564,8 +465,6 @@ class WasmtimeStore(OwningStore):
         """The same function, in memory of its own: what a callback is given points into the engine's, and is gone when
         the callback returns.
         """
-        import wasmtime
-
         if self._place is None:
             funcref = wasmtime.GlobalType(wasmtime.ValType.funcref(), True)
             self._place = wasmtime.Global(self.handle, funcref, wasmtime.Val.funcref(None))
@@ -592,8 +491,6 @@ class WasmtimeStore(OwningStore):
 
 
 def is_shared(handle: Any) -> bool:
-    import wasmtime
-
     return isinstance(handle, wasmtime.SharedMemory)
 
 
@@ -602,7 +499,5 @@ def value_types(found: list[Any]) -> tuple[ValueType, ...]:
 
 
 def val_type(type: ValueType) -> wasmtime.ValType:
-    import wasmtime
-
     value_type: wasmtime.ValType = getattr(wasmtime.ValType, type.value)()
     return value_type

@@ -1,0 +1,63 @@
+"""What the files of this runtime agree on, and what there is to say of it without the package."""
+
+from __future__ import annotations
+
+import sys
+
+from ..base.features import API_FEATURES
+from ..base.options import ASYNC_THREADS, flag, number_of_bytes, one_of
+
+__all__ = ["CAUTION", "DEFAULT_STACK", "NAME", "OPTIONS", "features", "wasmtime_version"]
+
+NAME = "wasmtime-py"
+
+# v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
+# may use both inside, and exceptions, whose tags can be linked: the package has no way to read or throw one. The buffer
+# protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
+_LACKING = {
+    *(
+        "exception-values",
+        "simd",
+        "relaxed-simd",
+        "threads",
+        "f32-nan-bits",
+        "trap-lines",
+        "interruption",
+        "suspension",
+        "profiling",
+    ),
+    *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
+}
+
+DEFAULT_STACK = 512 << 10  # bytes that a guest may take, where no option says otherwise
+
+CAUTION = (
+    "calls that run cannot be interrupted, not by Ctrl-C either; and a signal handler that raises while the package's "
+    "own callbacks and finalizers run can damage the memory of the process: let none raise while guests run"
+)
+
+# Named as in wasmtime.Config.
+OPTIONS = {
+    "strategy": one_of("auto", "cranelift"),
+    "cranelift_opt_level": one_of("none", "speed", "speed_and_size"),
+    "cranelift_nan_canonicalization": flag(),
+    "debug_info": flag(),
+    "consume_fuel": flag(),  # counting costs the guest time
+    "parallel_compilation": flag(),
+    "memory_init_cow": flag(),
+    "async_threads": ASYNC_THREADS,
+    # Too little and the package ends the process, and so it does with more than the 2 MiB that the engine gives to
+    # stacks of its own.
+    "max_wasm_stack": number_of_bytes(1 << 14, 1 << 21),
+}
+
+
+def features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> frozenset[str]:
+    off = (set() if interruptible else {"deadline"}) | (set() if fuel else {"fuel"})
+    return (proposals | API_FEATURES) - _LACKING - off
+
+
+def wasmtime_version() -> str:
+    from importlib.metadata import version
+
+    return version("wasmtime")
