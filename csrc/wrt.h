@@ -46,7 +46,8 @@ typedef enum wrt_result {
   WRT_THROWN       /* of a host function: it has thrown an exception, which guests may catch (exception_throw) */
 } wrt_result;
 
-/* The order of pywasmrt.types.ValueType. */
+/* The order of pywasmrt.types.ValueType, where the last four are REF: references that may not be null, or to a type that a
+ * module defines, by what they are references to. Values of the last ten pass by call_checked and function_new_as only. */
 typedef enum wrt_type {
   WRT_I32,
   WRT_I64,
@@ -55,8 +56,21 @@ typedef enum wrt_type {
   WRT_V128,
   WRT_FUNCREF,
   WRT_EXTERNREF,
-  WRT_REF
+  WRT_REF, /* of a kind that nothing here knows */
+  WRT_ANYREF,
+  WRT_EQREF,
+  WRT_I31REF,
+  WRT_STRUCTREF,
+  WRT_ARRAYREF,
+  WRT_EXNREF,
+  WRT_REF_FUNC,
+  WRT_REF_EXTERN,
+  WRT_REF_ANY,
+  WRT_REF_EXN
 } wrt_type;
+
+/* What a reference is to, whichever way it crosses: externref and anyref may stand for the same thing. */
+typedef enum wrt_object { WRT_OBJECT_HOST, WRT_OBJECT_I31, WRT_OBJECT_STRUCT, WRT_OBJECT_ARRAY, WRT_OBJECT_OTHER } wrt_object;
 
 /* The order of pywasmrt.types.ExternKind. */
 typedef enum wrt_kind { WRT_FUNCTION, WRT_MEMORY, WRT_TABLE, WRT_GLOBAL, WRT_TAG } wrt_kind;
@@ -334,6 +348,40 @@ typedef struct wrt_engine_ops {
   int (*profile_finish)(wrt_profile *profile, wrt_bytes *out, wrt_failure *failure);
   /* Releases the caller's hold, and the samples with it. */
   void (*profile_delete)(wrt_profile *profile);
+
+  /* References of the proposal gc. An engine has all that follow, or NULL in place of each. */
+
+  /* As `call`, for a function of any type; `types` are its params and then its results, and borrowed. The engine checks the
+   * arguments, and says WRT_INVALID, before the guest runs, where one does not fit. */
+  int (*call_checked)(wrt_store *store, const wrt_extern *function, const uint8_t *types, size_t param_count,
+                      size_t result_count, wrt_slot *slots, wrt_failure *failure);
+  /* The types of the function that import number `index` of a module is, params and then results, into `types`, which is the
+   * caller's and has room for `count`. */
+  int (*import_types)(wrt_module *module, size_t index, uint8_t *types, size_t count, wrt_failure *failure);
+  /* As function_new, for a function of the very type of that import, which `types` are; they are copied. The engine checks the
+   * results. */
+  int (*function_new_as)(wrt_store *store, wrt_module *module, size_t index, const uint8_t *types, size_t param_count,
+                         size_t result_count, wrt_host_function function, void *env, wrt_extern *out,
+                         wrt_failure *failure);
+  /* Puts an i31ref into a slot: the low 31 bits of `value`. Nothing has to be released. */
+  void (*i31_to_slot)(wrt_store *store, uint32_t value, wrt_slot *out);
+  /* What the reference in a slot that is not null is to, and its value (sign-extended) if that is an i31; nothing is handed
+   * out. For a slot of an externref or of the references under anyref. */
+  wrt_object (*object_kind)(wrt_store *store, const wrt_slot *slot, int32_t *value);
+  /* Roots the reference in a slot of the type, which may be to an exception too; the root is the caller's (ref_delete), and
+   * goes into a slot by ref_to_slot. */
+  int (*object_root)(wrt_store *store, uint8_t type, const wrt_slot *slot, wrt_ref *out, wrt_failure *failure);
+  /* Whether two roots, which are borrowed, are to the same object. */
+  bool (*object_is)(wrt_store *store, const wrt_ref *one, const wrt_ref *other);
+  /* How many fields a struct has, or elements an array; the root is borrowed. */
+  int (*object_size)(wrt_store *store, const wrt_ref *root, uint64_t *out, wrt_failure *failure);
+  /* Reads a field of a struct or an element of an array into `out`, and its type, a packed one as i32; a reference is borrowed
+   * until the next operation on the store. WRT_LIMIT beyond the end. */
+  int (*object_get)(wrt_store *store, const wrt_ref *root, uint64_t index, wrt_type *type, wrt_slot *out,
+                    wrt_failure *failure);
+  /* Makes the exception in the slot of an exnref, not null, the one that exception_tag and exception_values read; the store
+   * owns it. */
+  int (*exception_of)(wrt_store *store, const wrt_slot *slot, wrt_failure *failure);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before

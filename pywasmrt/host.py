@@ -222,7 +222,7 @@ def _checked(name: str, types: Iterable[ValueType]) -> tuple[ValueType, ...]:
             f"host function {name!r}: the types are a list such as [ValueType.I32], not {shown(types)}"
         ) from None
     for type in listed:
-        if not isinstance(type, ValueType) or type is ValueType.REF:
+        if not isinstance(type, ValueType):
             raise TypeError(
                 f"host function {name!r}: a parameter or result is a ValueType such as ValueType.I32, not {shown(type)}"
             )
@@ -260,9 +260,6 @@ def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
     Raises `TypeError` saying why it does not fit: an exact type must be equal, a loose one must admit the guest's, and
     the number of parameters and results must agree.
     """
-    for type in wanted.params + wanted.results:
-        if type is ValueType.REF:
-            raise TypeError("Python functions cannot take or return references of this type")
     params = function.params
     if params is None:
         _check_takes(function, len(wanted.params))

@@ -54,6 +54,7 @@ __all__ = [
     "Memory",
     "ModuleInstance",
     "ModuleSource",
+    "Reference",
     "Runtime",
     "Store",
     "Table",
@@ -259,6 +260,33 @@ class Table(_Checkable, Protocol):
 
 
 @runtime_checkable
+class Reference(_Checkable, Protocol):
+    """A guest's reference to an object of its own, of the garbage-collection proposal (the feature "gc-references").
+
+    It can be kept, compared, handed to functions of the same store and put into its globals and tables. Two that refer
+    to one object are equal; `hash` is the same for all of a store's, as the engine moves its objects. The object stays
+    for as long as a `Reference` to it does, and belongs to its store: once that is closed, everything but `kind` raises
+    `ClosedError`.
+
+    `reference[0]` reads a field of a struct or an element of an array, and `len(reference)` tells how many there are.
+    A packed field (i8, i16) comes as an unsigned int. An index beyond raises `IndexError`, and both raise `TypeError`
+    where it is to something else.
+
+    An i31 is an `int` in Python, of 31 bits: -2**30 to 2**31 - 1 go in, signed ones come out. Null is None. What Python
+    has handed to a guest comes back as the same object, as an externref does. An exception reference is a
+    `WasmException`; None alone can be handed to a guest as one.
+    """
+
+    @property
+    def kind(self) -> str:
+        """What it refers to: "struct", "array" or "other"."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@runtime_checkable
 class Tag(_Checkable, Protocol):
     """A tag of the exception-handling proposal: what guests throw and catch exceptions by.
 
@@ -301,9 +329,17 @@ class Store(_Checkable, AbstractContextManager["Store"], Protocol):
         """Make a linear memory of `minimum` pages that may grow to `maximum`."""
 
     def table(
-        self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
+        self,
+        minimum: int,
+        maximum: int | None = None,
+        element: ValueType = ValueType.FUNCREF,
+        init: Any = None,
+        *,
+        is_64: bool = False,
     ) -> Table:
-        """Make a table of `minimum` elements, each `init`."""
+        """Make a table of `minimum` elements, each `init`. One with `is_64` is indexed by guests with 64 bits (the
+        feature "memory64"), and counts as one of the instances that `Limits.instances` allows.
+        """
 
     def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Global:
         """Make a global variable holding `value`."""

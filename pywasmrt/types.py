@@ -38,9 +38,10 @@ PAGE_SIZE = 65536
 class ValueType(enum.Enum):
     """The type of one WebAssembly value (core specification, section 2.3).
 
-    `REF` stands for every reference type that cannot cross into Python (typed function references and the types of the
-    garbage-collection proposal). A function that has one in its signature can be linked to other instances but not
-    called.
+    `ANYREF` to `EXNREF` are the reference types of the garbage-collection and exception-handling proposals. `REF`
+    stands for every other one: a reference that may not be null, and one to a type that the module defines. They cross
+    where the runtime has the feature "gc-references"; elsewhere a function that has one in its signature can be linked
+    to other instances but not called.
     """
 
     I32 = "i32"
@@ -51,12 +52,31 @@ class ValueType(enum.Enum):
     FUNCREF = "funcref"
     EXTERNREF = "externref"
     REF = "ref"
+    ANYREF = "anyref"
+    EQREF = "eqref"
+    I31REF = "i31ref"
+    STRUCTREF = "structref"
+    ARRAYREF = "arrayref"
+    EXNREF = "exnref"
+
+    @property
+    def judged(self) -> bool:
+        """Whether only the engine can tell what is of this type: of a subtype too, and by the module's own types."""
+        return self in _JUDGED
 
     def __repr__(self) -> str:
         return f"ValueType.{self.name}"
 
     def __str__(self) -> str:
         return self.value
+
+
+_JUDGED = frozenset(
+    {
+        *(ValueType.REF, ValueType.ANYREF, ValueType.EQREF, ValueType.I31REF),
+        *(ValueType.STRUCTREF, ValueType.ARRAYREF, ValueType.EXNREF),
+    }
+)
 
 
 def _listed(types: tuple[ValueType, ...]) -> str:

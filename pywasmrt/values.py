@@ -6,7 +6,7 @@ Adapters convert on their own fast paths and come here for the rest: odd values,
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import index as as_index
 from reprlib import Repr
 from types import CoroutineType
@@ -26,6 +26,7 @@ __all__ = [
     "did_you_mean",
     "from_slots",
     "is_function",
+    "is_reference",
     "memory_access_error",
     "nanoseconds",
     "numbers",
@@ -142,11 +143,46 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
     elif type is _FUNCREF:
         if value is None or is_function(value):
             return value
-    elif type is _EXTERNREF:
-        return value
+    elif type is _EXTERNREF or type is ValueType.REF:
+        return value  # what REF takes, the engine knows
     else:
-        raise TypeError(f"{where}: a reference of this type cannot cross between Python and WebAssembly")
+        return _to_reference(value, type, where)
     raise TypeError(f"{where}: {type} takes {_WANTED[type]}, not {shown(value)}")
+
+
+def is_reference(value: object) -> bool:
+    """Whether `value` has what a Reference has, by its class."""
+    return hasattr(type(value), "kind") and hasattr(type(value), "_store")
+
+
+def _to_reference(value: Any, type: ValueType, where: str) -> Any:
+    """As `to_wasm`, for the reference types of the proposals gc and exceptions."""
+    if value is None or (type is ValueType.ANYREF and not isinstance(value, int)):
+        return value
+    if isinstance(value, int) and type in (ValueType.ANYREF, ValueType.EQREF, ValueType.I31REF):
+        number = as_index(value)
+        if -(1 << 30) <= number < 1 << 31:
+            return number
+        raise OverflowError(
+            f"{where}: {shown_int(number)} is out of range for an i31 ({-(1 << 30)} to {(1 << 31) - 1})"
+        )
+    kinds = {
+        ValueType.EQREF: ("struct", "array"),
+        ValueType.STRUCTREF: ("struct",),
+        ValueType.ARRAYREF: ("array",),
+    }.get(type, ())
+    if is_reference(value) and value.kind in kinds:
+        return value
+    raise TypeError(f"{where}: {type} takes {_TAKEN[type]}, not {shown(value)}")
+
+
+_TAKEN = {
+    ValueType.EQREF: "a Reference to a struct or an array, an int or None",
+    ValueType.I31REF: "an int or None",
+    ValueType.STRUCTREF: "a Reference to a struct or None",
+    ValueType.ARRAYREF: "a Reference to an array or None",
+    ValueType.EXNREF: "None",
+}
 
 
 def as_number(value: Any, type: ValueType) -> Any:
@@ -202,7 +238,15 @@ def raise_argument_error(name: str, type: FunctionType, args: Sequence[object]) 
         raise arity_error(name, type, len(args))
     for n, (value, wanted) in enumerate(zip(args, type.params, strict=True), 1):
         to_wasm(value, wanted, f"argument {n} of {name}()")
+    _refuse_typed(type.params, args, lambda n: f"argument {n} of {name}()")
     raise RuntimeError(f"conversion disagreed: the arguments of {name}() were refused, yet they fit {type}")
+
+
+def _refuse_typed(types: Sequence[ValueType], values: Sequence[object], where: Callable[[int], str]) -> None:
+    """Raise `TypeError` for the first value for a type that only the engine knows: what it is of, nobody else tells."""
+    for n, (value, wanted) in enumerate(zip(values, types, strict=True), 1):
+        if wanted is ValueType.REF:
+            raise TypeError(f"{where(n)}: {shown(value)} is no reference of the type that the guest asks for")
 
 
 def results_from_host(name: str, results: tuple[ValueType, ...], value: object) -> tuple[Any, ...]:
@@ -246,7 +290,8 @@ def _async(value: object) -> str:
 
 def raise_result_error(name: str, type: FunctionType, value: object) -> NoReturn:
     """Raise what is wrong with `value` as the result of the host function `name`, which has the signature `type`."""
-    results_from_host(name, type.results, value)
+    values = results_from_host(name, type.results, value)
+    _refuse_typed(type.results, values, lambda n: f"host function {name} returned a wrong value as result {n}")
     raise RuntimeError(f"conversion disagreed: what host function {name} returned was refused, yet it fits {type}")
 
 
@@ -257,7 +302,7 @@ def slot_count(types: Sequence[ValueType]) -> int:
 
 def _refuse_references(name: str, types: Sequence[ValueType]) -> None:
     for type in types:
-        if type in (_FUNCREF, _EXTERNREF, ValueType.REF):
+        if type in (_FUNCREF, _EXTERNREF) or type.judged:
             raise TypeError(f"{name}.call() cannot pass a {type}: raw slots hold numbers only; call {name}() instead")
 
 

@@ -112,7 +112,14 @@ def test_v128_is_sixteen_bytes() -> None:
             len,
             "it: funcref takes a FunctionInstance or None, not <built-in function len> (builtin_function_or_method)",
         ),
-        (REF, None, "it: a reference of this type cannot cross between Python and WebAssembly"),
+        (ValueType.STRUCTREF, 5, "it: structref takes a Reference to a struct or None, not 5 (int)"),
+        (
+            ValueType.EQREF,
+            "x",
+            "it: eqref takes a Reference to a struct or an array, an int or None, not 'x' (str)",
+        ),
+        (ValueType.I31REF, 0.5, "it: i31ref takes an int or None, not 0.5 (float)"),
+        (ValueType.EXNREF, 5, "it: exnref takes None, not 5 (int)"),
     ],
 )
 def test_other_types_are_refused(type: ValueType, value: object, message: str) -> None:

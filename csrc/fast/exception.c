@@ -229,6 +229,29 @@ static PyObject *describe_exception(Store *store, const wrt_extern *tag) {
   return described;
 }
 
+PyObject *exception_value(Store *store) {
+  wrt_extern tag = {{0}};
+  if (!store->ops->exception_tag(store->native, &tag)) {
+    PyErr_SetString(store->state->wasm_error, "the engine does not tell the tag of this exception");
+    return NULL;
+  }
+  PyObject *thrown = find_thrown(store);
+  if (thrown != NULL) return Py_NewRef(thrown);
+  PyObject *told = describe_exception(store, &tag);
+  if (told == NULL) return NULL;
+  wrt_failure failure = {.trap = WRT_TRAP_UNCAUGHT_EXCEPTION};
+  raise_told(store->ops, store->fail, WRT_TRAP, &failure, told);
+  Py_DECREF(told);
+  if (!PyErr_ExceptionMatches(store->state->wasm_exception)) return NULL;
+  PyObject *type, *value, *traceback; /* it is a value here, which nobody has raised */
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  PyException_SetTraceback(value, Py_None);
+  Py_XDECREF(type);
+  Py_XDECREF(traceback);
+  return value;
+}
+
 bool raise_exception(Store *store, wrt_failure *failure) {
   wrt_extern tag = {{0}};
   if (store->ops->exception_tag == NULL || !store->ops->exception_tag(store->native, &tag)) return false;

@@ -53,12 +53,14 @@ static int encode_one(Store *store, wrt_type type, PyObject *value, wrt_slot *sl
 
 static PyObject *decode_one(Store *store, wrt_type type, wrt_slot *slot) {
   uint8_t code = (uint8_t)type;
-  if (type == WRT_REF) {
+  if (type == WRT_REF || (type > WRT_REF && store->ops->object_root == NULL)) {
     PyErr_SetString(PyExc_TypeError, "a reference of this type cannot cross into Python");
     return NULL;
   }
   take_refs(store, &code, 1, slot);
-  return decode(store, code, slot);
+  PyObject *value = decode(store, code, slot);
+  if (value == NULL) drop_refs(store, &code, 1, slot);
+  return value;
 }
 
 /* table(minimum, maximum or None, element, init) -> handle */
@@ -216,7 +218,7 @@ PyObject *store_global_set(PyObject *object, PyObject *args) {
   wrt_type type;
   if (content_of(self, &handle, &type) && encode_one(self, type, value, slot) == 0) {
     int result = self->ops->global_set(self->native, &handle, slot, &failure);
-    done = result == WRT_OK ? Py_NewRef(Py_None) : raise_failure(self, result, &failure);
+    done = result == WRT_OK ? Py_NewRef(Py_None) : raise_refused(self, result, &failure);
   }
   store_leave(self);
   return done;
@@ -265,7 +267,7 @@ PyObject *store_table_set(PyObject *object, PyObject *args) {
   wrt_type type;
   if (content_of(self, &handle, &type) && encode_one(self, type, value, slot) == 0) {
     int result = self->ops->table_set(self->native, &handle, index, slot, &failure);
-    done = result == WRT_OK ? Py_NewRef(Py_None) : raise_failure(self, result, &failure);
+    done = result == WRT_OK ? Py_NewRef(Py_None) : raise_refused(self, result, &failure);
   }
   store_leave(self);
   return done;
@@ -292,7 +294,7 @@ PyObject *store_table_grow(PyObject *object, PyObject *args) {
       self->ops->failure_clear(&failure);
       done = Py_NewRef(Py_None);
     } else {
-      raise_failure(self, result, &failure);
+      raise_refused(self, result, &failure);
     }
   }
   store_leave(self);

@@ -47,6 +47,7 @@ typedef struct State {
   PyTypeObject *task_type;
   PyTypeObject *profile_type;
   PyTypeObject *probe_type;
+  PyTypeObject *reference_type;
   PyTypeObject *plan_type; /* these four are for components */
   PyTypeObject *component_function_type;
   PyTypeObject *linker_type;
@@ -62,6 +63,7 @@ typedef struct State {
   PyObject *convert_arguments;    /* (FunctionType, args) -> args, other kinds of numbers as ints and floats */
   PyObject *convert_result;       /* (FunctionType, value) -> value, the same */
   PyObject *raise_argument_error; /* (name, FunctionType, args, Function) never returns */
+  PyObject *raise_uncallable;     /* (name, FunctionType) never returns */
   PyObject *raise_result_error;   /* (name, FunctionType, value, Function) never returns */
   PyObject *raise_slots_error;    /* (name, FunctionType, slots) never returns */
   PyObject *raise_no_stack;       /* (bytes left, bytes needed) never returns */
@@ -124,6 +126,7 @@ typedef struct HostImport {
   size_t param_count;
   size_t result_count;
   bool has_refs;
+  bool has_objects; /* a type beyond WRT_REF */
   bool awaits; /* what it returns is awaited: it is a coroutine function */
 } HostImport;
 
@@ -136,6 +139,7 @@ typedef struct Linked {
   wrt_linked *native;        /* owned: the engine's own form, or NULL */
   size_t count;              /* of imports */
   size_t host_count;         /* those that are host functions */
+  bool plain;                /* none of those passes references of the proposal gc */
   struct LinkedImport *imports;
 } Linked;
 
@@ -223,7 +227,7 @@ typedef struct Function {
   size_t step;    /* the engine's slot_words */
   uint8_t *types; /* owned: params, then results */
   int (*engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *); /* the engine's `call` */
-  bool has_refs;  /* funcref or externref in the signature */
+  bool has_refs;  /* a reference in the signature */
   bool closed;    /* the instance was closed, in a store that goes on */
   bool barred;    /* there is a reason not to make a raw call: that, or an asynchronous store */
   PyObject *name;  /* owned: a str for messages */
@@ -232,7 +236,7 @@ typedef struct Function {
 } Function;
 
 extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_spec, linked_spec, task_spec, handle_spec,
-    profile_spec, probe_spec;
+    profile_spec, probe_spec, reference_spec;
 
 /* fast/handle.c */
 
@@ -312,6 +316,28 @@ int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObje
 /* Releases the exceptions that are kept until the end of the call chain; may run Python code. */
 void thrown_clear(Store *store);
 int thrown_traverse(Store *store, visitproc visit, void *arg);
+
+/* A WasmException of the exception that the engine has put where exception_tag finds it; NULL with an exception set. */
+PyObject *exception_value(Store *store);
+
+/* fast/reference.c */
+
+/* Two steps inwards for a reference that may be to an object of the guest's: turns what the slot holds into something owned,
+ * and that into a Python value, a new reference, or NULL with an exception set. */
+void take_object(Store *store, uint8_t type, wrt_slot *slot);
+PyObject *decode_taken(Store *store, wrt_slot *slot);
+/* Releases what decode_taken has not handed over. */
+void drop_taken(Store *store, wrt_slot *slot);
+/* What encode_object says where it has made a root, which is to go into the slot when all the others are made. */
+enum { ROOTED = 1 };
+/* First step outwards, for types beyond WRT_REF: 0 with the value in its slot, ROOTED, or -1 as encode. */
+int encode_object(Store *store, uint8_t type, PyObject *value, wrt_slot *slot, wrt_ref *root);
+/* Roots what a Reference of this store is to; -1 with an exception set. */
+int root_reference(Store *store, PyObject *object, wrt_ref *out);
+/* As raise_failure, after an operation that was given a value: WRT_INVALID is a TypeError. */
+PyObject *raise_refused(Store *store, int result, wrt_failure *failure);
+/* The typed call of a function with types beyond WRT_REF. */
+PyObject *Function_vectorcall_checked(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords);
 
 /* fast/batch.c */
 

@@ -35,8 +35,11 @@ static inline PyObject *decode_results(Function *self, wrt_slot *slots) {
   const uint8_t *types = self->types + self->param_count;
   size_t count = self->result_count, step = self->step;
   if (LIKELY(count == 1)) {
-    if (UNLIKELY(types[0] == WRT_EXTERNREF)) take_refs(self->store, types, 1, slots);
-    return decode(self->store, types[0], slots);
+    if (LIKELY(types[0] < WRT_EXTERNREF)) return decode(self->store, types[0], slots);
+    take_refs(self->store, types, 1, slots);
+    PyObject *value = decode(self->store, types[0], slots);
+    if (value == NULL) drop_refs(self->store, types, 1, slots);
+    return value;
   }
   if (count == 0) return Py_NewRef(Py_None);
   if (self->has_refs) take_refs(self->store, types, count, slots);
@@ -152,10 +155,16 @@ static PyObject *Function_asynchronous(PyObject *object, PyObject *const *args, 
   return NULL;
 }
 
+static PyObject *raise_uncallable(Function *self) {
+  PyObject *never = PyObject_CallFunctionObjArgs(self->store->state->raise_uncallable, self->name, self->type, NULL);
+  Py_XDECREF(never);
+  return NULL;
+}
+
 /* In place of the call where the signature has a type that cannot cross. */
 static PyObject *Function_refuse(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
-  (void)keywords;
-  return refuse_arguments((Function *)object, args, PyVectorcall_NARGS(flags), false);
+  (void)args, (void)flags, (void)keywords;
+  return raise_uncallable((Function *)object);
 }
 
 int function_refuse_closed(Function *function) {
@@ -281,10 +290,14 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
     PyErr_NoMemory();
   } else {
     memcpy(self->types, type.types, count);
+    bool objects = false, refused = false;
     for (size_t i = 0; i < count; i++) {
       if (type.types[i] >= WRT_FUNCREF) self->has_refs = true;
-      if (type.types[i] >= WRT_REF) self->vectorcall = Function_refuse;
+      if (type.types[i] > WRT_REF && store->ops->call_checked != NULL) objects = true;
+      if (type.types[i] == WRT_REF || (type.types[i] > WRT_REF && store->ops->call_checked == NULL)) refused = true;
     }
+    if (objects && !store->asynchronous) self->vectorcall = Function_vectorcall_checked;
+    if (refused) self->vectorcall = Function_refuse;
     self->name = name != NULL ? Py_NewRef(name) : PyUnicode_FromString("function");
     if (self->name != NULL) /* Python is not called with an exception set */
       self->type = PyObject_CallFunction(state->make_function_type, "y#y#", type.types, (Py_ssize_t)type.param_count,
@@ -304,7 +317,8 @@ static PyObject *Function_call_async(PyObject *object, PyObject *const *args, Py
   Function *self = (Function *)object;
   if (self->store->asynchronous && self->has_refs) {
     for (size_t i = 0; i < self->param_count + self->result_count; i++)
-      if (self->types[i] >= WRT_REF) return refuse_arguments(self, args, count, false);
+      if (self->types[i] == WRT_REF || (self->types[i] > WRT_REF && self->store->ops->call_checked == NULL))
+        return raise_uncallable(self);
   }
   return self->store->suspends ? task_of_call(self, args, count) : coroutine_of_call(self->store->state, object, args, count);
 }

@@ -26,7 +26,7 @@ static inline bool holds_results(PyObject *value) { return PyTuple_Check(value) 
 static inline int encode_results(HostCallable *self, PyObject *value, wrt_slot *slots) {
   const uint8_t *types = self->import->types + self->import->param_count;
   if (LIKELY(self->import->result_count == 1)) {
-    return UNLIKELY(types[0] == WRT_EXTERNREF) ? encode_refs(self->store, types, &value, 1, slots)
+    return UNLIKELY(types[0] >= WRT_EXTERNREF) ? encode_refs(self->store, types, &value, 1, slots)
                                                : encode(self->store, types[0], value, slots);
   }
   if (self->import->result_count == 0) return LIKELY(value == Py_None) ? 0 : -1;

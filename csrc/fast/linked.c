@@ -67,7 +67,10 @@ static int make_imports(Store *store, Linked *linked, HostBlock *block, wrt_exte
     }
     HostImport *host = &import->host;
     void *env = block->envs[at++];
-    int result = store->suspends
+    int result = host->has_objects
+                     ? store->ops->function_new_as(store->native, linked->module, i, host->types, host->param_count,
+                                                   host->result_count, call_python, env, &out[i], failure)
+                 : store->suspends
                      ? store->ops->tasks->function_new(store->native, host->types, host->param_count, host->result_count,
                                                        call_waiting, env, &out[i], failure)
                      : store->ops->function_new(store->native, host->types, host->param_count, host->result_count,
@@ -190,7 +193,10 @@ static int read_host(PyObject *item, HostImport *host, wrt_import *import) {
   host->types = (const uint8_t *)PyBytes_AS_STRING(codes);
   host->param_count = (size_t)param_count;
   host->result_count = (size_t)(PyBytes_GET_SIZE(codes) - param_count);
-  for (size_t i = 0; i < host->param_count + host->result_count; i++) host->has_refs |= host->types[i] >= WRT_FUNCREF;
+  for (size_t i = 0; i < host->param_count + host->result_count; i++) {
+    host->has_refs |= host->types[i] >= WRT_FUNCREF;
+    host->has_objects |= host->types[i] >= WRT_REF;
+  }
   import->module_size = (size_t)module_size;
   import->name_size = (size_t)name_size;
   import->types = host->types;
@@ -199,13 +205,39 @@ static int read_host(PyObject *item, HostImport *host, wrt_import *import) {
   return 0;
 }
 
+/* Asks the engine for the types of an import that passes references of the proposal gc: Python's ValueType.REF says less. 0, or
+ * -1 with an exception set. */
+static int read_precisely(Linked *self, size_t index, HostImport *host, PyObject *fail) {
+  const wrt_engine_ops *ops = self->engine->ops;
+  wrt_failure failure;
+  size_t count = host->param_count + host->result_count;
+  if (ops->import_types == NULL) {
+    PyErr_Format(PyExc_TypeError, "%U passes references that Python functions cannot take or return on this engine",
+                 host->label);
+    return -1;
+  }
+  PyObject *codes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count);
+  if (codes == NULL) return -1;
+  int result = ops->import_types(self->module, index, (uint8_t *)PyBytes_AS_STRING(codes), count, &failure);
+  if (result != WRT_OK) {
+    Py_DECREF(codes);
+    raise_told(ops, fail, result, &failure, NULL);
+    return -1;
+  }
+  Py_SETREF(host->codes, codes);
+  host->types = (const uint8_t *)PyBytes_AS_STRING(codes);
+  self->plain = false;
+  return 0;
+}
+
 /* Reads the imports: handles of externs, or what read_host takes. `described` receives the latter for the engine. */
-static int read_imports(Linked *self, PyObject *imports, wrt_import *described) {
+static int read_imports(Linked *self, PyObject *imports, wrt_import *described, PyObject *fail) {
   for (size_t i = 0; i < self->count; i++) {
     PyObject *item = PyTuple_GET_ITEM(imports, (Py_ssize_t)i);
     LinkedImport *import = &self->imports[i];
     if (PyTuple_Check(item)) {
       if (read_host(item, &import->host, &described[i]) < 0) return -1;
+      if (import->host.has_objects && read_precisely(self, i, &import->host, fail) < 0) return -1;
       self->host_count++;
     } else {
       if (!read_handle(item, &import->handle, sizeof import->handle)) return -1;
@@ -233,6 +265,7 @@ static PyObject *Linked_new(PyTypeObject *type, PyObject *args, PyObject *keywor
   self->engine = (Engine *)Py_NewRef(engine);
   self->keeper = Py_NewRef(keeper);
   self->module = module;
+  self->plain = true;
   self->imports = PyMem_Calloc(count + 1, sizeof *self->imports);
   wrt_import *described = PyMem_Calloc(count + 1, sizeof *described);
   bool whole = false;
@@ -240,10 +273,10 @@ static PyObject *Linked_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     PyErr_NoMemory();
   } else {
     self->count = count;
-    whole = read_imports(self, imports, described) == 0;
+    whole = read_imports(self, imports, described, fail) == 0;
   }
   const wrt_engine_ops *ops = self->engine->ops;
-  if (whole && own_form && self->host_count == count && ops->link != NULL) {
+  if (whole && own_form && self->plain && self->host_count == count && ops->link != NULL) {
     wrt_failure failure;
     int result = ops->link(self->engine->native, module, described, count, call_python, &self->native, &failure);
     if (result != WRT_OK) {

@@ -17,6 +17,7 @@ static const struct {
     {"pywasmrt._shim.bridge", "convert_arguments", offsetof(State, convert_arguments)},
     {"pywasmrt._shim.bridge", "convert_result", offsetof(State, convert_result)},
     {"pywasmrt._shim.bridge", "raise_argument_error", offsetof(State, raise_argument_error)},
+    {"pywasmrt._shim.bridge", "raise_uncallable", offsetof(State, raise_uncallable)},
     {"pywasmrt._shim.bridge", "raise_result_error", offsetof(State, raise_result_error)},
     {"pywasmrt._shim.bridge", "raise_slots_error", offsetof(State, raise_slots_error)},
     {"pywasmrt._shim.bridge", "raise_no_stack", offsetof(State, raise_no_stack)},
@@ -55,7 +56,8 @@ static int module_exec(PyObject *module) {
       add_type(module, &engine_spec, &state->engine_type) < 0 || add_type(module, &store_spec, &state->store_type) < 0 ||
       add_type(module, &function_spec, &state->function_type) < 0 ||
       add_type(module, &memory_spec, &state->memory_type) < 0 || add_type(module, &caller_spec, &state->caller_type) < 0 ||
-      add_type(module, &linked_spec, &state->linked_type) < 0 || add_type(module, &task_spec, &state->task_type) < 0)
+      add_type(module, &linked_spec, &state->linked_type) < 0 || add_type(module, &task_spec, &state->task_type) < 0 ||
+      add_type(module, &reference_spec, &state->reference_type) < 0)
     return -1;
   if (add_type(module, &plan_spec, &state->plan_type) < 0 ||
       add_type(module, &component_function_spec, &state->component_function_type) < 0 ||
@@ -83,6 +85,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   Py_VISIT(state->task_type);
   Py_VISIT(state->profile_type);
   Py_VISIT(state->probe_type);
+  Py_VISIT(state->reference_type);
   Py_VISIT(state->plan_type);
   Py_VISIT(state->component_function_type);
   Py_VISIT(state->linker_type);
@@ -104,6 +107,7 @@ static void module_free(void *module) {
   Py_CLEAR(state->task_type);
   Py_CLEAR(state->profile_type);
   Py_CLEAR(state->probe_type);
+  Py_CLEAR(state->reference_type);
   Py_CLEAR(state->plan_type);
   Py_CLEAR(state->component_function_type);
   Py_CLEAR(state->linker_type);

@@ -35,6 +35,7 @@ static void host_ref_finalize(void *data) {
 
 /* Roots `object` (not None) for the guests of `store`; -1 with an exception set. */
 static inline int root_object(Store *store, PyObject *object, wrt_ref *out) {
+  if (UNLIKELY(Py_IS_TYPE(object, store->state->reference_type))) return root_reference(store, object, out);
   if (UNLIKELY(store->first != NULL && store->polled == NULL)) { /* the engine would not see what its stack holds */
     PyErr_SetString(store->state->busy_error, "a guest of this store is waiting; until it goes on, no object can be handed "
                                               "to the store but as the result that it waits for");
@@ -166,6 +167,12 @@ static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *
   }
 }
 
+/* Whether a reference of this type goes two steps: all do but those to functions. */
+static inline bool is_taken(uint8_t type) { return type >= WRT_EXTERNREF && type != WRT_REF_FUNC; }
+
+/* In a slot, while others are still to be made: its value is a root. No raw reference has these bits. */
+#define IN_ROOTS UINT64_MAX
+
 /* Writes `count` values into their slots, references included; `step` words lie between two. -1 as encode. */
 static inline int encode_refs(Store *store, const uint8_t *types, PyObject *const *values, size_t count, wrt_slot *slots) {
   size_t step = store->ops->slot_words, rooted = 0;
@@ -176,36 +183,44 @@ static inline int encode_refs(Store *store, const uint8_t *types, PyObject *cons
     return -1;
   }
   for (size_t i = 0; i < count && result == 0; i++) {
-    if (types[i] != WRT_EXTERNREF)
+    if (LIKELY(types[i] < WRT_EXTERNREF)) {
       result = encode(store, types[i], values[i], slots + i * step);
-    else if (values[i] != Py_None && (result = root_object(store, values[i], &roots[rooted])) == 0)
-      rooted++;
+      continue;
+    }
+    if (types[i] == WRT_EXTERNREF) {
+      slots[i * step].u64 = 0;
+      if (values[i] == Py_None) continue;
+      result = root_object(store, values[i], &roots[rooted]) < 0 ? -1 : ROOTED;
+    } else {
+      result = encode_object(store, types[i], values[i], slots + i * step, &roots[rooted]);
+    }
+    if (result != ROOTED) continue;
+    slots[i * step].u64 = IN_ROOTS;
+    rooted++;
+    result = 0;
   }
   for (size_t i = 0, root = 0; i < count && result == 0; i++) {
-    if (types[i] != WRT_EXTERNREF) continue;
-    slots[i * step].u64 = 0;
-    if (values[i] != Py_None) store->ops->ref_to_slot(store->native, &roots[root++], slots + i * step);
+    if (is_taken(types[i]) && slots[i * step].u64 == IN_ROOTS)
+      store->ops->ref_to_slot(store->native, &roots[root++], slots + i * step);
   }
   for (size_t i = 0; i < rooted; i++) store->ops->ref_delete(&roots[i]);
   if (roots != few) PyMem_Free(roots);
   return result;
 }
 
-/* In place of an object: the reference was not made by Python, but by the guest out of one of its own. */
-#define NOT_PYTHONS ((PyObject *)(uintptr_t)1)
-
-/* First step inwards: replaces every externref in the slots by the object behind it, owned (NULL for null). */
+/* First step inwards: replaces every reference in the slots, but for those to functions, by the object behind it, owned (NULL
+ * for null), or by what reference.c makes of one of the guest's own. */
 static inline void take_refs(Store *store, const uint8_t *types, size_t count, wrt_slot *slots) {
   size_t step = store->ops->slot_words;
   for (size_t i = 0; i < count; i++) {
-    if (types[i] != WRT_EXTERNREF) continue;
+    if (!is_taken(types[i])) continue;
     wrt_slot *slot = slots + i * step;
-    PyObject *object = NULL;
-    if ((uint32_t)slot->u64 != 0) {
-      HostRef *ref = store->ops->ref_data(store->native, slot);
-      object = ref == NULL ? NOT_PYTHONS : Py_NewRef(ref->object);
-    }
-    slot->u64 = (uintptr_t)object;
+    HostRef *ref = NULL;
+    if (types[i] == WRT_EXTERNREF && (uint32_t)slot->u64 != 0) ref = store->ops->ref_data(store->native, slot);
+    if (LIKELY(ref != NULL))
+      slot->u64 = (uintptr_t)Py_NewRef(ref->object);
+    else
+      take_object(store, types[i], slot);
   }
 }
 
@@ -217,20 +232,17 @@ static inline PyObject *decode(Store *store, uint8_t type, wrt_slot *slot) {
     case WRT_F32: return PyFloat_FromDouble(widen(slot->f32));
     case WRT_F64: return PyFloat_FromDouble(slot->f64);
     case WRT_V128: return PyBytes_FromStringAndSize((const char *)slot, 16);
+    case WRT_REF_FUNC:
     case WRT_FUNCREF: {
       if (slot->u64 == 0) return Py_NewRef(Py_None);
       wrt_extern handle;
       store->ops->function_from_slot(store->native, slot, &handle);
       return function_new(store, &handle, NULL);
     }
-    default: { /* WRT_EXTERNREF, after take_refs: the slot hands over its object */
+    default: { /* after take_refs: the slot hands over what it holds */
+      if (UNLIKELY((slot->u64 & 3) != 0)) return decode_taken(store, slot);
       PyObject *object = (PyObject *)(uintptr_t)slot->u64;
       slot->u64 = 0;
-      if (UNLIKELY(object == NOT_PYTHONS)) {
-        PyErr_SetString(PyExc_TypeError, "this externref stands for a reference of the guest's own, which cannot cross into "
-                                         "Python; only what Python passed in comes back");
-        return NULL;
-      }
       return object == NULL ? Py_NewRef(Py_None) : object;
     }
   }
@@ -240,10 +252,14 @@ static inline PyObject *decode(Store *store, uint8_t type, wrt_slot *slot) {
 static inline void drop_refs(Store *store, const uint8_t *types, size_t count, wrt_slot *slots) {
   size_t step = store->ops->slot_words;
   for (size_t i = 0; i < count; i++) {
-    if (types[i] != WRT_EXTERNREF) continue;
+    if (!is_taken(types[i])) continue;
+    if ((slots[i * step].u64 & 3) != 0) {
+      drop_taken(store, slots + i * step);
+      continue;
+    }
     PyObject *object = (PyObject *)(uintptr_t)slots[i * step].u64;
     slots[i * step].u64 = 0;
-    if (object != NOT_PYTHONS) Py_XDECREF(object);
+    Py_XDECREF(object);
   }
 }
 

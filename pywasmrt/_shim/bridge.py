@@ -25,15 +25,16 @@ __all__ = [
     "raise_no_stack",
     "raise_result_error",
     "raise_slots_error",
+    "raise_uncallable",
     "run_pending",
     "shown_int",
     "type_codes",
 ]
 
-VALUE_TYPES = tuple(ValueType)
+VALUE_TYPES = (*ValueType, *[ValueType.REF] * 4)
 """By the numbers of wrt_type in wrt.h."""
 
-_CODES = {type: code for code, type in enumerate(VALUE_TYPES)}
+_CODES = {type: code for code, type in enumerate(ValueType)}
 
 
 def type_codes(types: tuple[ValueType, ...]) -> bytes:
@@ -73,14 +74,17 @@ def raise_argument_error(
     """Raise what is wrong with a typed call's arguments, or with the function's signature. `function_class` is that of
     functions of native runtimes.
     """
-    if ValueType.REF in type.params + type.results:
-        raise UnsupportedFeatureError(
-            f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to instances",
-            "function-references",
-        )
     if len(args) == len(type.params):
         _refuse_foreign(type.params, args, function_class, lambda n: f"argument {n} of {name}()")
     _raise_argument_error(name, type, args)
+
+
+def raise_uncallable(name: str, type: FunctionType) -> NoReturn:
+    """Raise what is wrong with a function's signature where the engine does not hand over what is in it."""
+    raise UnsupportedFeatureError(
+        f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to instances",
+        "gc-references",
+    )
 
 
 def raise_result_error(name: str, type: FunctionType, value: object, function_class: builtins.type) -> NoReturn:

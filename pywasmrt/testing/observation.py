@@ -127,7 +127,7 @@ def _observe(
             instance = runtime.instantiate(module, imports, store=store)
             seen.steps.append(("instantiate", "done"))
             functions = [(e.name, e.type) for e in module.exports if isinstance(e.type, FunctionType)]
-            functions = [each for each in functions if ValueType.REF not in each[1].params + each[1].results]
+            functions = [each for each in functions if not any(t.judged for t in each[1].params + each[1].results)]
             functions = [(name, type) for name, type in functions if instance.function(name) is not None]
             for name, args in calls(functions):
                 _call(instance.exports[name], name, args, seen, seer)
@@ -176,9 +176,9 @@ def _look(name: str, type: ExternType, found: Any, seen: Observation, seer: _See
         used = data.rstrip(b"\0")
         seen.steps.append((f"the memory {name}", (len(data), used)))
         seen.steps.append((f"the end of the memory {name}", _end_of(found, len(data))))
-    elif isinstance(type, GlobalType) and type.content is not ValueType.REF:
+    elif isinstance(type, GlobalType) and not type.content.judged:
         seen.steps.append((f"the global {name}", seer.value(type.content, found.value)))
-    elif isinstance(type, TableType) and type.element is not ValueType.REF:
+    elif isinstance(type, TableType) and not type.element.judged:
         elements = [seer.value(type.element, found[n]) for n in range(len(found))]
         seen.steps.append((f"the table {name}", elements))
 

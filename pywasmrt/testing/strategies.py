@@ -52,7 +52,7 @@ _DEFAULT_FEATURES = frozenset({"multi-value", "reference-types", "simd"})
 def value_types(features: Collection[str] = _DEFAULT_FEATURES) -> SearchStrategy[ValueType]:
     """The value types that can cross into Python, as far as `features` (`RuntimeInfo.features`) have them."""
     return st.sampled_from(
-        [type for type in ValueType if type is not ValueType.REF and _FEATURE_OF.get(type) in (None, *features)]
+        [type for type in ValueType if not type.judged and _FEATURE_OF.get(type) in (None, *features)]
     )
 
 

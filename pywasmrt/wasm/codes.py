@@ -34,6 +34,12 @@ TYPE_CODES = {
     ValueType.V128: 0x7B,
     ValueType.FUNCREF: 0x70,
     ValueType.EXTERNREF: 0x6F,
+    ValueType.ANYREF: 0x6E,
+    ValueType.EQREF: 0x6D,
+    ValueType.I31REF: 0x6C,
+    ValueType.STRUCTREF: 0x6B,
+    ValueType.ARRAYREF: 0x6A,
+    ValueType.EXNREF: 0x69,
 }
 """The value types that can cross into Python."""
 

@@ -33,8 +33,8 @@ _INTERFACE = frozenset((TYPE, IMPORT, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, T
 _REF = ValueType.REF
 _VALUE_TYPES = {
     **{code: type for type, code in TYPE_CODES.items()},
-    # nullexnref, nullref, nullexternref, nullfuncref, anyref, eqref, i31ref, structref, arrayref, exnref
-    **dict.fromkeys((0x74, 0x71, 0x72, 0x73, 0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x69), _REF),
+    # nullexnref, nullref, nullexternref, nullfuncref
+    **dict.fromkeys((0x74, 0x71, 0x72, 0x73), _REF),
 }
 
 # What constant expressions are made of: const, global.get, ref.null, ref.func, and add, sub and mul of i32 and i64;
@@ -289,9 +289,7 @@ class _Reader:
         if byte == 0x63 or byte == 0x64:  # (ref null heaptype), (ref heaptype)
             heap = self.data[at + 1]
             self.at = skip_leb(self.data, at + 1)
-            if byte == 0x63 and (heap == 0x70 or heap == 0x6F):
-                return _VALUE_TYPES[heap]
-            return _REF
+            return _VALUE_TYPES.get(heap, _REF) if byte == 0x63 and 0x69 <= heap <= 0x70 else _REF
         raise ModuleCompileError(f"malformed module: unknown value type 0x{byte:02x} at byte {at}")
 
     def _type_at(self, index: int) -> FunctionType:

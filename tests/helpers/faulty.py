@@ -30,6 +30,7 @@ MISSING: dict[str, Any] = {
     "table_get": IndexError,
     "exception_tag": (),  # it is a plain trap then
     "exception_is": (),  # or another exception
+    "object_is": (),
 }
 
 

@@ -42,6 +42,16 @@ THROWING = """(module
     (drop))
   (func (export "rethrow") (param i32)
     (block $b (result exnref) (try_table (catch_all_ref $b) (call $f (local.get 0))) (return)) (throw_ref)))"""
+REFERRING = """(module
+  (type $s (struct (field i32) (field externref)))
+  (import "env" "f" (func $f (param (ref null $s)) (result anyref)))
+  (tag $t (param i32))
+  (global (export "g") (mut anyref) (ref.null any))
+  (func (export "make") (param i32 externref) (result (ref $s)) (struct.new $s (local.get 0) (local.get 1)))
+  (func (export "get") (param (ref $s)) (result i32) (struct.get $s 0 (local.get 0)))
+  (func (export "through") (param (ref $s)) (result anyref) (call $f (local.get 0)))
+  (func (export "caught") (param i32) (result exnref)
+    (block $b (result exnref) (try_table (catch_all_ref $b) (throw $t (local.get 0))) unreachable)))"""
 Work = tuple[Callable[[], object], int]
 """One turn, and how many of what the scenario counts it does."""
 
@@ -350,6 +360,21 @@ class Scenarios:
                 with pywasmrt.profile(instance):
                     instance.exports.direct(*self.values)
                 begun.pop().close()
+
+        return turn, 1
+
+    def guest_references(self) -> Work:
+        """Objects of the guest: handed out and back, read, compared, held by globals, and passed through the host."""
+        exports = self.runtime.instantiate(self.runtime.compile(REFERRING), {"env": {"f": lambda x: x}}).exports
+
+        def turn() -> None:
+            made, other = exports.make(5, []), exports.make(6, None)
+            assert exports.get(made) == made[0] == 5
+            assert made != other
+            assert len(list(made)) == 2
+            exports.g.value = exports.through(made)
+            exports.g.value = exports.g.value
+            str(exports.caught(7))
 
         return turn, 1
 

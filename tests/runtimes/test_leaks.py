@@ -34,6 +34,7 @@ ROUNDS = {
     "re_entry": 1_000_000,
     "exceptions": 1_000_000,
     "guest_exceptions": 1_000_000,
+    "guest_references": 1_000_000,
     "wrong_results": 1_000_000,
     "traps": 1_000_000,
     "references": 1_000_000,

@@ -16,7 +16,8 @@
   X(memory_new) X(table_new) X(global_new) X(instantiate) X(instance_export) X(caller_export) X(extern_type) X(call) \
   X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get) \
   X(link) X(linked_instantiate) X(tag_new) X(exception_throw) X(exception_tag) X(exception_is) X(exception_values) \
-  X(profile_new) X(profile_finish)
+  X(profile_new) X(profile_finish) \
+  X(call_checked) X(import_types) X(function_new_as) X(object_root) X(object_is) X(object_size) X(object_get) X(exception_of)
 
 /* Those of the table for tasks (wrt_task.h), by the names that they have here. */
 #define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
@@ -152,6 +153,28 @@ FAILING(exception_throw,
 MISSING(exception_tag, (wrt_store *store, wrt_extern *out), (store, out));
 MISSING(exception_is, (wrt_store *store, const wrt_ref *root), (store, root));
 FAILING(exception_values, (wrt_store *store, wrt_slot *out, wrt_failure *failure), (store, out, failure));
+FAILING(call_checked,
+        (wrt_store *store, const wrt_extern *function, const uint8_t *types, size_t param_count, size_t result_count,
+         wrt_slot *slots, wrt_failure *failure),
+        (store, function, types, param_count, result_count, slots, failure));
+FAILING(import_types,
+        (wrt_module *module, size_t index, uint8_t *types, size_t count, wrt_failure *failure),
+        (module, index, types, count, failure));
+FAILING(function_new_as,
+        (wrt_store *store, wrt_module *module, size_t index, const uint8_t *types, size_t param_count, size_t result_count,
+         wrt_host_function function, void *env, wrt_extern *out, wrt_failure *failure),
+        (store, module, index, types, param_count, result_count, function, env, out, failure));
+FAILING(object_root,
+        (wrt_store *store, uint8_t type, const wrt_slot *slot, wrt_ref *out, wrt_failure *failure),
+        (store, type, slot, out, failure));
+MISSING(object_is, (wrt_store *store, const wrt_ref *one, const wrt_ref *other), (store, one, other));
+FAILING(object_size,
+        (wrt_store *store, const wrt_ref *root, uint64_t *out, wrt_failure *failure),
+        (store, root, out, failure));
+FAILING(object_get,
+        (wrt_store *store, const wrt_ref *root, uint64_t index, wrt_type *type, wrt_slot *out, wrt_failure *failure),
+        (store, root, index, type, out, failure));
+FAILING(exception_of, (wrt_store *store, const wrt_slot *slot, wrt_failure *failure), (store, slot, failure));
 
 FAILING(profile_new,
         (wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out, wrt_failure *failure),

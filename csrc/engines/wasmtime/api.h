@@ -126,6 +126,8 @@ typedef struct wasmtime_externref {
 } wasmtime_externref;
 
 typedef wasmtime_externref wasmtime_exnref;
+/* Struct and array references have the same form, and are declared as this below. */
+typedef wasmtime_externref wasmtime_anyref;
 
 enum {
   WASMTIME_I32,
@@ -134,7 +136,9 @@ enum {
   WASMTIME_F64,
   WASMTIME_V128,
   WASMTIME_FUNCREF,
-  WASMTIME_EXTERNREF
+  WASMTIME_EXTERNREF,
+  WASMTIME_ANYREF,
+  WASMTIME_EXNREF
 };
 
 typedef struct wasmtime_val {
@@ -147,6 +151,8 @@ typedef struct wasmtime_val {
     uint8_t v128[16];
     wasmtime_func funcref;
     wasmtime_externref externref;
+    wasmtime_anyref anyref;
+    wasmtime_exnref exnref;
   } of;
 } wasmtime_val;
 
@@ -160,7 +166,24 @@ typedef union wasmtime_val_raw {
   void *funcref;
 } wasmtime_val_raw;
 
-enum { WASMTIME_HEAPTYPE_EXTERN = 0, WASMTIME_HEAPTYPE_FUNC = 2 };
+enum {
+  WASMTIME_HEAPTYPE_EXTERN,
+  WASMTIME_HEAPTYPE_NOEXTERN,
+  WASMTIME_HEAPTYPE_FUNC,
+  WASMTIME_HEAPTYPE_CONCRETE_FUNC,
+  WASMTIME_HEAPTYPE_NOFUNC,
+  WASMTIME_HEAPTYPE_ANY,
+  WASMTIME_HEAPTYPE_NONE,
+  WASMTIME_HEAPTYPE_EQ,
+  WASMTIME_HEAPTYPE_I31,
+  WASMTIME_HEAPTYPE_ARRAY,
+  WASMTIME_HEAPTYPE_CONCRETE_ARRAY,
+  WASMTIME_HEAPTYPE_STRUCT,
+  WASMTIME_HEAPTYPE_CONCRETE_STRUCT,
+  WASMTIME_HEAPTYPE_EXN,
+  WASMTIME_HEAPTYPE_CONCRETE_EXN,
+  WASMTIME_HEAPTYPE_NOEXN
+};
 enum { WASMTIME_VALTYPE_REF = 5 };
 
 typedef struct wasmtime_heaptype {
@@ -180,6 +203,9 @@ typedef struct wasmtime_valtype {
 
 typedef wasm_trap_t *(*wasmtime_func_unchecked_callback)(void *env, wasmtime_caller_t *caller, wasmtime_val_raw *slots,
                                                          size_t count);
+
+typedef wasm_trap_t *(*wasmtime_func_callback)(void *env, wasmtime_caller_t *caller, const wasmtime_val *args, size_t nargs,
+                                               wasmtime_val *results, size_t nresults);
 
 typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context, void *env, uint64_t *delta,
                                                      uint8_t *kind);
@@ -278,6 +304,31 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE, WASMTIME_UPDATE_DEADLINE_YIELD };
     (wasmtime_context_t *, const wasmtime_exnref *, size_t, wasmtime_val *))                                            \
   X(uint32_t, wasmtime_exnref_to_raw, (wasmtime_context_t *, const wasmtime_exnref *))                                  \
   X(void, wasmtime_exnref_unroot, (wasmtime_exnref *))                                                                  \
+  X(wasm_valtype_t *, wasmtime_valtype_to_wasm, (const wasm_engine_t *, const wasmtime_valtype *))                      \
+  X(void, wasmtime_func_new,                                                                                            \
+    (wasmtime_context_t *, const wasm_functype_t *, wasmtime_func_callback, void *, void (*)(void *), wasmtime_func *)) \
+  X(wasmtime_error_t *, wasmtime_func_call,                                                                             \
+    (wasmtime_context_t *, const wasmtime_func *, const wasmtime_val *, size_t, wasmtime_val *, size_t, wasm_trap_t **))\
+  X(const wasm_externtype_t *, wasm_importtype_type, (const wasm_importtype_t *))                                       \
+  X(const wasm_functype_t *, wasm_externtype_as_functype_const, (const wasm_externtype_t *))                            \
+  X(void, wasmtime_exnref_from_raw, (wasmtime_context_t *, uint32_t, wasmtime_exnref *))                                \
+  X(void, wasmtime_anyref_from_raw, (wasmtime_context_t *, uint32_t, wasmtime_anyref *))                                \
+  X(uint32_t, wasmtime_anyref_to_raw, (wasmtime_context_t *, const wasmtime_anyref *))                                  \
+  X(void, wasmtime_anyref_unroot, (wasmtime_anyref *))                                                                  \
+  X(void, wasmtime_anyref_from_i31, (wasmtime_context_t *, uint32_t, wasmtime_anyref *))                                \
+  X(bool, wasmtime_anyref_i31_get_s, (wasmtime_context_t *, const wasmtime_anyref *, int32_t *))                        \
+  X(bool, wasmtime_anyref_as_struct, (wasmtime_context_t *, const wasmtime_anyref *, wasmtime_anyref *))                \
+  X(bool, wasmtime_anyref_as_array, (wasmtime_context_t *, const wasmtime_anyref *, wasmtime_anyref *))                 \
+  X(void *, wasmtime_structref_type, (wasmtime_context_t *, const wasmtime_anyref *))                                   \
+  X(size_t, wasmtime_struct_type_num_fields, (const void *))                                                            \
+  X(void, wasmtime_struct_type_delete, (void *))                                                                        \
+  X(wasmtime_error_t *, wasmtime_structref_field,                                                                       \
+    (wasmtime_context_t *, const wasmtime_anyref *, size_t, wasmtime_val *))                                            \
+  X(void, wasmtime_structref_unroot, (wasmtime_anyref *))                                                               \
+  X(wasmtime_error_t *, wasmtime_arrayref_len, (wasmtime_context_t *, const wasmtime_anyref *, uint32_t *))             \
+  X(wasmtime_error_t *, wasmtime_arrayref_get,                                                                          \
+    (wasmtime_context_t *, const wasmtime_anyref *, uint32_t, wasmtime_val *))                                          \
+  X(void, wasmtime_arrayref_unroot, (wasmtime_anyref *))                                                                \
   X(wasmtime_context_t *, wasmtime_caller_context, (wasmtime_caller_t *))                                               \
   X(void *, wasmtime_context_get_data, (const wasmtime_context_t *))                                                    \
   X(bool, wasmtime_caller_export_get, (wasmtime_caller_t *, const char *, size_t, wasmtime_extern *))                   \

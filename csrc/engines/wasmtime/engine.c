@@ -18,6 +18,7 @@
 #include "functypes.h"
 #include "linked.h"
 #include "profiles.h"
+#include "references.h"
 #include "tasks.h"
 
 struct wt_functions wt;
@@ -327,6 +328,16 @@ static const wrt_engine_ops ops = {
     .profile_sample = wt_profile_sample,
     .profile_finish = wt_profile_finish,
     .profile_delete = wt_profile_delete,
+    .call_checked = wt_call_checked,
+    .import_types = wt_import_types,
+    .function_new_as = wt_function_new_as,
+    .i31_to_slot = wt_i31_to_slot,
+    .object_kind = wt_object_kind,
+    .object_root = wt_object_root,
+    .object_is = wt_object_is,
+    .object_size = wt_object_size,
+    .object_get = wt_object_get,
+    .exception_of = wt_exception_of,
 };
 
 const wrt_engine_ops *wrt_wasmtime_ops(void) { return &ops; }

@@ -15,7 +15,7 @@ enum { FEW_VALUES = 8 };
 /* ---- tags ---- */
 
 int wt_tag_new(wrt_store *store, const uint8_t *types, size_t count, wrt_extern *out, wrt_failure *failure) {
-  wasm_tagtype_t *type = wt.wasm_tagtype_new(wt_new_functype(types, count, 0)); /* takes the function type */
+  wasm_tagtype_t *type = wt.wasm_tagtype_new(wt_new_functype(store->engine, types, count, 0)); /* takes the function type */
   if (type == NULL) return wt_fail_memory(failure);
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_TAG};
   wasmtime_error_t *error = wt.wasmtime_tag_new(store->context, type, &ext.of.tag);
@@ -45,7 +45,7 @@ static wasm_trap_t *take_inside(void *env, wasmtime_caller_t *caller, wasmtime_v
 }
 
 static void make_taker(wrt_store *store) {
-  wasm_functype_t *type = wt_new_functype(NULL, 0, 0);
+  wasm_functype_t *type = wt_new_functype(store->engine, NULL, 0, 0);
   wt.wasmtime_func_new_unchecked(store->context, type, take_inside, store, NULL, &store->taker);
   wt.wasm_functype_delete(type);
   store->has_taker = true;
@@ -112,6 +112,16 @@ int wt_exception_values(wrt_store *store, wrt_slot *out, wrt_failure *failure) {
   }
   wt_exception_drop(store);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_ERROR, error);
+}
+
+int wt_exception_of(wrt_store *store, const wrt_slot *slot, wrt_failure *failure) {
+  wasmtime_exnref exception;
+  wt.wasmtime_exnref_from_raw(store->context, slot->u32, &exception);
+  if (exception.store_id == 0) return wt_fail(failure, WRT_ERROR, "there is no exception in a null reference");
+  wt_exception_drop(store);
+  store->exception = exception;
+  store->has_exception = true;
+  return WRT_OK;
 }
 
 /* ---- into a guest ---- */

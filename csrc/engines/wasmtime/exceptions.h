@@ -1,6 +1,6 @@
 /* exceptions.h: tags, and exceptions on their way between guests and the host. For this folder only.
  *
- * The first five are operations of the engine table, whose contract wrt.h tells. */
+ * The first six are operations of the engine table, whose contract wrt.h tells. */
 #ifndef WRT_WASMTIME_EXCEPTIONS_H
 #define WRT_WASMTIME_EXCEPTIONS_H
 
@@ -14,6 +14,7 @@ int wt_exception_throw(wrt_store *store, const wrt_extern *tag, const wrt_slot *
 bool wt_exception_tag(wrt_store *store, wrt_extern *out);
 bool wt_exception_is(wrt_store *store, const wrt_ref *root);
 int wt_exception_values(wrt_store *store, wrt_slot *out, wrt_failure *failure);
+int wt_exception_of(wrt_store *store, const wrt_slot *slot, wrt_failure *failure);
 
 /* Takes the exception that nobody caught off Wasmtime's store, which would keep it: whether there was one. It is ours then. */
 bool wt_exception_catch(wrt_store *store);

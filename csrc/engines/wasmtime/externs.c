@@ -7,12 +7,51 @@
 
 /* ---- types ---- */
 
-static wasm_valtype_t *new_valtype(uint8_t type) {
+/* The type of references of the proposals gc and exceptions that may be null. */
+static wasm_valtype_t *new_reftype(wrt_engine *engine, uint8_t type) {
+  static const uint8_t heaptypes[] = {WASMTIME_HEAPTYPE_ANY,    WASMTIME_HEAPTYPE_EQ,    WASMTIME_HEAPTYPE_I31,
+                                      WASMTIME_HEAPTYPE_STRUCT, WASMTIME_HEAPTYPE_ARRAY, WASMTIME_HEAPTYPE_EXN};
+  wasmtime_valtype valtype = {.kind = WASMTIME_VALTYPE_REF,
+                              .reftype = {.nullable = true, .heaptype = {.kind = heaptypes[type - WRT_ANYREF]}}};
+  return wt.wasmtime_valtype_to_wasm(engine->engine, &valtype);
+}
+
+static wasm_valtype_t *new_valtype(wrt_engine *engine, uint8_t type) {
   switch (type) {
     case WRT_V128: return wt.wasmtime_wasm_valtype_v128();
     case WRT_FUNCREF: return wt.wasm_valtype_new(WASM_VALKIND_FUNCREF);
     case WRT_EXTERNREF: return wt.wasm_valtype_new(WASM_VALKIND_EXTERNREF);
+    case WRT_ANYREF:
+    case WRT_EQREF:
+    case WRT_I31REF:
+    case WRT_STRUCTREF:
+    case WRT_ARRAYREF:
+    case WRT_EXNREF: return new_reftype(engine, type);
     default: return wt.wasm_valtype_new(type); /* the numbers agree for i32 i64 f32 f64 */
+  }
+}
+
+/* A type of references: by its heap type if it may be null, and else by what it is under. */
+static wrt_type read_reftype(const wasmtime_reftype *type) {
+  bool nullable = type->nullable;
+  switch (type->heaptype.kind) {
+    case WASMTIME_HEAPTYPE_EXTERN: return nullable ? WRT_EXTERNREF : WRT_REF_EXTERN;
+    case WASMTIME_HEAPTYPE_NOEXTERN: return WRT_REF_EXTERN;
+    case WASMTIME_HEAPTYPE_FUNC: return nullable ? WRT_FUNCREF : WRT_REF_FUNC;
+    case WASMTIME_HEAPTYPE_CONCRETE_FUNC:
+    case WASMTIME_HEAPTYPE_NOFUNC: return WRT_REF_FUNC;
+    case WASMTIME_HEAPTYPE_ANY: return nullable ? WRT_ANYREF : WRT_REF_ANY;
+    case WASMTIME_HEAPTYPE_EQ: return nullable ? WRT_EQREF : WRT_REF_ANY;
+    case WASMTIME_HEAPTYPE_I31: return nullable ? WRT_I31REF : WRT_REF_ANY;
+    case WASMTIME_HEAPTYPE_STRUCT: return nullable ? WRT_STRUCTREF : WRT_REF_ANY;
+    case WASMTIME_HEAPTYPE_ARRAY: return nullable ? WRT_ARRAYREF : WRT_REF_ANY;
+    case WASMTIME_HEAPTYPE_NONE:
+    case WASMTIME_HEAPTYPE_CONCRETE_ARRAY:
+    case WASMTIME_HEAPTYPE_CONCRETE_STRUCT: return WRT_REF_ANY;
+    case WASMTIME_HEAPTYPE_EXN: return nullable ? WRT_EXNREF : WRT_REF_EXN;
+    case WASMTIME_HEAPTYPE_CONCRETE_EXN:
+    case WASMTIME_HEAPTYPE_NOEXN: return WRT_REF_EXN;
+    default: return WRT_REF;
   }
 }
 
@@ -21,15 +60,13 @@ static wrt_type read_valtype(const wasm_valtype_t *valtype) {
   wasmtime_valtype type;
   wt.wasmtime_valtype_new(valtype, &type);
   if (type.kind != WASMTIME_VALTYPE_REF) return (wrt_type)type.kind;
-  wrt_type result = WRT_REF;
-  if (type.reftype.nullable && type.reftype.heaptype.kind == WASMTIME_HEAPTYPE_FUNC) result = WRT_FUNCREF;
-  if (type.reftype.nullable && type.reftype.heaptype.kind == WASMTIME_HEAPTYPE_EXTERN) result = WRT_EXTERNREF;
+  wrt_type result = read_reftype(&type.reftype);
   wt.wasmtime_valtype_delete(&type);
   return result;
 }
 
 /* The params and results of a function's type, or of a tag's. */
-static int read_functype(const wasm_functype_t *type, wrt_kind kind, wrt_extern_type *out, wrt_failure *failure) {
+int wt_read_functype(const wasm_functype_t *type, wrt_kind kind, wrt_extern_type *out, wrt_failure *failure) {
   const wasm_valtype_vec *params = wt.wasm_functype_params(type);
   const wasm_valtype_vec *results = wt.wasm_functype_results(type);
   uint8_t *types = malloc(params->size + results->size + 1);
@@ -42,14 +79,14 @@ static int read_functype(const wasm_functype_t *type, wrt_kind kind, wrt_extern_
 
 static int function_type(wrt_store *store, const wasmtime_func *func, wrt_extern_type *out, wrt_failure *failure) {
   wasm_functype_t *type = wt.wasmtime_func_type(store->context, func);
-  int result = read_functype(type, WRT_FUNCTION, out, failure);
+  int result = wt_read_functype(type, WRT_FUNCTION, out, failure);
   wt.wasm_functype_delete(type);
   return result;
 }
 
 static int tag_type(wrt_store *store, const wasmtime_tag *tag, wrt_extern_type *out, wrt_failure *failure) {
   wasm_tagtype_t *type = wt.wasmtime_tag_type(store->context, tag);
-  int result = read_functype(wt.wasm_tagtype_functype(type), WRT_TAG, out, failure);
+  int result = wt_read_functype(wt.wasm_tagtype_functype(type), WRT_TAG, out, failure);
   wt.wasm_tagtype_delete(type);
   return result;
 }
@@ -158,7 +195,23 @@ void wt_val_from_slot(wrt_store *store, wrt_type type, const wrt_slot *slot, was
       out->kind = WASMTIME_FUNCREF;
       if (slot->u64 != 0) wt.wasmtime_func_from_raw(store->context, (void *)(uintptr_t)slot->u64, &out->of.funcref);
       break;
+    case WRT_REF_FUNC: wt_val_from_slot(store, WRT_FUNCREF, slot, out); break;
+    case WRT_ANYREF:
+    case WRT_EQREF:
+    case WRT_I31REF:
+    case WRT_STRUCTREF:
+    case WRT_ARRAYREF:
+    case WRT_REF_ANY:
+      out->kind = WASMTIME_ANYREF;
+      wt.wasmtime_anyref_from_raw(store->context, slot->u32, &out->of.anyref);
+      break;
+    case WRT_EXNREF:
+    case WRT_REF_EXN:
+      out->kind = WASMTIME_EXNREF;
+      wt.wasmtime_exnref_from_raw(store->context, slot->u32, &out->of.exnref);
+      break;
     case WRT_EXTERNREF:
+    case WRT_REF_EXTERN:
       out->kind = WASMTIME_EXTERNREF;
       wt.wasmtime_externref_from_raw(store->context, slot->u32, &out->of.externref);
       break;
@@ -184,6 +237,12 @@ void wt_val_to_slot(wrt_store *store, const wasmtime_val *val, wrt_slot *out) {
     case WASMTIME_EXTERNREF:
       if (val->of.externref.store_id != 0)
         out->u64 = wt.wasmtime_externref_to_raw(store->context, &val->of.externref);
+      break;
+    case WASMTIME_ANYREF:
+      if (val->of.anyref.store_id != 0) out->u64 = wt.wasmtime_anyref_to_raw(store->context, &val->of.anyref);
+      break;
+    case WASMTIME_EXNREF:
+      if (val->of.exnref.store_id != 0) out->u64 = wt.wasmtime_exnref_to_raw(store->context, &val->of.exnref);
       break;
     default: break; /* a reference that does not cross: read as null */
   }
@@ -236,12 +295,12 @@ static wasm_trap_t *call_host(void *env, wasmtime_caller_t *caller, wasmtime_val
   return result == WRT_OK ? NULL : wt_unwind(record->store, result);
 }
 
-wasm_functype_t *wt_new_functype(const uint8_t *types, size_t param_count, size_t result_count) {
+wasm_functype_t *wt_new_functype(wrt_engine *engine, const uint8_t *types, size_t param_count, size_t result_count) {
   wasm_valtype_vec params, results;
   wt.wasm_valtype_vec_new_uninitialized(&params, param_count);
   wt.wasm_valtype_vec_new_uninitialized(&results, result_count);
-  for (size_t i = 0; i < param_count; i++) params.data[i] = new_valtype(types[i]);
-  for (size_t i = 0; i < result_count; i++) results.data[i] = new_valtype(types[param_count + i]);
+  for (size_t i = 0; i < param_count; i++) params.data[i] = new_valtype(engine, types[i]);
+  for (size_t i = 0; i < result_count; i++) results.data[i] = new_valtype(engine, types[param_count + i]);
   return wt.wasm_functype_new(&params, &results); /* takes both vectors */
 }
 
@@ -279,7 +338,7 @@ int wt_table_new(wrt_store *store, const wrt_extern_type *type, const wrt_slot *
                  wrt_failure *failure) {
   wasm_limits limits = {.min = (uint32_t)type->minimum,
                         .max = type->has_maximum ? (uint32_t)type->maximum : (uint32_t)WASM_LIMITS_NO_MAX};
-  wasm_tabletype_t *table_type = wt.wasm_tabletype_new(new_valtype((uint8_t)type->content), &limits);
+  wasm_tabletype_t *table_type = wt.wasm_tabletype_new(new_valtype(store->engine, (uint8_t)type->content), &limits);
   if (table_type == NULL) return wt_fail(failure, WRT_INVALID, "a table holds references");
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_TABLE};
   wasmtime_val value;
@@ -295,7 +354,7 @@ int wt_table_new(wrt_store *store, const wrt_extern_type *type, const wrt_slot *
 int wt_global_new(wrt_store *store, const wrt_extern_type *type, const wrt_slot *slot, wrt_extern *out,
                   wrt_failure *failure) {
   wasm_globaltype_t *global_type =
-      wt.wasm_globaltype_new(new_valtype((uint8_t)type->content), (uint8_t)type->mutable_);
+      wt.wasm_globaltype_new(new_valtype(store->engine, (uint8_t)type->content), (uint8_t)type->mutable_);
   wasmtime_extern ext = {.kind = WASMTIME_EXTERN_GLOBAL};
   wasmtime_val value;
   wt_val_from_slot(store, type->content, slot, &value);
@@ -347,7 +406,7 @@ int wt_global_set(wrt_store *store, const wrt_extern *global, const wrt_slot *sl
   wt_val_from_slot(store, content_type(store, global), slot, &value);
   wasmtime_error_t *error = wt.wasmtime_global_set(store->context, &unwrap(global)->of.global, &value);
   wt.wasmtime_val_unroot(&value);
-  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_ERROR, error);
+  return error == NULL ? WRT_OK : wt_fail_value(failure, WRT_ERROR, error);
 }
 
 uint64_t wt_table_size(wrt_store *store, const wrt_extern *table) {
@@ -367,7 +426,7 @@ int wt_table_set(wrt_store *store, const wrt_extern *table, uint64_t index, cons
   wt_val_from_slot(store, content_type(store, table), slot, &value);
   wasmtime_error_t *error = wt.wasmtime_table_set(store->context, &unwrap(table)->of.table, index, &value);
   wt.wasmtime_val_unroot(&value);
-  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LIMIT, error);
+  return error == NULL ? WRT_OK : wt_fail_value(failure, WRT_LIMIT, error);
 }
 
 int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, const wrt_slot *init,
@@ -377,5 +436,5 @@ int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, con
   wasmtime_error_t *error =
       wt.wasmtime_table_grow(store->context, &unwrap(table)->of.table, delta, &value, previous);
   wt.wasmtime_val_unroot(&value);
-  return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LIMIT, error);
+  return error == NULL ? WRT_OK : wt_fail_value(failure, WRT_LIMIT, error);
 }

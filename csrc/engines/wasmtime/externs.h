@@ -36,7 +36,9 @@ int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, con
                   uint64_t *previous, wrt_failure *failure);
 
 /* Wasmtime's form of a function's type, its params and then its results; owned by the caller. */
-wasm_functype_t *wt_new_functype(const uint8_t *types, size_t param_count, size_t result_count);
+wasm_functype_t *wt_new_functype(wrt_engine *engine, const uint8_t *types, size_t param_count, size_t result_count);
+/* Reads it back, as of a function or a tag; what `out` then holds is the caller's (type_clear). */
+int wt_read_functype(const wasm_functype_t *type, wrt_kind kind, wrt_extern_type *out, wrt_failure *failure);
 bool wt_give_extern(wrt_store *store, wasmtime_extern *ext, wrt_extern *out);
 
 /* The value in a slot. A reference is rooted, for whoever owns `out` (wasmtime_val_unroot). */

@@ -38,6 +38,11 @@ int wt_fail_error(wrt_failure *failure, int result, wasmtime_error_t *error) {
   return result;
 }
 
+int wt_fail_value(wrt_failure *failure, int result, wasmtime_error_t *error) {
+  wt_fail_error(failure, result, error);
+  return failure->message != NULL && strstr(failure->message, "mismatch") != NULL ? WRT_INVALID : result;
+}
+
 /* Wasmtime's trap codes, by number. */
 static const uint8_t trap_codes[] = {
     WRT_TRAP_STACK_OVERFLOW,      WRT_TRAP_MEMORY_OUT_OF_BOUNDS, WRT_TRAP_HEAP_MISALIGNED,

@@ -16,6 +16,8 @@ int wt_fail_memory(wrt_failure *failure);
 
 /* Turns Wasmtime's error, which is consumed, into a failure. Returns `result`. */
 int wt_fail_error(wrt_failure *failure, int result, wasmtime_error_t *error);
+/* The same for an operation that was given a value: WRT_INVALID where the error says that it is of a wrong type. */
+int wt_fail_value(wrt_failure *failure, int result, wasmtime_error_t *error);
 
 /* How guest code ended, when it did not end well: one of `error` and `trap` is there, and is consumed. `result` is for an error
  * that is neither a trap nor a failure of the host. */

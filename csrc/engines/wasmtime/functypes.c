@@ -28,7 +28,7 @@ wt_functype *wt_functype_take(wrt_engine *engine, const uint8_t *types, size_t p
   functype_free(type);
   type = malloc(sizeof *type + size);
   if (type == NULL) return NULL;
-  type->native = wt_new_functype(types, param_count, result_count);
+  type->native = wt_new_functype(engine, types, param_count, result_count);
   type->place = place;
   type->param_count = param_count;
   type->result_count = result_count;

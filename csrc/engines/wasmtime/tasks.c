@@ -211,7 +211,7 @@ static int function_new(wrt_store *store, const uint8_t *types, size_t param_cou
     store->linker = wt.wasmtime_linker_new(store->engine->engine);
     wt.wasmtime_linker_allow_shadowing(store->linker, true); /* a definition serves to get the function once */
   }
-  wasm_functype_t *type = wt_new_functype(types, param_count, result_count);
+  wasm_functype_t *type = wt_new_functype(store->engine, types, param_count, result_count);
   wasmtime_error_t *error = wt.wasmtime_linker_define_async_func(store->linker, "", 0, "", 0, type, call_host, record, free);
   wt.wasm_functype_delete(type); /* and Wasmtime has taken the record */
   if (error != NULL) return wt_fail_error(failure, WRT_ERROR, error);

@@ -53,6 +53,7 @@ API_FEATURES = frozenset(
         "wat",  # modules in the text format
         "serialize",  # compiled modules as blobs
         "exception-values",  # Python reads guests' exceptions, throws some that guests catch, and makes tags
+        "gc-references",  # references of the proposal gc, and others that modules define types of, cross
         "trap-frames",  # a trap tells the guest's frames
         "trap-offsets",  # and where in the module each is
         "trap-null-element",  # a call through a null element of a table is told from one beyond the table

@@ -15,7 +15,7 @@ from weakref import ref
 from ...errors import ModuleInstantiateError
 from ...host import HostModule, callable_for, host_function_from_callable, is_async, resolve
 from ...protocols import Exports
-from ...types import ExternKind, FunctionType, GlobalType, HostFunction, ImportType, MemoryType, TableType, ValueType
+from ...types import ExternKind, FunctionType, GlobalType, HostFunction, ImportType, MemoryType, TableType
 from ...values import did_you_mean, shown
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HostImport", "Linking", "RecentLinking", "extern_kind", "is_provided", "resolve_imports"]
 
-_REF = ValueType.REF
 _MISSING: Any = object()
 _MOST_HINTS = 16
 """How many imports get a hint at the name that was meant: each is compared with all that there is, and a module may ask
@@ -376,12 +375,14 @@ def _how_to_make(wanted: ImportType) -> str:
 
 
 def _mismatch(wanted: object, value: Any) -> str | None:
-    """Why the extern `value` is not of the type `wanted`, or None. Types with references of our kind REF are the
+    """Why the extern `value` is not of the type `wanted`, or None. Types with references of the proposal gc are the
     engine's to judge.
     """
     given = value.type
     if isinstance(wanted, FunctionType):
-        if wanted == given or _REF in wanted.params + wanted.results + given.params + given.results:
+        if wanted == given or any(
+            each.judged for each in wanted.params + wanted.results + given.params + given.results
+        ):
             return None
         return f"was given a {'function' if callable(value) else 'tag'} {given}"
     if isinstance(wanted, MemoryType):
@@ -390,14 +391,14 @@ def _mismatch(wanted: object, value: Any) -> str | None:
         return _limits_mismatch(wanted, given, value.size // given.page_size, "pages")
     if isinstance(wanted, TableType):
         if wanted.is_64 != given.is_64 or (
-            wanted.element is not given.element and _REF not in (wanted.element, given.element)
+            wanted.element is not given.element and not (wanted.element.judged or given.element.judged)
         ):
             return f"was given {given}"
         return _limits_mismatch(wanted, given, len(value), "elements")
     if isinstance(wanted, GlobalType):
         if wanted.mutable != given.mutable:
             return f"was given {given}"
-        if wanted.content is not given.content and _REF not in (wanted.content, given.content):
+        if wanted.content is not given.content and not (wanted.content.judged or given.content.judged):
             return f"was given {given}"
     return None
 

@@ -473,7 +473,7 @@ class BaseRuntime(Components):
             raise UnsupportedFeatureError(
                 f"{name} counts no fuel here; a runtime that can does with options={{'consume_fuel': True}}", feature
             )
-        if feature in PROPOSALS or feature == "exception-values":
+        if feature in PROPOSALS or feature in ("exception-values", "gc-references"):
             raise UnsupportedFeatureError(f"{name} has not the feature {feature!r} here", feature)
         raise UnsupportedFeatureError(
             f"{name} has no {feature} here: either it never has, or the runtime was made with interruptible=False",

@@ -19,6 +19,7 @@ from .linking import HostImport, Linking
 from .module import BaseModule
 from .observing import Observer
 from .siblings import Siblings
+from .wide_table import WIDE_TABLE, wide_table_module
 
 if TYPE_CHECKING:
     from ...protocols import WasiContext
@@ -114,20 +115,49 @@ class BaseStore(OwningStore):
                 self._check_shared((given.maximum or 0) * given.page_size)
 
     def table(
-        self, minimum: int, maximum: int | None = None, element: ValueType = ValueType.FUNCREF, init: Any = None
+        self,
+        minimum: int,
+        maximum: int | None = None,
+        element: ValueType = ValueType.FUNCREF,
+        init: Any = None,
+        *,
+        is_64: bool = False,
     ) -> Any:
         """Make a table of `minimum` elements, each `init`."""
         self._check_open()
-        if element not in (ValueType.FUNCREF, ValueType.EXTERNREF):
-            raise TypeError(f"a table holds ValueType.FUNCREF or ValueType.EXTERNREF, not {shown(element)}")
-        _check_limits("table", "elements", minimum, maximum, (1 << 32) - 1)
-        return self._table_new(TableType(element, minimum, maximum), self._value(init, element, "the table's init"))
+        if element in (ValueType.FUNCREF, ValueType.EXTERNREF):
+            pass
+        elif isinstance(element, ValueType) and element.judged and element is not ValueType.REF:
+            self.runtime._need("gc-references")
+        else:
+            raise TypeError(f"a table holds references such as ValueType.FUNCREF, not {shown(element)}")
+        _check_limits("table", "elements", minimum, maximum, (1 << (64 if is_64 else 32)) - 1)
+        if is_64:
+            self.runtime._need("memory64")
+        type = TableType(element, minimum, maximum, bool(is_64))
+        value = self._value(init, element, "the table's init")
+        return self._wide_table_new(type, value) if is_64 else self._table_new(type, value)
+
+    def _wide_table_new(self, type: TableType, init: Any) -> Any:
+        """Make a table with 64-bit indices, as an instance of a module of our own exports it."""
+        self.runtime._need("host-table")
+        runtime: Any = self.runtime
+        with runtime.compile(wide_table_module(type)) as module:
+            table = runtime.instantiate(module, store=self).exports[WIDE_TABLE]
+        try:
+            table.grow(type.minimum, init)
+        except IndexError:
+            raise ModuleInstantiateError(f"cannot make a {type}: a limit forbids it") from None
+        table.type = type
+        return table
 
     def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Any:
         """Make a global variable holding `value`."""
         self._check_open()
         if not isinstance(type, ValueType) or type is ValueType.REF:
             raise TypeError(f"the type of a global is a ValueType such as ValueType.I32, not {shown(type)}")
+        if type.judged:
+            self.runtime._need("gc-references")
         return self._global_new(GlobalType(type, bool(mutable)), self._value(value, type, "the global's value"))
 
     def tag(self, params: Iterable[ValueType] = ()) -> Any:
@@ -139,6 +169,8 @@ class BaseStore(OwningStore):
         for each in types:
             if not isinstance(each, ValueType) or each is ValueType.REF:
                 raise TypeError(f"a tag is made of ValueTypes such as ValueType.I32, not {shown(each)}")
+            if each.judged:
+                self.runtime._need("gc-references")
         return self._tag_new(FunctionType(types))
 
     def _value(self, value: Any, type: ValueType, where: str) -> Any:

@@ -329,6 +329,13 @@ class NativeStore(BaseStore):
     async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
         if self.turns is not None:
             return await super()._instantiate_async(linking, states, instance)
+        for each in linking.served:
+            if type(each) is HostImport and any(one.judged for one in each.type.params + each.type.results):
+                raise UnsupportedFeatureError(
+                    f"an asynchronous store cannot serve {each.module}.{each.name}{each.type}, which passes references "
+                    "of the garbage-collection proposal; a synchronous one can",
+                    "gc-references",
+                )
         linked, *_ = linking.prepared
         return await self.fast.instantiate_async(linked, linking.bind(states), instance)
 

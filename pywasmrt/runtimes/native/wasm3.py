@@ -90,6 +90,7 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     lacking = {
         "serialize",
         "exception-values",
+        "gc-references",
         "trap-frames",
         "trap-offsets",
         "trap-lines",

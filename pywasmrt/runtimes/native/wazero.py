@@ -85,7 +85,7 @@ def create(config: RuntimeConfig) -> Any:
 
 def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     lacking = {"serialize", "trap-offsets", "trap-null-element", "trap-lines", "table-limit", "stack-limit", "fuel"}
-    lacking |= {"fork", "externref-release", "exception-values", "profiling"}
+    lacking |= {"fork", "externref-release", "exception-values", "gc-references", "profiling"}
     lacking |= {"suspension", "component-model", "pooling"}
     if not interruptible:
         lacking |= {"interruption", "deadline"}

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import count
+from operator import attrgetter
 from typing import Any
 from weakref import ref
 
@@ -56,10 +57,10 @@ __all__ = [
 ]
 
 _I32, _I64, _F32, _F64 = ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64
-_V128, _FUNCREF, _EXTERNREF, _REF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF, ValueType.REF
+_V128, _FUNCREF, _EXTERNREF = ValueType.V128, ValueType.FUNCREF, ValueType.EXTERNREF
 _NUMBERS = frozenset((_I32, _I64, _F32, _F64))
 REFERENCES = frozenset((_FUNCREF, _EXTERNREF))
-ODD = frozenset((_V128, _REF))  # types that the package cannot carry
+ODD = frozenset((_V128, *filter(attrgetter("judged"), ValueType)))  # types that the package cannot carry
 
 # What the package takes as it is: it wraps unsigned integers and rounds to f32 itself. A NaN fails the comparison and
 # goes the slow way, as does everything that `to_wasm` has to look at.
@@ -319,7 +320,7 @@ class WaitingFunction(Function):
 
 
 def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
-    feature = "simd" if type is _V128 else "function-references"
+    feature = "simd" if type is _V128 else "gc-references"
     named = "v128" if type is _V128 else "references other than funcref and externref"
     return UnsupportedFeatureError(
         f"{NAME} cannot carry {named} in {what}; the runtime 'wasmtime' can carry v128", feature
@@ -526,8 +527,8 @@ class Table(Extern):
         store = self.store
         store._enter(self.life, "table")
         try:
-            if self.type.element is _REF:
-                raise unsupported(_REF, "a table")
+            if self.type.element.judged:
+                raise unsupported(self.type.element, "a table")
             before: int = self.handle.grow(store.handle, by, self._lowered(value))
             return before
         except wasmtime.WasmtimeError:
@@ -541,8 +542,8 @@ class Table(Extern):
         return self.store.lower(to_wasm(value, element, "the table's element"), element, "the table's element")
 
     def _checked(self, index: int) -> int:
-        if self.type.element is _REF:
-            raise unsupported(_REF, "a table")
+        if self.type.element.judged:
+            raise unsupported(self.type.element, "a table")
         return checked_index(index, self.handle.size(self.store.handle))
 
 

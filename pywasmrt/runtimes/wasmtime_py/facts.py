@@ -17,6 +17,7 @@ NAME = "wasmtime-py"
 _LACKING = {
     *(
         "exception-values",
+        "gc-references",
         "simd",
         "relaxed-simd",
         "threads",
