@@ -41,8 +41,9 @@ static Taken *new_taken(wrt_object kind) {
 }
 
 static char *copy_message(const char *message) {
-  char *copy = message == NULL ? NULL : PyMem_RawMalloc(strlen(message) + 1);
-  return copy == NULL ? NULL : strcpy(copy, message);
+  size_t size = message == NULL ? 0 : strlen(message) + 1;
+  char *copy = size == 0 ? NULL : PyMem_RawMalloc(size);
+  return copy == NULL ? NULL : memcpy(copy, message, size);
 }
 
 static void put_taken(wrt_slot *slot, Taken *taken) { slot->u64 = (uintptr_t)taken | TAG_TAKEN; }
