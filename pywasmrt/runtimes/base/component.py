@@ -15,6 +15,7 @@ from ...component.wit import world_text
 from ...errors import ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
 from ...types import Limits
 from ...values import shown
+from .component_forks import begin_wasi
 from .component_instance import BaseComponentInstance, ComponentState
 from .contracts import OwningRuntime
 from .lifetime import Closable
@@ -295,6 +296,8 @@ class Components(OwningRuntime):
         try:
             store.begin_component(False, False)
             state = self._component_state(component, linkage, store)
+            if settings is not None:
+                begin_wasi(state)
             self._instantiate_component(state, prepared, settings)
             return BaseComponentInstance(state)
         except BaseException:
@@ -318,6 +321,8 @@ class Components(OwningRuntime):
             if linkage.wasi:
                 store.turns.patience = _PATIENCE
             state = self._component_state(component, linkage, store)
+            if settings is not None:
+                begin_wasi(state)
             if suspends:
                 await self._instantiate_component_async(state, prepared)
             else:

@@ -73,6 +73,10 @@ class ComponentState(Handles):
 
     # Hooks
 
+    def refuse_calls(self, error: Exception) -> None:
+        """Hook: have this and every later call of the instance raise `error`."""
+        raise NotImplementedError
+
     def _function(self, interface: str | None, name: str, signature: Signature) -> Any:
         """Hook: the callable of an exported function."""
         raise NotImplementedError

@@ -70,6 +70,9 @@ class NativeComponentState(ComponentState):
             raise AssertionError(f"the engine does not find the export {name!r}, which the component's interface names")
         return found
 
+    def refuse_calls(self, error: Exception) -> None:
+        self.store._interrupt_with(error)
+
     def _resource_base(self) -> Any:
         return _fastcall.Resource
 

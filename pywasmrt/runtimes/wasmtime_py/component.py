@@ -138,6 +138,10 @@ class _State(ComponentState):
         self.lent: list[tuple[Any, int]] = []  # what the call that runs lends to the guest
         self.written: list[tuple[Callable[[bytes], object], bytes]] = []
         self.forgotten: list[Any] = []
+        self._refused: Exception | None = None  # what every call raises
+
+    def refuse_calls(self, error: Exception) -> None:
+        self._refused = error
 
     # Linking
 
@@ -234,6 +238,8 @@ class _State(ComponentState):
         """Call an exported function with values as Python has them."""
         store = self.store
         name = signature.shown_name
+        if self._refused is not None:
+            raise self._refused
         store._enter(store._life, "component instance")
         try:
             if store._depth > 1:
