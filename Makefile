@@ -55,6 +55,8 @@ test: develop ## run the tests, except the slow ones
 
 nightly: develop ## run the slow tests: millions of calls, thousands of mutated modules
 	$(PY) -m pip install --quiet --disable-pip-version-check componentize-py || echo "componentize-py does not install here; its guest is left out"
+	$(PY) -m pip install --quiet --disable-pip-version-check basedpyright || echo "basedpyright does not install here; mypy alone checks what bindgen writes"
+	$(PY) tests/component/guest_tools.py
 	$(PY) -m pytest -q -m slow
 
 fuzz: develop ## fuzz compiling, instantiating and calling for FUZZ_SECONDS (60), and as long again guided by coverage

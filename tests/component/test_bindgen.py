@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +196,26 @@ def test_type_checkers_take_it_and_refuse_what_is_wrong(packages: Path) -> None:
     assert good.returncode == 0, good.stdout
     bad = mypy("wrong.py")
     assert "Incompatible types" in bad.stdout
+
+
+@pytest.mark.slow
+def test_pyright_takes_it_and_refuses_what_is_wrong(packages: Path) -> None:
+    beside = [Path(sys.executable).with_name(name) for name in ("basedpyright", "pyright")]
+    checkers = [str(path) for path in beside if path.exists()] or [path for path in [shutil.which("pyright")] if path]
+    if not checkers:
+        pytest.skip("neither pyright nor basedpyright is installed: pip install basedpyright")
+    (packages / "use.py").write_text(USE)
+    (packages / "wrong.py").write_text(TAKES_THINGS)
+    settings = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)], "venvPath": "."}
+    (packages / "pyrightconfig.json").write_text(json.dumps(settings))
+    guests = [f"guest_{name}" for name in GUESTS]
+    for names, error in ((["use.py", *guests], ""), (["wrong.py"], "reportArgumentType")):
+        command = [checkers[0], "--outputjson", "--pythonpath", sys.executable, *names]
+        done = subprocess.run(command, cwd=packages, capture_output=True, text=True, timeout=300, check=False)
+        told = json.loads(done.stdout)
+        rules = [each.get("rule") for each in told["generalDiagnostics"]]
+        assert told["summary"]["filesAnalyzed"] >= len(names), done.stderr
+        assert rules == [] if not error else error in rules, done.stdout
 
 
 def test_the_command_writes_a_package(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""A guest that another tool made: Python, by componentize-py. Skipped where that is not installed."""
+"""Guests that other tools made: Python by componentize-py, JavaScript by componentize-js, and Rust.
+
+Each is skipped where its tools are not there; `make nightly` fetches them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import pytest
 
 import pywasmrt
 from pywasmrt import ComponentError, wasi
+
+from . import guest_tools
 
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.slow
@@ -71,3 +76,80 @@ def test_a_python_guest(
         with shapes.Counter(10) as counter:
             assert [counter.inc(5), counter.inc(by=1)] == [15, 16]
     assert host.log_lines[0] == "area of Shape_Circle"
+
+
+def made_by_node(name: str, folder: Path) -> Path:
+    """The component that `make.mjs` of a guest makes in `folder`, or a skip."""
+    modules = guest_tools.node_modules()
+    if modules is None:
+        pytest.skip("node or its packages are not there: python tests/component/guest_tools.py")
+    for path in (HERE / name).iterdir():
+        shutil.copy(path, folder)
+    (folder / "node_modules").symlink_to(modules)
+    done = subprocess.run(
+        ["node", "make.mjs", str(folder)], cwd=folder, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "guest.wasm"
+
+
+@pytest.fixture(scope="module")
+def javascript_guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_by_node("js_guest", tmp_path_factory.mktemp("javascript"))
+
+
+@pytest.fixture(scope="module")
+def rust_guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = guest_tools.rustc()
+    if found is None:
+        pytest.skip("no Rust compiler has the target wasm32-unknown-unknown: python tests/component/guest_tools.py")
+    command, environment = found
+    folder = tmp_path_factory.mktemp("rust")
+    source = HERE / "rust_guest" / "guest.rs"
+    done = subprocess.run(
+        [*command, "--edition", "2021", "-O", str(source), "-o", str(folder / "core.wasm")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return made_by_node("rust_guest", folder)
+
+
+def test_a_javascript_guest(runtime: pywasmrt.Runtime, needs: Callable[..., None], javascript_guest: Path) -> None:
+    needs("component-model")
+    component: Any = runtime.compile_component(javascript_guest)
+    types = component.types["local:demo/words"]
+    host = Host()
+    with runtime.instantiate_component(component, {"local:demo/host": host}, wasi=wasi.WasiConfig()) as instance:
+        words = instance.exports["local:demo/words"]
+        assert words.counts("ä b, Ä; c b b") == [types.Count("b", 3), types.Count("c", 1), types.Count("ä", 2)]
+        json = '{"a": 1.5, "b": "text", "c": [1, {"d": null}]}'
+        assert words.member(json, "a") == types.ValueNumber(1.5)
+        assert words.member(json, "b") == types.ValueText("text")
+        assert words.member(json, "x") == types.ValueNone()
+        with pytest.raises(ComponentError) as caught:
+            words.member("{", "a")
+        assert caught.value.payload == "SyntaxError"
+        with words.Tally(3) as tally:
+            assert [tally.add("four"), tally.add("é")] == [7, 8]
+    assert host.log_lines == ["3 words"]
+
+
+def test_a_rust_guest(runtime: pywasmrt.Runtime, needs: Callable[..., None], rust_guest: Path) -> None:
+    needs("component-model")
+    component = runtime.compile_component(rust_guest)
+    host = Host()
+    with runtime.instantiate_component(component, {"local:demo/host": host}) as instance:
+        texts = instance.exports["local:demo/texts"]
+        assert texts.shout("héllo") == "HÉLLO!"
+        assert texts.shout("") == "!"
+        assert texts.sum([1, 2, 0xFFFFFFFF]) == 0x100000002
+        assert texts.sum([]) == 0
+        assert texts.longest(["a", "drei", "zwei"]) == "zwei"
+        assert texts.longest([]) is None
+        for n in range(1000):  # what the host gives and takes, the guest frees
+            assert texts.longest(["x" * (n % 50)] * 50) == "x" * (n % 50)
+    assert host.log_lines == ['shouting "héllo"', 'shouting ""']
