@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import resource
@@ -68,7 +69,7 @@ def works(runtime: pywasmrt.Runtime) -> dict[str, Callable[[], Any]]:
 
 def test_nothing_grows(runtime: pywasmrt.Runtime, needs: Callable[..., None]) -> None:
     needs("component-model")
-    count = 200_000 if runtime.info.name == "wasmtime" else 2_000
+    count = 1_000_000 if runtime.info.name == "wasmtime" else 2_000
     for name, work in works(runtime).items():
         for _ in range(count // 10):
             work()
@@ -77,6 +78,58 @@ def test_nothing_grows(runtime: pywasmrt.Runtime, needs: Callable[..., None]) ->
         for _ in range(count):
             work()
         assert peak() - before < 2048, name
+
+
+class Waits:
+    """What CALLS_HOST and RESULTS import, as coroutines."""
+
+    async def inc(self, x: int) -> int:
+        await asyncio.sleep(0)
+        return x + 1
+
+    async def swap(self, pair: Any) -> Any:
+        return pair
+
+    async def join_all(self, texts: list[str]) -> str:
+        await asyncio.sleep(0)
+        return "".join(texts)
+
+    async def check(self, x: int) -> int:
+        await asyncio.sleep(0)
+        return check(x)
+
+
+async def wait_often(runtime: pywasmrt.Runtime, count: int) -> None:
+    """Wait in calls that return, that fail and that are cancelled."""
+    host = Waits()
+    calls = runtime.link_component(runtime.compile_component(CALLS_HOST), {"local:demo/host": host})
+    results = runtime.link_component(runtime.compile_component(RESULTS), {"check": host.check})
+    instance, checking = await calls.instantiate_async(), await results.instantiate_async()
+    for n in range(count):
+        assert await instance.exports.twice.call_async(n) == n + 2
+        assert await instance.exports.join_all.call_async(["some", "text"]) == "sometext"
+        with contextlib.suppress(ComponentError):
+            await checking.exports.check.call_async(n)
+        if n % 100 == 0:
+            with await calls.instantiate_async() as once:
+                call = asyncio.ensure_future(once.exports.twice.call_async(1))
+                await asyncio.sleep(0)
+                call.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await call
+    instance.close()
+    checking.close()
+
+
+def test_waiting_grows_nothing(runtime: pywasmrt.Runtime, needs: Callable[..., None]) -> None:
+    needs("component-model")
+    count = 100_000 if runtime.info.name == "wasmtime" else 500
+    asyncio.run(wait_often(runtime, count // 10))
+    gc.collect()
+    before = peak()
+    asyncio.run(wait_often(runtime, count))
+    gc.collect()
+    assert peak() - before < 2048
 
 
 def test_instances_come_and_go(runtime: pywasmrt.Runtime, needs: Callable[..., None]) -> None:
