@@ -107,9 +107,7 @@ PyObject *caller_new(HostCallable *self, wrt_caller *native) {
 
 /* ---- the call ---- */
 
-/* What the callable returned, a stolen reference, with numbers of other kinds as ints and floats: a new one, or NULL with an
- * exception set. Runs their code. */
-static PyObject *converted_result(HostCallable *self, PyObject *value) {
+PyObject *converted_result(HostCallable *self, PyObject *value) {
   PyObject *numbers = PyObject_CallFunctionObjArgs(self->store->state->convert_result, self->import->type, value, NULL);
   Py_DECREF(value);
   if (numbers == NULL || !(self->store->closed || self->store->stopped || self->store->deadline != 0)) return numbers;
@@ -117,12 +115,7 @@ static PyObject *converted_result(HostCallable *self, PyObject *value) {
   return numbers;
 }
 
-static bool is_odd_number(uint8_t type, PyObject *value) {
-  return type <= WRT_F64 && !PyLong_Check(value) && !PyFloat_Check(value);
-}
-
-/* Whether a number is wanted where there is neither an int nor a float; several results are in a tuple. */
-static bool has_odd_number(HostCallable *self, PyObject *value) {
+bool has_odd_number(HostCallable *self, PyObject *value) {
   const uint8_t *types = self->import->types + self->import->param_count;
   size_t count = self->import->result_count;
   if (count == 1) return is_odd_number(types[0], value);

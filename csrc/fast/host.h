@@ -18,6 +18,16 @@ PyObject *caller_new(HostCallable *self, wrt_caller *native);
 /* The callable returned something that does not fit its signature: -1 with an exception set. */
 int refuse_result(HostCallable *self, PyObject *value);
 
+/* What the callable returned, a stolen reference, with numbers of other kinds as ints and floats: a new one, or NULL with an
+ * exception set. Runs their code. */
+PyObject *converted_result(HostCallable *self, PyObject *value);
+/* Whether a number is wanted where there is neither an int nor a float; several results are in a tuple. */
+bool has_odd_number(HostCallable *self, PyObject *value);
+
+static inline bool is_odd_number(uint8_t type, PyObject *value) {
+  return type <= WRT_F64 && !PyLong_Check(value) && !PyFloat_Check(value);
+}
+
 /* Whether several results may come in `value`, as values.py has it: a tuple or list, also of a subclass. What counts is what
  * iterating over it gives. */
 static inline bool holds_results(PyObject *value) { return PyTuple_Check(value) || PyList_Check(value); }

@@ -49,15 +49,33 @@ int call_waiting(void *env, wrt_caller *caller, wrt_slot *slots) {
 
 /* ---- off it ---- */
 
+static bool has_odd_argument(Task *self) {
+  for (size_t i = 0; i < self->function->param_count; i++)
+    if (is_odd_number(self->function->types[i], PyTuple_GET_ITEM(self->args, (Py_ssize_t)i))) return true;
+  return false;
+}
+
+/* Whether the arguments fit, as far as can be seen before the guest runs: references are looked at when it does. */
+static bool arguments_fit(Task *self) {
+  return self->function->has_refs || function_encode(self->function, &PyTuple_GET_ITEM(self->args, 0), self->slots) == 0;
+}
+
 static int prepare(Task *self) {
   Function *function = self->function;
   if (function == NULL) return 0;
   if (function->closed) return function_refuse_closed(function);
-  Py_ssize_t count = PyTuple_GET_SIZE(self->args);
-  PyObject *const *args = &PyTuple_GET_ITEM(self->args, 0);
-  if ((size_t)count == function->param_count && (function->has_refs || function_encode(function, args, self->slots) == 0))
-    return 0;
-  function_refuse(function, args, count);
+  if ((size_t)PyTuple_GET_SIZE(self->args) == function->param_count) {
+    if (LIKELY(!has_odd_argument(self))) {
+      if (LIKELY(arguments_fit(self))) return 0;
+    } else { /* numbers of other kinds, as ints and floats: their code runs */
+      PyObject *numbers =
+          PyObject_CallFunctionObjArgs(self->store->state->convert_arguments, function->type, self->args, NULL);
+      if (numbers == NULL) return -1;
+      Py_SETREF(self->args, numbers);
+      if (arguments_fit(self)) return 0;
+    }
+  }
+  function_refuse(function, &PyTuple_GET_ITEM(self->args, 0), PyTuple_GET_SIZE(self->args));
   return -1;
 }
 
@@ -85,10 +103,18 @@ static PyObject *call_host(Task *self) {
 
 static int answer(Task *self, PyObject *value) {
   HostCallable *host = self->host;
-  if (!host->import->has_refs) return encode_results(host, value, self->arguments) < 0 ? refuse_result(host, value) : 0;
-  bool several = host->import->result_count > 1 && holds_results(value); /* nobody changes it until it is in the slots */
-  self->answer = several ? PySequence_Tuple(value) : Py_NewRef(value);
-  return self->answer == NULL ? -1 : 0;
+  if (host->import->has_refs) {
+    bool several = host->import->result_count > 1 && holds_results(value); /* nobody changes it until it is in the slots */
+    self->answer = several ? PySequence_Tuple(value) : Py_NewRef(value);
+    if (self->answer != NULL && has_odd_number(host, self->answer)) self->answer = converted_result(host, self->answer);
+    return self->answer == NULL ? -1 : 0;
+  }
+  if (LIKELY(encode_results(host, value, self->arguments) == 0)) return 0;
+  PyObject *numbers = PyErr_Occurred() ? NULL : converted_result(host, Py_NewRef(value));
+  if (numbers == NULL) return -1;
+  int result = encode_results(host, numbers, self->arguments) == 0 ? 0 : refuse_result(host, numbers);
+  Py_DECREF(numbers);
+  return result;
 }
 
 /* An exception that guests may catch is thrown on the guest's stack, when that runs again. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from helpers.asynchronous import SOURCE, doubled, run, start
@@ -46,6 +47,41 @@ def test_a_store_is_entered_in_one_way(runtime: pywasmrt.Runtime) -> None:
         assert await second.exports.run.call_async(4) == 4
 
     run(main)
+
+
+class Number:
+    """What is a number to Python, and neither an int nor a float."""
+
+    def __index__(self) -> int:
+        return 5
+
+    def __float__(self) -> float:
+        return 1.5
+
+
+def test_numbers_of_other_kinds_are_taken(runtime: pywasmrt.Runtime) -> None:
+    async def f(x: int) -> Any:
+        await asyncio.sleep(0)
+        return Number()
+
+    def g(x: float) -> Any:
+        return Number()
+
+    async def main() -> None:
+        module = runtime.compile(
+            """(module (import "env" "f" (func $f (param i32) (result i32)))
+              (import "env" "g" (func $g (param f64) (result f64)))
+              (func (export "f") (param i32) (result i32) (call $f (local.get 0)))
+              (func (export "g") (param f64) (result f64) (call $g (local.get 0))))"""
+        )
+        instance = await runtime.instantiate_async(module, {"env": {"f": f, "g": g}})
+        number: Any = Number()
+        assert await instance.exports.f.call_async(number) == 5
+        assert await instance.exports.g.call_async(number) == 1.5
+        with pytest.raises(TypeError, match="argument 1"):
+            await instance.exports.f.call_async("5")
+
+    asyncio.run(main())
 
 
 def test_arguments_are_checked_as_ever(runtime: pywasmrt.Runtime) -> None:
