@@ -25,11 +25,12 @@ pytestmark = [
 ]
 
 WORK = """
-import gc, json
+import asyncio, gc, json
 import pywasmrt
 from pywasmrt import wasi
 from pywasmrt._shim._wrt import ffi, lib
 from pywasmrt.runtimes.native import engine as native
+from component import test_asynchronous as waiting
 from component.guests import CALLS_HOST, COMMAND, COUNTERS, HOST_RESOURCE
 from component.test_imports import Host
 from component.test_resources import Thing, Things
@@ -71,6 +72,27 @@ def work():
         assert instance.run() == 0
     assert out == b"a\\n"
 
+async def wait():
+    component = runtime.compile_component(CALLS_HOST)
+    with await runtime.instantiate_component_async(component, {"local:demo/host": waiting.Host()}) as instance:
+        assert await instance.exports.twice.call_async(1) == 3
+        assert await instance.exports.join_all.call_async(["a", "b"]) == "a-b"
+        call = asyncio.ensure_future(instance.exports.twice.call_async(1))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+    component = runtime.compile_component(HOST_RESOURCE)
+    with await runtime.instantiate_component_async(component, {"local:demo/things": waiting.Things()}) as instance:
+        thing = waiting.Thing(1)
+        assert await instance.exports.use.call_async(1) == 4
+        assert await instance.exports.borrow.call_async(thing) == 11
+        await instance.exports.keep.call_async(thing)
+        assert await instance.exports.give_back.call_async() is thing
+
+def all_work():
+    work()
+    asyncio.run(wait())
+
 names = lib.wrt_fault_component_operations()
 told = {}
 at = 0
@@ -82,13 +104,13 @@ while names[at] != ffi.NULL:
         lib.wrt_fault_component_arm(name, first, 1)
         wrong = None
         try:
-            work()
+            all_work()
         except (pywasmrt.WasmError, RuntimeError, AssertionError) as error:
             wrong = f"{type(error).__name__}: {error}"
         fired += lib.wrt_fault_component_fired()
         lib.wrt_fault_component_arm(ffi.NULL, 1, 0)
         gc.collect()
-        work()
+        all_work()
     told[name.decode()] = fired
 gc.collect()
 assert Thing.alive == 0, Thing.alive
