@@ -15,12 +15,12 @@ TARGET = Path(__file__).with_suffix(".svg")
 ROWS: list[tuple[str, list[tuple[str, str]]]] = [
     ("Python", [("cli", "the command pywasmrt")]),
     ("Python", [("otel", "OpenTelemetry components"), ("testing", "the testing kit")]),
+    ("Python", [("diagnostics", "traces, profiles, coverage")]),
     (
         "Python",
         [
             ("plugin", "guests of the otelwasm ABI"),
             ("columns", "data frames and workers"),
-            ("diagnostics", "traces, profiles"),
             ("wasi", "WASI preview 1"),
         ],
     ),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .annotated import externref, f32, f64, funcref, i32, i64, v128
-    from .diagnostics import Profile, Trace, profile, trace
+    from .diagnostics import Coverage, Profile, Trace, profile, trace
     from .errors import (
         BusyError,
         ClosedError,
@@ -105,6 +105,7 @@ __all__ = [
     "ComponentError",
     "ComponentInstance",
     "Context",
+    "Coverage",
     "DeadlineExceeded",
     "Exit",
     "ExportType",
@@ -172,7 +173,7 @@ __all__ = [
 
 _HOMES = {
     "annotated": ("externref", "f32", "f64", "funcref", "i32", "i64", "v128"),
-    "diagnostics": ("Profile", "Trace", "profile", "trace"),
+    "diagnostics": ("Coverage", "Profile", "Trace", "profile", "trace"),
     "errors": (
         "BusyError",
         "ClosedError",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from .coverage import Coverage
+from .covered import CoveredModule
 from .profiling import FunctionTime, FunctionTimes, Profile, profile
 from .tracing import Trace, trace
 
-__all__ = ["FunctionTime", "FunctionTimes", "Profile", "Trace", "profile", "trace"]
+__all__ = [
+    "Coverage",
+    "CoveredModule",
+    "FunctionTime",
+    "FunctionTimes",
+    "Profile",
+    "Trace",
+    "profile",
+    "trace",
+]

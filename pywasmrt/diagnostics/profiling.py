@@ -14,6 +14,7 @@ from ..runtimes.base.instance import BaseInstance, InstanceState
 from ..runtimes.base.linking import HostImport
 from ..runtimes.base.store import BaseStore
 from ..values import shown
+from ..wasm.probes import HOST_MODULE as COVERAGE
 from .firefox import firefox_profile
 from .flamegraph import flamegraph_svg
 from .samples import Frame, Host, Tree, assembled, described_host
@@ -121,7 +122,7 @@ class Profile:
 
     def _stand_in(self, state: InstanceState, function: HostImport) -> Callable[..., Any]:
         store = self._store
-        if store is None:
+        if store is None or function.module == COVERAGE:
             return function.callable
         self._hosts.append(Host(f"{function.module}.{function.name}", function.callable))
         return store._probe(self._recording, function.callable, len(self._hosts) - 1)

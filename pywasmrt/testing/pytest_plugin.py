@@ -6,6 +6,10 @@
 * `@pytest.mark.wasm_features("simd", ...)`: the test is skipped on runtimes that lack one of these features
   (`RuntimeInfo.features`).
 
+`--wasm-coverage PATH` has every module that is compiled during the test run tell which of its code runs, prints what
+was reached, and writes it to PATH for LCOV: so property tests show what of a guest they reach. It works with
+pytest-xdist.
+
 `--wasm-runtime NAME`, which may be given several times, or the environment variable PYWASMRT_TEST_RUNTIMES, with
 commas, chooses the runtimes; one of them not being available is an error. A test that raises `UnsupportedFeatureError`
 for a feature that its runtime does not claim is skipped; if the runtime claims the feature, the test fails.
@@ -15,21 +19,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from ..diagnostics.coverage import Coverage
     from ..protocols import CompiledModule, Runtime
 
 __all__ = ["chosen_runtimes", "wasm_runtime", "wat"]
 
 _OPTION = "--wasm-runtime"
 _VARIABLE = "PYWASMRT_TEST_RUNTIMES"
+_COVERAGE_OPTION = "--wasm-coverage"
+_COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--wasm-runtime`."""
+    """Add `--wasm-runtime` and `--wasm-coverage`."""
     group = parser.getgroup("pywasmrt", "WebAssembly runtimes")
     group.addoption(
         _OPTION,
@@ -38,13 +46,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help=f"run the tests that use wasm_runtime on this runtime only; may be repeated (or {_VARIABLE}=NAME,NAME)",
     )
+    group.addoption(
+        _COVERAGE_OPTION,
+        metavar="PATH",
+        help="report which code of WebAssembly guests the tests reach, and write it to this file for LCOV",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Make the marker known, and begin to measure coverage, if that is asked for."""
+    path = config.getoption(_COVERAGE_OPTION)
+    if path is not None:
+        from ..diagnostics.coverage import Coverage
+
+        config.stash[_COVERAGE] = coverage = Coverage()
+        config.add_cleanup(coverage.instrument_all())
     config.addinivalue_line(
         "markers", "wasm_features(*names): skip the test on runtimes that lack one of these WebAssembly features"
     )
+
+
+def _part_of(config: pytest.Config) -> Path:
+    """Where a worker of pytest-xdist leaves what it has counted."""
+    worker = config.workerinput["workerid"]  # type: ignore[attr-defined]
+    return Path(f"{config.getoption(_COVERAGE_OPTION)}.{worker}.part")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Forget what the workers of a run before this one have left."""
+    path = session.config.getoption(_COVERAGE_OPTION)
+    if path is not None and not hasattr(session.config, "workerinput"):
+        for part in Path(path).parent.glob(f"{Path(path).name}.*.part"):
+            part.unlink()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist, leave what was counted to the process that reports."""
+    coverage = session.config.stash.get(_COVERAGE, None)
+    if coverage is not None and hasattr(session.config, "workerinput"):
+        coverage.save(_part_of(session.config))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Report what of the guests was reached, and write it down."""
+    coverage = config.stash.get(_COVERAGE, None)
+    if coverage is None or hasattr(config, "workerinput"):
+        return
+    path = Path(config.getoption(_COVERAGE_OPTION))
+    for part in sorted(path.parent.glob(f"{path.name}.*.part")):
+        coverage.merge(coverage.load(part))
+        part.unlink()
+    terminalreporter.section("coverage of WebAssembly guests")
+    terminalreporter.line(coverage.report())
+    try:
+        coverage.lcov(path)
+    except OSError as error:
+        terminalreporter.line(f"cannot write {path}: {error}", red=True)
+    else:
+        terminalreporter.line(f"written to {path}")
 
 
 def chosen_runtimes(config: pytest.Config) -> list[str]:

@@ -42,6 +42,12 @@ class LineTable:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def rows(self) -> Iterator[tuple[int, str, int]]:
+        """Each row that names a line: the address, the file and the line."""
+        for address, file, line in self._rows:
+            if line:
+                yield address, self._files[file], line
+
     def at(self, address: int) -> Line | None:
         """The line of the instruction at `address`, or None."""
         n = bisect_right(self._addresses, address) - 1

@@ -15,7 +15,10 @@ from .opcodes import PLAIN, PREFIXED
 from .primitives import read_uleb, skip_leb, uleb
 from .reading import HEADER, malformed, sections
 
-__all__ = ["reencoded"]
+__all__ = ["MENTIONS_FUNCTION", "Reencoding", "reencoded"]
+
+MENTIONS_FUNCTION = frozenset((0x10, 0x12, 0xD2))
+"""The opcodes that the index of a function follows: call, return_call, ref.func."""
 
 _DATA_COUNT = 12
 _END = 0x0B
@@ -30,29 +33,37 @@ def reencoded(data: bytes, choose: Callable[[int], int]) -> bytes:
     known, `ModuleCompileError` where `data` is malformed.
     """
     try:
-        return _Reencoding(data, choose).result()
+        return Reencoding(data, choose).result()
     except (IndexError, UnicodeDecodeError) as error:
         raise malformed(data, error) from None
 
 
-class _Reencoding:
+class Reencoding:
     """A place in the module, and the new bytes for everything before it."""
 
-    def __init__(self, data: bytes, choose: Callable[[int], int]) -> None:
+    def __init__(
+        self, data: bytes, choose: Callable[[int], int], renumber: Callable[[int], int] = lambda index: index
+    ) -> None:
+        """`renumber` gets the index of each function that is mentioned, and returns the one to write."""
         self.data = data
         self.choose = choose
+        self.renumber = renumber
         self.at = 0
         self.out = bytearray()
 
     def result(self) -> bytes:
         parts = [HEADER]
         for _, id, begin, end in sections(self.data):
-            self.at, self.out = begin, bytearray()
-            if id in _SECTIONS:
-                _SECTIONS[id](self)
-            self.copy(end)
-            parts.append(bytes([id]) + self.sized(self.out))
+            parts.append(bytes([id]) + self.sized(self.content(id, begin, end)))
         return b"".join(parts)
+
+    def content(self, id: int, begin: int, end: int) -> bytes | bytearray:
+        """What a section holds, written anew."""
+        self.at, self.out = begin, bytearray()
+        if id in _SECTIONS:
+            _SECTIONS[id](self)
+        self.copy(end)
+        return self.out
 
     # Numbers
 
@@ -66,6 +77,10 @@ class _Reencoding:
         value, self.at = read_uleb(self.data, self.at)
         self.out += self.number(value, bits)
         return value
+
+    def function_index(self) -> None:
+        value, self.at = read_uleb(self.data, self.at)
+        self.out += self.number(self.renumber(value))
 
     def signed(self, bits: int) -> None:
         start, self.at = self.at, skip_leb(self.data, self.at)
@@ -100,7 +115,7 @@ class _Reencoding:
     def value_type(self) -> None:
         self.copy(skip_value_type(self.data, self.at))
 
-    def each(self, *parts: Callable[[_Reencoding], object]) -> None:
+    def each(self, *parts: Callable[[Reencoding], object]) -> None:
         """A vector, whose items consist of `parts`."""
         for _ in range(self.unsigned()):
             for part in parts:
@@ -111,15 +126,15 @@ class _Reencoding:
     def composite_type(self) -> None:
         form = self.byte()
         if form == 0x4E:  # a recursion group
-            self.each(_Reencoding.composite_type)
+            self.each(Reencoding.composite_type)
         elif form in (0x50, 0x4F):  # open or final, with its supertypes
-            self.each(_Reencoding.unsigned)
+            self.each(Reencoding.unsigned)
             self.composite_type()
         elif form == 0x60:
-            self.each(_Reencoding.value_type)
-            self.each(_Reencoding.value_type)
+            self.each(Reencoding.value_type)
+            self.each(Reencoding.value_type)
         elif form == 0x5F:
-            self.each(_Reencoding.field_type)
+            self.each(Reencoding.field_type)
         else:
             self.field_type()
 
@@ -172,8 +187,10 @@ class _Reencoding:
 
     def export(self) -> None:
         self.raw()
-        self.byte()
-        self.unsigned()
+        if self.byte() == 0:
+            self.function_index()
+        else:
+            self.unsigned()
 
     def element(self) -> None:
         kind = self.unsigned()
@@ -186,7 +203,7 @@ class _Reencoding:
                 self.value_type()
             else:
                 self.byte()
-        self.each(_Reencoding.expression if kind & 4 else _Reencoding.unsigned)
+        self.each(Reencoding.expression if kind & 4 else Reencoding.function_index)
 
     def segment(self) -> None:
         kind = self.unsigned()
@@ -200,7 +217,7 @@ class _Reencoding:
         size, self.at = read_uleb(self.data, self.at)
         end = self.at + size
         before, self.out = self.out, bytearray()
-        self.each(_Reencoding.unsigned, _Reencoding.value_type)
+        self.each(Reencoding.unsigned, Reencoding.value_type)
         while self.at < end:
             self.instruction()
         self.out = before + self.sized(self.out)
@@ -216,6 +233,9 @@ class _Reencoding:
     def instruction(self) -> None:
         after = skip_instruction(self.data, self.at)
         opcode = self.byte()
+        if opcode in MENTIONS_FUNCTION:
+            self.function_index()
+            return
         kinds = PREFIXED[opcode][self.unsigned()] if opcode in PREFIXED else PLAIN[opcode]
         for kind in kinds:
             _IMMEDIATES[kind](self)
@@ -228,7 +248,7 @@ class _Reencoding:
             self.signed(33)
 
     def labels(self) -> None:
-        self.each(_Reencoding.unsigned)
+        self.each(Reencoding.unsigned)
         self.unsigned()
 
     def catches(self) -> None:
@@ -246,45 +266,45 @@ class _Reencoding:
         self.copy(self.at + size)
 
 
-_EXTERN_TYPES: tuple[Callable[[_Reencoding], object], ...] = (
-    _Reencoding.unsigned,
-    _Reencoding.table_type,
-    _Reencoding.limits,
-    _Reencoding.global_type,
-    _Reencoding.tag_type,
+_EXTERN_TYPES: tuple[Callable[[Reencoding], object], ...] = (
+    Reencoding.unsigned,
+    Reencoding.table_type,
+    Reencoding.limits,
+    Reencoding.global_type,
+    Reencoding.tag_type,
 )
 
-_IMMEDIATES: dict[str, Callable[[_Reencoding], object]] = {
-    "index": _Reencoding.unsigned,
-    "type": _Reencoding.unsigned,
+_IMMEDIATES: dict[str, Callable[[Reencoding], object]] = {
+    "index": Reencoding.unsigned,
+    "type": Reencoding.unsigned,
     "i32": lambda here: here.signed(32),
     "i64": lambda here: here.signed(64),
-    "block": _Reencoding.block,
-    "types": lambda here: here.each(_Reencoding.value_type),
-    "heap": _Reencoding.block,
-    "labels": _Reencoding.labels,
-    "memarg": _Reencoding.access,
-    "catches": _Reencoding.catches,
-    "lane": _Reencoding.byte,
-    "flags": _Reencoding.byte,
+    "block": Reencoding.block,
+    "types": lambda here: here.each(Reencoding.value_type),
+    "heap": Reencoding.block,
+    "labels": Reencoding.labels,
+    "memarg": Reencoding.access,
+    "catches": Reencoding.catches,
+    "lane": Reencoding.byte,
+    "flags": Reencoding.byte,
     "f32": lambda here: here.wide(4),
     "f64": lambda here: here.wide(8),
     "v128": lambda here: here.wide(16),
 }
 
-_SECTIONS: dict[int, Callable[[_Reencoding], object]] = {
-    TYPE: lambda here: here.each(_Reencoding.composite_type),
-    IMPORT: lambda here: here.each(_Reencoding.import_),
-    FUNCTION: lambda here: here.each(_Reencoding.unsigned),
-    TABLE: lambda here: here.each(_Reencoding.table),
-    MEMORY: lambda here: here.each(_Reencoding.limits),
-    GLOBAL: lambda here: here.each(_Reencoding.global_),
-    EXPORT: lambda here: here.each(_Reencoding.export),
-    START: _Reencoding.unsigned,
-    ELEMENT: lambda here: here.each(_Reencoding.element),
-    CODE: lambda here: here.each(_Reencoding.function),
-    DATA: lambda here: here.each(_Reencoding.segment),
-    _DATA_COUNT: _Reencoding.unsigned,
-    TAG: lambda here: here.each(_Reencoding.tag_type),
+_SECTIONS: dict[int, Callable[[Reencoding], object]] = {
+    TYPE: lambda here: here.each(Reencoding.composite_type),
+    IMPORT: lambda here: here.each(Reencoding.import_),
+    FUNCTION: lambda here: here.each(Reencoding.unsigned),
+    TABLE: lambda here: here.each(Reencoding.table),
+    MEMORY: lambda here: here.each(Reencoding.limits),
+    GLOBAL: lambda here: here.each(Reencoding.global_),
+    EXPORT: lambda here: here.each(Reencoding.export),
+    START: Reencoding.function_index,
+    ELEMENT: lambda here: here.each(Reencoding.element),
+    CODE: lambda here: here.each(Reencoding.function),
+    DATA: lambda here: here.each(Reencoding.segment),
+    _DATA_COUNT: Reencoding.unsigned,
+    TAG: lambda here: here.each(Reencoding.tag_type),
     CUSTOM: lambda here: None,
 }

@@ -31,6 +31,14 @@ SHOWN = {
         "argument 1 of pay_twice(): u32 takes an int, not '100' (str)",
     ],
     "components_async.py": ["140 left / the bank refuses 90 cents", "guests that waited at once: 100"],
+    "diagnostics.py": [
+        "shop.discount(7) = 0.9",
+        "trapped: unreachable",
+        "1/3 33%       1/8 12%       -             shop",
+        "    not called: primes, work",
+        "   ##### |     unreachable",
+        "for LCOV: True",
+    ],
     "embed.py": ["exports: memory, add, divide, sum", "add(40, 2) = 42", "divide(17, 5) = (3, 2)", "sum = 4950"],
     "exceptions.py": [
         "five of article 1, of which there are three: 30 cents",

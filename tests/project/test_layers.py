@@ -26,7 +26,8 @@ FLOORS: list[set[str]] = [
     {"runtimes"},
     {"registry"},
     {"__init__"},
-    {"wasi", "plugin", "columns", "diagnostics"},
+    {"wasi", "plugin", "columns"},
+    {"diagnostics"},
     {"otel", "testing"},
     {"cli", "__main__"},
 ]

@@ -65,9 +65,11 @@ class Linking:
         """Raises what `resolve_imports` raises. `wasi` serves what `providers` do not."""
         imports = module.imports
         own = () if wasi is None else wasi.modules(imports)
+        ours = getattr(module, "own_imports", ())
         self.module: Any = module  # of the adapter's class
         self.wasi = wasi
-        self.served = resolve_imports(imports, [*providers, *own] if own else providers, check_extern)
+        all_providers = [*ours, *providers, *own] if own or ours else providers
+        self.served = resolve_imports(imports, all_providers, check_extern)
         self.prepared: Any = None
         callables: list[Callable[..., Any]] = []
         self.owners: list[Any] = []

@@ -27,6 +27,7 @@ class BaseModule(Closable):
         self._data = data
         self._interface: Interface | None = None
         self._by_name: dict[str, ExportType] | None = None
+        self.own_imports: tuple[Any, ...] = ()  # providers of what the module imports by our doing
         self.source: bytes | None = None  # what it was compiled from, for other processes; None where nobody knows
         self.recent: RecentLinking | None = None
         super().__init__(runtime)

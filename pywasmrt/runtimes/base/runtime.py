@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from ..._version import __version__
 from ...component.cores import with_rewritten_cores
@@ -72,6 +72,8 @@ _LONG = 1 << 20  # bytes of a module from which on compiling it is logged
 _log = logging.getLogger("pywasmrt.compile")
 
 
+Instrument = Callable[[Any, bytes], "tuple[bytes, tuple[Any, ...]] | None"]
+
 _Compiled = TypeVar("_Compiled", BaseModule, BaseComponent)
 
 
@@ -82,6 +84,10 @@ class BaseRuntime(Components):
     _most_threads = 64  # for guests of asynchronous stores, where the engine cannot suspend them
     _trusting = False  # whether modules are compiled without being validated
     _splits_copies = False  # whether the engine itself does large copies and fills in pieces
+    instrument: ClassVar[Instrument | None] = None
+    """What every module of every runtime goes through before it is compiled, for tests that measure coverage: gets its
+    source as it was passed and its binary, and returns the binary to compile and the providers of what that imports in
+    addition, or None to leave it alone. It is given valid modules only."""
     _judge: Judge | None = None  # tells modules that need a proposal from broken ones
 
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
@@ -128,11 +134,22 @@ class BaseRuntime(Components):
         self._check_open()
         data = self._binary(source)
         try:
+            instrumented = self._instrumented(source, data)
+            data, own_imports = instrumented or (data, ())
             module = self._loaded(data)
         except ModuleCompileError as error:
             raise self._judged(data, error) from None
         module.source = data
+        module.own_imports = own_imports
         return module
+
+    def _instrumented(self, source: Any, data: bytes) -> tuple[bytes, tuple[Any, ...]] | None:
+        instrument = BaseRuntime.instrument
+        if instrument is None:
+            return None
+        if not self._trusting:
+            self._validate(data)
+        return instrument(source, data)
 
     def _judged(self, data: bytes, error: ModuleCompileError) -> WasmError:
         return error if self._judge is None else self._judge.verdict(data, error)
