@@ -140,6 +140,7 @@ bench-components: dev ## compare calls of components with C and with wasmtime-py
 
 bench-columns: dev ## compare batches over columns with calls in a loop and with the floor, and two cores with one
 	$(PY) bench/columns.py
+	$(PY) bench/texts.py
 	$(PY) bench/parallel.py
 
 bench-interpreter: dev ## compare wasm3 with pywasm3 and with Wasmtime

@@ -80,19 +80,40 @@ class EngineLoop:
         done(self._ops.store_new(engine.handle, -1, -1, -1, store, failure))
         self._store = ffi.gc(store[0], self._ops.store_delete)
         instance = ffi.new("wrt_instance *")
-        done(self._ops.instantiate(self._store, engine.compile(data), ffi.NULL, 0, instance, failure))
-        function = ffi.new("wrt_extern *")
-        if not self._ops.instance_export(self._store, instance, b"add", 3, function):
-            raise RuntimeError("the module exports no function named 'add'")
+        self._module = engine.compile(data)
+        module = ffi.cast("wrt_module *", self._module.address)
+        done(self._ops.instantiate(self._store, module, ffi.NULL, 0, instance, failure))
+        self._instance = instance
         self._addresses = tuple(int(ffi.cast("uintptr_t", each)) for each in (self._ops, self._store))
-        self._function = bytes(ffi.buffer(function))
+
+    def export(self, name: bytes) -> bytes:
+        """The handle of an export."""
+        from pywasmrt._shim import _wrt
+
+        found = _wrt.ffi.new("wrt_extern *")
+        if not self._ops.instance_export(self._store, self._instance, name, len(name), found):
+            raise RuntimeError(f"the module exports no {name.decode()}")
+        return bytes(_wrt.ffi.buffer(found))
 
     def run(self, n: int) -> float:
         """Nanoseconds for each of `n` calls of the engine's own function."""
-        taken: float = self._floor.engine_loop(*self._addresses, self._function, n, self._library)
+        taken: float = self._floor.engine_loop(*self._addresses, self.export(b"add"), n, self._library)
         return taken
 
     def run_through_table(self, n: int) -> float:
         """The same through the engine table."""
-        taken: float = self._floor.engine_loop(*self._addresses, self._function, n, None)
+        taken: float = self._floor.engine_loop(*self._addresses, self.export(b"add"), n, None)
+        return taken
+
+    def run_texts(self, name: bytes, data: bytes, ends: Any, at: int) -> float:
+        """Nanoseconds for each row of text, copied in and out around a call of `name`, and one of `free`."""
+        from pywasmrt._shim import _wrt
+
+        ffi = _wrt.ffi
+        memory, size = ffi.new("wrt_extern *"), ffi.new("size_t *")
+        ffi.buffer(memory)[:] = self.export(b"memory")
+        start = int(ffi.cast("uintptr_t", self._ops.memory_data(self._store, memory, size)))
+        out = bytearray(len(data) * 2 + 1)
+        functions = (self.export(name), self.export(b"free"))
+        taken: float = self._floor.text_loop(self._addresses[1], *functions, start, at, data, ends, out, self._library)
         return taken

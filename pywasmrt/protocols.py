@@ -479,6 +479,52 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
     async def run_async(self) -> int:
         """As `run`, by `call_async`: the way to run a command in an asynchronous store."""
 
+    def map_bytes(
+        self,
+        function: str | FunctionInstance,
+        *columns: Any,
+        returns: str | None = None,
+        form: str | None = None,
+        allocator: str | tuple[str, str | None] | None = None,
+        memory: str = "memory",
+        frees: bool = True,
+        gives: bool = False,
+        on_error: str = "raise",
+        max_bytes: int = (1 << 31) - 1,
+        nulls: Any = None,
+    ) -> Any:
+        """Call a function of the instance once for each row of columns of which some hold bytes or text.
+
+        A column of bytes is a list of `bytes` or `str`, a NumPy array of them, or an Arrow array of strings or binaries
+        (whatever has `__arrow_c_array__` or `__arrow_c_stream__`; read by pyarrow, without a copy). It takes two params
+        of the function, a pointer and a size. Text goes as UTF-8. A `bytes` or `str` stands for a column of itself.
+        Every other column is one of numbers, as in `FunctionInstance.map`. All have one length.
+
+        The bytes of a row are put where the guest's `allocator` says (found as in `put`), in one place for the whole
+        batch, so they are there during the call only. With `gives=True` each has a place of its own, which the guest
+        frees. `form` says how the guest gives bytes back:
+
+        * `"pointer-high"`: an i64 with the pointer in the upper half and the size in the lower; `"pointer-low"` the
+          other way round;
+        * `"pair"`: two results, pointer and size;
+        * `"out-first"`, `"out-last"`: both are written, 32 bits each (64 where the param is an i64), to where the first
+          or last param points; an i32 that the function returns is a status, and fails the row unless it is 0;
+        * `"numbers"`: it gives none, and its results are columns as of `map`.
+
+        None takes what the signature says: an i64 is `"pointer-high"`, two integers are a `"pair"`. The result is a
+        column like the first of bytes: `returns` is `"text"` or `"bytes"` for what it holds, or `"numbers"`; None for
+        the same as that column. The guest's allocator frees each result, unless it lies among the arguments, or `frees`
+        is false. `nulls`, a writable column of booleans, is set where the guest's pointer was 0.
+
+        A row that traps, for which the allocator has no room, or whose result is not in the guest's memory or is not
+        UTF-8, raises `RowError`, whose cause is the `Trap`, `MemoryAccessError` or `UnicodeDecodeError`; with
+        `on_error="mask"` it comes back empty, or 0, beside a mask, as in `map`. Results of more than `max_bytes` in all
+        raise `ValueError`, as does a row whose offsets are not those of its data. Otherwise it raises as `map` and
+        `put` do. Native runtimes loop in C, and release the interpreter's lock as `map` does.
+
+            instance.map_bytes("upper", ["some", "words"])
+        """
+
     def interrupt(self) -> bool:
         """As `Store.interrupt`, of the instance's store."""
 

@@ -4,28 +4,12 @@
  * The store is entered once, so a deadline, an interrupt and the ticker's polls count for the loop as for one long call. Where
  * no host function can be called back the GIL is given away at once; elsewhere at the second poll, as in any call.
  */
-#include "values.h" /* first: Python.h sets what the system headers offer */
+#include "batch.h"
+#include "values.h"
 
-#include <string.h>
-
-/* Rows under which giving the GIL away costs more than it gains. */
-enum { ROWS_TO_RELEASE = 64 };
-/* Where the engine does not poll: rows between two looks at the clock, and the time between two polls. */
-enum { ROWS_TO_LOOK = 16, POLL_NS = 5 * 1000 * 1000 };
-
-/* The formats of a column, in the order of KINDS in batch.py. */
-typedef enum Kind { S8, U8, S16, U16, S32, U32, S64, U64, BOOL, SINGLE, DOUBLE, KINDS } Kind;
+/* Where the engine does not poll: rows between two looks at the clock. */
+enum { ROWS_TO_LOOK = 16 };
 static const Py_ssize_t SIZES[KINDS] = {1, 1, 2, 2, 4, 4, 8, 8, 1, 4, 8};
-
-typedef struct Column {
-  char *at;           /* of the next row; borrowed from the view */
-  Py_ssize_t stride;  /* 0 for a constant */
-  Py_ssize_t size;    /* of a row's value */
-  uint8_t plain;      /* 4 or 8: the value goes to and fro as its bits; 0: it is converted */
-  uint8_t kind;
-  uint8_t type;
-  Py_buffer view;     /* owned; view.obj is NULL before it is held */
-} Column;
 
 /* A whole batch. The buffers of `each` are owned, and released by batch_clear. */
 typedef struct Batch {
@@ -45,8 +29,7 @@ static void batch_clear(Batch *batch) {
 
 /* ---- buffers ---- */
 
-/* Holds a buffer of `rows` values, or of one that stands for every row. -1 with an exception set. */
-static int hold(Column *column, PyObject *object, Kind kind, Py_ssize_t rows, bool constant, bool writable) {
+int column_hold(Column *column, PyObject *object, Kind kind, Py_ssize_t rows, bool constant, bool writable) {
   if (PyObject_GetBuffer(object, &column->view, writable ? PyBUF_STRIDES | PyBUF_WRITABLE : PyBUF_STRIDES) < 0) return -1;
   const Py_buffer *view = &column->view;
   column->at = view->buf;
@@ -57,6 +40,26 @@ static int hold(Column *column, PyObject *object, Kind kind, Py_ssize_t rows, bo
     return -1;
   }
   column->stride = constant ? 0 : view->strides[0];
+  return 0;
+}
+
+int column_fill(Column *column, PyObject *given, uint8_t type, Py_ssize_t rows, bool input) {
+  PyObject *object;
+  int kind, constant;
+  if (!PyArg_ParseTuple(given, "Oip", &object, &kind, &constant)) return -1;
+  if (kind < 0 || kind >= KINDS || type > WRT_F64 || (type < WRT_F32 && kind >= SINGLE)) {
+    PyErr_SetString(PyExc_TypeError, "a column of this kind is none of the param or result");
+    return -1;
+  }
+  column->type = type;
+  if (column_hold(column, object, (Kind)kind, rows, constant && input, !input) < 0) return -1;
+  bool narrow = type == WRT_I32 || type == WRT_F32;
+  bool real = type >= WRT_F32;
+  if (column->size == (narrow ? 4 : 8) && real == (kind >= SINGLE)) column->plain = narrow ? 4 : 8;
+  if (!input && column->plain == 0) {
+    PyErr_SetString(PyExc_TypeError, "a result is written as it is");
+    return -1;
+  }
   return 0;
 }
 
@@ -100,8 +103,7 @@ static int check_overlap(Batch *batch) {
 
 /* ---- values ---- */
 
-/* Writes a value that is not just its bits; false if it does not fit. */
-__attribute__((noinline)) static bool convert(const Column *column, wrt_slot *slot) {
+__attribute__((noinline)) bool column_convert(const Column *column, wrt_slot *slot) {
   int64_t whole = 0;
   double real = 0;
   bool huge = false; /* beyond int64_t */
@@ -153,36 +155,7 @@ __attribute__((noinline)) static bool convert(const Column *column, wrt_slot *sl
   }
 }
 
-static inline bool load(Column *column, wrt_slot *slot) {
-  bool fits = true;
-  if (LIKELY(column->plain == 4)) {
-    uint32_t bits;
-    memcpy(&bits, column->at, sizeof bits);
-    slot->u64 = bits;
-  } else if (column->plain == 8) {
-    memcpy(&slot->u64, column->at, sizeof slot->u64);
-  } else {
-    fits = convert(column, slot);
-  }
-  if (LIKELY(fits)) column->at += column->stride;
-  return fits;
-}
-
-static inline void save(Column *column, const wrt_slot *slot) {
-  if (column->plain == 4)
-    memcpy(column->at, &slot->u32, sizeof slot->u32);
-  else
-    memcpy(column->at, &slot->u64, sizeof slot->u64);
-  column->at += column->stride;
-}
-
 /* ---- the loop ---- */
-
-static bool calls_back(const Store *store) {
-  for (const HostBlock *block = store->blocks; block != NULL; block = block->next)
-    if (block->linked->host_count != 0) return true;
-  return false;
-}
 
 /* A row that trapped: into the mask, if there is one and the next row may do better. */
 static bool masked(Batch *batch, int result, wrt_failure *failure) {
@@ -205,13 +178,7 @@ static void fail_at(Batch *batch, Py_ssize_t row, int result, wrt_failure *failu
   PyErr_Restore(type, value, traceback);
 }
 
-/* Closed in the middle, by a host function or by another thread. */
-static inline bool ended(const Function *function) {
-  return __atomic_load_n(&function->closed, __ATOMIC_RELAXED) || __atomic_load_n(&function->store->closed, __ATOMIC_RELAXED);
-}
-
-/* What an engine that polls does by itself: now and then ends the loop, or gives signal handlers their turn. */
-static int poll_between(Store *store, Py_ssize_t row, int64_t *next) {
+int batch_poll(Store *store, Py_ssize_t row, int64_t *next) {
   if (row % ROWS_TO_LOOK != 0) return WRT_OK;
   int64_t now = monotonic_ns();
   if (now < *next) return WRT_OK;
@@ -238,9 +205,9 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
   bool closed = false;
   if (batch->rows >= ROWS_TO_RELEASE && (store->eager || !calls_back(store))) gil_release(store);
   for (; row < batch->rows; row++) {
-    if (!polls && (result = poll_between(store, row, &next)) != WRT_OK) break;
+    if (!polls && (result = batch_poll(store, row, &next)) != WRT_OK) break;
     size_t i = 0;
-    for (wrt_slot *slot = slots; i < params && LIKELY(load(&in[i], slot)); i++) slot += step;
+    for (wrt_slot *slot = slots; i < params && LIKELY(column_load(&in[i], slot)); i++) slot += step;
     if (UNLIKELY(i < params)) {
       *bad = i;
       break;
@@ -254,7 +221,7 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
     }
     if (UNLIKELY((closed = ended(function)))) break;
     const wrt_slot *slot = slots;
-    for (size_t k = 0; k < results; k++, slot += step) save(&out[k], slot);
+    for (size_t k = 0; k < results; k++, slot += step) column_save(&out[k], slot);
   }
   guest_end(store);
   if (result != WRT_OK)
@@ -292,26 +259,9 @@ static int batch_fill(Batch *batch, PyObject *columns, PyObject *outs) {
   }
   for (size_t i = 0; i < batch->count; i++) {
     bool input = i < function->param_count;
-    PyObject *from = input ? columns : outs, *object;
-    int kind, constant;
-    if (!PyArg_ParseTuple(PyTuple_GET_ITEM(from, (Py_ssize_t)(input ? i : i - function->param_count)), "Oip", &object, &kind,
-                          &constant))
-      return -1;
-    uint8_t type = function->types[i];
-    if (kind < 0 || kind >= KINDS || type > WRT_F64 || (type < WRT_F32 && kind >= SINGLE)) {
-      PyErr_SetString(PyExc_TypeError, "_map() cannot make one of these columns a param's or result's");
-      return -1;
-    }
-    Column *column = &batch->each[i];
-    column->type = type;
-    if (hold(column, object, (Kind)kind, batch->rows, constant && input, !input) < 0) return -1;
-    bool narrow = type == WRT_I32 || type == WRT_F32;
-    bool real = type >= WRT_F32;
-    if (column->size == (narrow ? 4 : 8) && real == (kind >= SINGLE)) column->plain = narrow ? 4 : 8;
-    if (!input && column->plain == 0) {
-      PyErr_SetString(PyExc_TypeError, "_map() writes a result as it is");
-      return -1;
-    }
+    PyObject *from = input ? columns : outs;
+    PyObject *given = PyTuple_GET_ITEM(from, (Py_ssize_t)(input ? i : i - function->param_count));
+    if (column_fill(&batch->each[i], given, function->types[i], batch->rows, input) < 0) return -1;
   }
   return check_overlap(batch);
 }
@@ -334,7 +284,8 @@ PyObject *function_map(PyObject *object, PyObject *args) {
   }
   PyObject *value = NULL;
   wrt_slot few[STACK_WORDS], *slots = few;
-  if (batch_fill(&batch, columns, outs) < 0 || (mask != Py_None && hold(&batch.mask, mask, BOOL, batch.rows, false, true) < 0))
+  if (batch_fill(&batch, columns, outs) < 0 ||
+      (mask != Py_None && column_hold(&batch.mask, mask, BOOL, batch.rows, false, true) < 0))
     goto done;
   memset(few, 0, sizeof few);
   if (self->words > STACK_WORDS && (slots = PyMem_Calloc(self->words, sizeof *slots)) == NULL) {

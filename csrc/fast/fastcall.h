@@ -344,6 +344,12 @@ PyObject *Function_vectorcall_checked(PyObject *object, PyObject *const *args, s
 /* _map(columns, outs, rows, mask or None, progress): None, or (row, column) of the value that does not fit. */
 PyObject *function_map(PyObject *function, PyObject *args);
 
+/* fast/batch_bytes.c */
+
+/* _map_bytes(rows, columns, outs, form, ends, mask, nulls, memory, allocate, pin, release, frees, gives, max_bytes, progress):
+ * the results' bytes, None where they are numbers, or the number of the column whose row does not fit. */
+PyObject *function_map_bytes(PyObject *function, PyObject *args);
+
 /* fast/host.c */
 int call_python(void *env, wrt_caller *caller, wrt_slot *slots);
 

@@ -430,6 +430,7 @@ static PyMethodDef function_methods[] = {
     {"map", (PyCFunction)(void (*)(void))Function_map, METH_VARARGS | METH_KEYWORDS,
      "map($self, /, *columns, out=None, on_error='raise')\n--\n\nCall once for each row of columns; columns come back."},
     {"_map", function_map, METH_VARARGS, NULL},
+    {"_map_bytes", function_map_bytes, METH_VARARGS, NULL},
     {"_run", (PyCFunction)(void (*)(void))Function_run, METH_FASTCALL, NULL},
     {"_close", Function_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -129,6 +129,25 @@ class Function:
         progress: list[int | None],
         /,
     ) -> tuple[int, int] | None: ...
+    def _map_bytes(
+        self,
+        rows: int,
+        columns: tuple[Any, ...],
+        outs: tuple[Any, ...],
+        form: int,
+        ends: Any,
+        mask: Any,
+        nulls: Any,
+        memory: bytes,
+        allocate: tuple[Any, tuple[int, ...]],
+        pin: tuple[Any, tuple[int, ...]] | None,
+        release: tuple[Any, tuple[int, ...]] | None,
+        frees: bool,
+        gives: bool,
+        max_bytes: int,
+        progress: list[int | None],
+        /,
+    ) -> bytes | int | None: ...
     def _run(self, *args: Any) -> Any: ...
     def _close(self) -> None: ...
 

@@ -21,7 +21,17 @@ from ..wasm.floats import f32_bits, f32_from_bits
 if TYPE_CHECKING:
     from ._fastcall import Function
 
-__all__ = ["map_calls", "map_native"]
+__all__ = [
+    "KINDS",
+    "PLAIN",
+    "Column",
+    "map_calls",
+    "map_native",
+    "new_column",
+    "numpy_or_none",
+    "read_column",
+    "value_of",
+]
 
 _SIGNED = {1: 0, 2: 2, 4: 4, 8: 6}
 _REAL = {4: 9, 8: 10}
@@ -31,7 +41,7 @@ KINDS |= {code: _SIGNED[struct.calcsize(code)] + 1 for code in "BHILQN"}
 KINDS |= {"?": 8, "f": 9, "d": 10}
 
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
-_CONSTANT = {ValueType.I32: "i", ValueType.I64: "q", ValueType.F32: "f", ValueType.F64: "d"}
+PLAIN = {ValueType.I32: "i", ValueType.I64: "q", ValueType.F32: "f", ValueType.F64: "d"}
 _NAMES = {ValueType.I32: "int32", ValueType.I64: "int64", ValueType.F32: "float32", ValueType.F64: "float64"}
 _WHOLE = (ValueType.I32, ValueType.I64)
 
@@ -56,7 +66,7 @@ class Named(Protocol):
 
 
 @cache
-def _numpy() -> Any:
+def numpy_or_none() -> Any:
     """NumPy, or None where it is not installed."""
     try:
         import numpy
@@ -112,12 +122,12 @@ def _plain(value: Any) -> Any:
         return value  # the rules of values say what is wrong with it
 
 
-def _column(value: object, type: ValueType, where: str) -> Column:
+def read_column(value: object, type: ValueType, where: str) -> Column:
     view = _view(value, where)
     if view is not None:
         return Column(view, _kind(view, type, where))
     number = to_wasm(_plain(value), type, where)
-    code = _CONSTANT[type]
+    code = PLAIN[type]
     if type is ValueType.F32:  # by its bits, as the array would quieten a signaling NaN
         return Column(memoryview(array("I", [f32_bits(number)])).cast("B").cast("f"), KINDS[code], True)
     return Column(memoryview(array(code, [number])), KINDS[code], True)
@@ -147,7 +157,7 @@ def _given(name: str, results: tuple[ValueType, ...], out: object) -> list[memor
         view = _view(each, where)
         if view is None:
             raise TypeError(f"{where} must be a buffer, not {shown(each)}")
-        kind, plain = _kind(view, type, where), KINDS[_CONSTANT[type]]
+        kind, plain = _kind(view, type, where), KINDS[PLAIN[type]]
         if kind != plain and not (type in _WHOLE and kind == plain + 1):
             raise TypeError(
                 f"{where} has the format {view.format!r}, and the function gives {type}: it must be {_NAMES[type]}"
@@ -158,11 +168,11 @@ def _given(name: str, results: tuple[ValueType, ...], out: object) -> list[memor
     return views
 
 
-def _new(type: ValueType, rows: int) -> Any:
-    numpy = _numpy()
+def new_column(type: ValueType, rows: int) -> Any:
+    numpy = numpy_or_none()
     if numpy is not None:
         return numpy.empty(rows, dtype=_NAMES[type])
-    return array(_CONSTANT[type], bytes(rows * array(_CONSTANT[type]).itemsize))
+    return array(PLAIN[type], bytes(rows * array(PLAIN[type]).itemsize))
 
 
 def _row_error(name: str, row: int, trap: Trap) -> NoReturn:
@@ -178,26 +188,26 @@ def _map(function: Named, name: str, columns: tuple[object, ...], out: object, o
     if on_error not in ("raise", "mask"):
         raise ValueError(f"on_error is 'raise' or 'mask', not {shown(on_error)}")
     for each in type.params + type.results:
-        if each not in _CONSTANT:
+        if each not in PLAIN:
             raise UnsupportedFeatureError(
                 f"{name}{type} has {each} in its signature, and map() takes columns of numbers"
             )
     if len(columns) != len(type.params):
         raise arity_error(name, type, len(columns))
     prepared = [
-        _column(value, wanted, f"argument {n} of {name}.map()")
+        read_column(value, wanted, f"argument {n} of {name}.map()")
         for n, (value, wanted) in enumerate(zip(columns, type.params, strict=True), 1)
     ]
     views = [] if out is None else _given(name, type.results, out)
     rows = _rows(prepared, views, name)
     if out is None:
-        made = [_new(result, rows) for result in type.results]
+        made = [new_column(result, rows) for result in type.results]
         views = [memoryview(each) for each in made]
         out = None if not made else made[0] if len(made) == 1 else tuple(made)
     if on_error == "raise":
         loop(prepared, views, rows, None)
         return out
-    numpy = _numpy()
+    numpy = numpy_or_none()
     failed = bytearray(rows) if numpy is None else numpy.zeros(rows, dtype=bool)
     loop(prepared, views, rows, memoryview(failed))
     return out, failed
@@ -220,13 +230,13 @@ def map_native(function: Function, *columns: object, out: object = None, on_erro
             _row_error(name, progress[0], trap)
         if unfit is not None:
             row, n = unfit
-            to_wasm(_value(columns[n], row), type.params[n], f"row {row} of argument {n + 1} of {name}.map()")
+            to_wasm(value_of(columns[n], row), type.params[n], f"row {row} of argument {n + 1} of {name}.map()")
             raise ValueError(f"row {row} of argument {n + 1} of {name}.map() changed while it was read")
 
     return _map(function, name, columns, out, on_error, loop)
 
 
-def _value(column: Column, row: int) -> Any:
+def value_of(column: Column, row: int) -> Any:
     """A row's value, also where the format has a mark for the order of bytes, which `memoryview` does not read."""
     view = column.view[row : row + 1]
     return struct.unpack(view.format, view.tobytes())[0]
@@ -253,7 +263,7 @@ def map_calls(
                     f"out of {name}.map() has the format {view.format!r}; this runtime writes aligned columns"
                 )
         ins = [values(each) for each in columns]
-        writers = [struct.Struct(f"={_CONSTANT[result]}") for result in type.results]
+        writers = [struct.Struct(f"={PLAIN[result]}") for result in type.results]
         for row in range(rows):
             args = [
                 to_wasm(next(each), wanted, f"row {row} of argument {n} of {name}.map()")

@@ -69,7 +69,7 @@ def test_columns_without_numpy_and_constants(guest: Any) -> None:
 def test_results_are_arrays_where_there_is_no_numpy(guest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pywasmrt._shim import batch
 
-    monkeypatch.setattr(batch, "_numpy", lambda: None)
+    monkeypatch.setattr(batch, "numpy_or_none", lambda: None)
     assert guest.add.map(array("i", [1, 2]), 10) == array("i", [11, 12])
     assert guest.div.map(array("i", [1, 2]), 0, on_error="mask") == (array("i", [0, 0]), bytearray(b"\x01\x01"))
 

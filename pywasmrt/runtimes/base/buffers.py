@@ -13,7 +13,7 @@ from ...values import bytes_of, shown
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["GuestBuffer", "put"]
+__all__ = ["Allocator", "GuestBuffer", "GuestCall", "choose", "put"]
 
 _I32, _I64 = ValueType.I32, ValueType.I64
 _ALIGNMENT = 8  # good for every number
@@ -30,10 +30,41 @@ _KNOWN = (
 )
 
 
-class _Allocator(NamedTuple):
+GIVEN_SIZE, GIVEN_POINTER = -1, -2
+"""Stand in `GuestCall.numbers` for what the call is about, as in csrc/fast/batch_bytes.c."""
+
+
+class GuestCall(NamedTuple):
+    """A call of an allocator's function, whose conventions differ in what it is called with beside size or pointer."""
+
+    function: Any
+    numbers: tuple[int, ...]
+
+    def __call__(self, pointer: int, size: int) -> int:
+        given = {GIVEN_SIZE: size, GIVEN_POINTER: pointer}
+        result = self.function(*[given.get(number, number) for number in self.numbers])
+        if result is None:
+            return 0
+        mask = (1 << 64) - 1 if self.function.type.results == (_I64,) else (1 << 32) - 1
+        return int(result) & mask
+
+
+class Allocator(NamedTuple):
+    """A guest's allocator: `first` gives a pointer, `pin` keeps it from the guest's collector, `release` frees it."""
+
     name: str
-    allocate: Callable[[int], int]
-    free: Callable[[int, int], object] | None
+    first: GuestCall
+    pin: GuestCall | None
+    release: GuestCall | None
+
+    def allocate(self, size: int) -> int:
+        """A pointer to `size` bytes. Raises `MemoryAccessError` where there is no room."""
+        pointer = self.first(0, size)
+        if pointer and self.pin is not None:
+            pointer = self.pin(pointer, size)
+        if pointer == 0:
+            raise MemoryAccessError(f"{self.name} of the guest gave 0 for {size} bytes: it has no room for them")
+        return pointer
 
 
 class GuestBuffer:
@@ -44,7 +75,7 @@ class GuestBuffer:
 
     __slots__ = ("_free", "_memory", "pointer", "size")
 
-    def __init__(self, memory: Any, pointer: int, size: int, free: Callable[[int, int], object] | None) -> None:
+    def __init__(self, memory: Any, pointer: int, size: int, free: GuestCall | None) -> None:
         self._memory = memory
         self._free = free
         self.pointer = pointer
@@ -94,20 +125,18 @@ def put(
     content = data.encode() if isinstance(data, str) else bytes_of(data)
     if memory is None:
         raise MemoryExportNotFoundError("the guest exports no memory to put bytes into")
-    chosen = _chosen(find, allocator)
-    size = max(len(content), 1)  # an allocator may give 0 for nothing
-    pointer = chosen.allocate(size)
-    if pointer == 0:
-        raise MemoryAccessError(f"{chosen.name} of the guest gave 0 for {size} bytes: it has no room for them")
+    chosen = choose(find, allocator)
+    pointer = chosen.allocate(max(len(content), 1))  # an allocator may give 0 for nothing
     try:
         memory.write(pointer, content)
         memory.read(pointer + len(content), 0)
     except MemoryAccessError as error:
         raise MemoryAccessError(f"{chosen.name} of the guest gave what is not its memory: {error}") from None
-    return GuestBuffer(memory, pointer, len(content), chosen.free)
+    return GuestBuffer(memory, pointer, len(content), chosen.release)
 
 
-def _chosen(find: Callable[[str], Any], allocator: str | tuple[str, str | None] | None) -> _Allocator:
+def choose(find: Callable[[str], Any], allocator: str | tuple[str, str | None] | None) -> Allocator:
+    """The guest's allocator: that of the names given, or the first that is known here."""
     if allocator is None:
         for name, free in _KNOWN:
             if find(name) is not None:
@@ -127,7 +156,7 @@ def _chosen(find: Callable[[str], Any], allocator: str | tuple[str, str | None] 
     return _made(find, pair[0], pair[1], declared=True)
 
 
-def _made(find: Callable[[str], Any], name: str, free: str | None, *, declared: bool) -> _Allocator:
+def _made(find: Callable[[str], Any], name: str, free: str | None, *, declared: bool) -> Allocator:
     allocate = find(name)
     if allocate is None:
         raise FunctionNotExportedError(f"the guest exports no function {name!r} to allocate with")
@@ -137,32 +166,22 @@ def _made(find: Callable[[str], Any], name: str, free: str | None, *, declared: 
     _check(name, allocate.type, most=4, results=1)
     if release is not None:
         _check(str(free), release.type, most=3, results=0)
-    mask = (1 << 64) - 1 if allocate.type.results == (_I64,) else (1 << 32) - 1
-    return _Allocator(name, _allocating(name, allocate, find, mask), None if release is None else _freeing(release))
-
-
-def _allocating(name: str, allocate: Any, find: Callable[[str], Any], mask: int) -> Callable[[int], int]:
+    pin = None
     if name == "__new":  # and pinned, or the collector would take it
-        pin = find("__pin")
-
-        def new(size: int) -> int:
-            pointer = int(allocate(size, _ARRAY_BUFFER)) & mask
-            return pointer if pin is None or not pointer else int(pin(pointer)) & mask
-
-        return new
-    before = (0, 0) if len(allocate.type.params) == 4 else ()  # no old place of no size: as realloc has it
-
-    def plain(size: int) -> int:
-        if before:
-            return int(allocate(*before, _ALIGNMENT, size)) & mask
-        return int(allocate(size) if len(allocate.type.params) == 1 else allocate(size, _ALIGNMENT)) & mask
-
-    return plain
-
-
-def _freeing(release: Any) -> Callable[[int, int], object]:
-    count = len(release.type.params)
-    return lambda pointer, size: release(*(pointer, size, _ALIGNMENT)[:count])
+        found = find("__pin")
+        pin = None if found is None else GuestCall(found, (GIVEN_POINTER,))
+        numbers: tuple[int, ...] = (GIVEN_SIZE, _ARRAY_BUFFER)
+    elif len(allocate.type.params) == 4:
+        numbers = (0, 0, _ALIGNMENT, GIVEN_SIZE)  # no old place of no size: as realloc has it
+    else:
+        numbers = (GIVEN_SIZE, _ALIGNMENT)
+    freeing = (GIVEN_POINTER, GIVEN_SIZE, _ALIGNMENT)
+    return Allocator(
+        name,
+        GuestCall(allocate, numbers[: len(allocate.type.params)]),
+        pin,
+        None if release is None else GuestCall(release, freeing[: len(release.type.params)]),
+    )
 
 
 def _check(name: str, type: FunctionType, *, most: int, results: int) -> None:

@@ -14,6 +14,7 @@ from ...values import did_you_mean, shown
 from .buffers import GuestBuffer, put
 from .contracts import OwningStore
 from .lifetime import Life
+from .map_bytes import MAX_BYTES, map_bytes
 from .module import BaseModule
 
 if TYPE_CHECKING:
@@ -227,6 +228,37 @@ class BaseInstance(_Finder):
         self._check_name(name)
         export = state.module.exports_by_name().get(name)
         return self.exports[name] if export is not None and export.kind is kind else None
+
+    def map_bytes(
+        self,
+        function: Any,
+        *columns: Any,
+        returns: str | None = None,
+        form: str | None = None,
+        allocator: Any = None,
+        memory: str = "memory",
+        frees: bool = True,
+        gives: bool = False,
+        on_error: str = "raise",
+        max_bytes: int = MAX_BYTES,
+        nulls: Any = None,
+    ) -> Any:
+        """Call a function for each row of columns of bytes and text."""
+        return map_bytes(
+            self.function,
+            lambda: list(self.exports),
+            self.memory(memory),
+            function,
+            columns,
+            returns=returns,
+            form=form,
+            allocator=allocator,
+            frees=frees,
+            gives=gives,
+            on_error=on_error,
+            max_bytes=max_bytes,
+            nulls=nulls,
+        )
 
     def state(self, module: str = "env") -> Any:
         """The object that belongs to this instance, made by the host module of that name, or None."""

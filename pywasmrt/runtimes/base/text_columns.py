@@ -1,0 +1,191 @@
+"""Columns of bytes and text: read from lists and from Arrow arrays, and made from what a guest gave back.
+
+In between they have the form of Arrow's binary arrays: all bytes in one buffer, and offsets that say where each row
+begins. Arrow arrays come and go without a copy, by pyarrow.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, NoReturn
+
+from ...errors import RowError
+from ...values import shown
+
+__all__ = ["Texts", "arrow_of", "arrow_texts", "is_arrow_text", "make_list", "read_texts"]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A column of bytes: row n is `data[offsets[n]:offsets[n + 1]]`; `wide` offsets are int64, others int32.
+
+    `constant` stands for every row. `text` says that the bytes are UTF-8 to the user, and `build` makes such a column.
+    """
+
+    data: Any
+    offsets: memoryview
+    text: bool
+    build: Callable[[bytes, array[int], bool, str], Any]
+    constant: bool = False
+
+    @property
+    def rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def wide(self) -> bool:
+        return self.offsets.itemsize == 8
+
+    def row(self, n: int) -> bytes:
+        """The bytes of a row. Raises `ValueError` where the offsets are not those of the data."""
+        n = 0 if self.constant else n
+        begin, end = self.offsets[n], self.offsets[n + 1]
+        if not 0 <= begin <= end <= len(self.data):
+            raise ValueError(f"the offsets {begin} and {end} are not in {len(self.data)} bytes of data")
+        return bytes(self.data[begin:end])
+
+
+def read_texts(value: Any, where: str) -> Texts | None:
+    """A column of bytes or text, or None for what is a column of numbers. Raises `TypeError` for what is neither."""
+    if isinstance(value, (str, bytes, bytearray)):
+        text = isinstance(value, str)
+        data = value.encode() if isinstance(value, str) else bytes(value)
+        return Texts(data, memoryview(array("q", [0, len(data)])), text, make_list, constant=True)
+    if isinstance(value, (list, tuple)):
+        return _of_list(value, where)
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("O", "S", "U", "T") and hasattr(value, "tolist"):
+        return _of_list(value.tolist(), where)  # NumPy's
+    if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
+        found = arrow_of(value)
+        if is_arrow_text(found.type):
+            return arrow_texts(found, where)
+    return None
+
+
+def _of_list(rows: Sequence[Any], where: str) -> Texts:
+    text = bool(rows) and isinstance(rows[0], str)
+    kind: Any = str if text else (bytes, bytearray)
+    for n, row in enumerate(rows):
+        if not isinstance(row, kind):
+            wanted = "a str" if text else "bytes"
+            hint = "; an Arrow array has nulls, and Udf knows them" if row is None else ""
+            raise TypeError(f"row {n} of {where} must be {wanted} like the rows before, not {shown(row)}{hint}")
+    try:
+        encoded = [row.encode() for row in rows] if text else rows
+    except UnicodeEncodeError as error:
+        n = next(n for n, row in enumerate(rows) if row.encode(errors="ignore") != row.encode(errors="surrogatepass"))
+        raise ValueError(f"row {n} of {where} cannot be written as UTF-8: {error}") from error
+    data = b"".join(encoded)
+    return Texts(data, memoryview(array("q", accumulate(map(len, encoded), initial=0))), text, make_list)
+
+
+def make_list(data: bytes, ends: array[int], text: bool, name: str) -> list[Any]:
+    """The rows as a list of `bytes`, or of `str`. Raises `RowError` for the first that is not UTF-8."""
+    rows: list[Any] = [data[begin:end] for begin, end in pairwise(ends)]
+    if not text:
+        return rows
+    try:
+        return [row.decode() for row in rows]
+    except UnicodeDecodeError:
+        _raise_no_text(rows, name)
+
+
+def _raise_no_text(rows: Sequence[bytes], name: str) -> NoReturn:
+    """Raise the error of the first row that is not UTF-8."""
+    for n, row in enumerate(rows):
+        try:
+            row.decode()
+        except UnicodeDecodeError as error:
+            raise RowError(
+                f"row {n} of {name}: the guest gave what is not UTF-8: {error}; ask for returns='bytes'", n
+            ) from error
+    raise AssertionError("every row is UTF-8")
+
+
+# Arrow
+
+
+def arrow_of(value: Any) -> Any:
+    """A pyarrow array, chunked or not, of what offers Arrow's C data interface."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise TypeError(
+            f"{shown(value)} is read by pyarrow, which is not installed: pip install 'pywasmrt[arrow]'"
+        ) from error
+    if isinstance(value, (pyarrow.Array, pyarrow.ChunkedArray)):
+        return value
+    return pyarrow.chunked_array(value) if hasattr(value, "__arrow_c_stream__") else pyarrow.array(value)
+
+
+def is_arrow_text(type: Any) -> bool:
+    """Whether an Arrow type is one of bytes or text."""
+    return _plain_type(type) is not None
+
+
+def _plain_type(type: Any) -> Any:
+    """The type of the same with offsets, which pyarrow shows buffers of; None for others."""
+    import pyarrow
+
+    names = {"string": type, "binary": type, "large_string": type, "large_binary": type}
+    names |= {"string_view": pyarrow.large_string(), "binary_view": pyarrow.large_binary()}
+    return names.get(str(type))
+
+
+def arrow_texts(column: Any, where: str) -> Texts:
+    """The buffers of an Arrow array, as they are unless it is chunked."""
+    import pyarrow
+
+    if column.null_count:
+        raise ValueError(f"{where} has {column.null_count} nulls; fill them (fill_null), or use a Udf")
+    type = _plain_type(column.type)
+    chunked = isinstance(column, pyarrow.ChunkedArray)
+    if chunked:
+        if column.num_chunks > 1 and not str(type).startswith("large"):
+            column = column.cast(pyarrow.large_string() if type == pyarrow.string() else pyarrow.large_binary())
+        column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if _plain_type(column.type) != column.type:
+        column = column.cast(type)
+    wide = str(column.type).startswith("large")
+    _, offsets, data = column.buffers()
+    size = 8 if wide else 4
+    begin = column.offset * size
+    end = begin + (len(column) + 1) * size
+    if offsets is None or offsets.size < end:
+        if len(column):
+            raise ValueError(f"{where} has {len(column)} rows, but offsets for fewer")
+        offsets, begin, end = bytes(size), 0, size
+    view = memoryview(offsets)[begin:end].cast("B")
+    text = str(column.type).endswith("string")
+    return Texts(
+        memoryview(data) if data is not None else b"",
+        view.cast("q") if wide else view.cast("i"),
+        text,
+        _arrow_builder(type, chunked),
+    )
+
+
+def _arrow_builder(like: Any, chunked: bool) -> Callable[[bytes, array[int], bool, str], Any]:
+    import numpy
+    import pyarrow
+
+    def build(data: bytes, ends: array[int], text: bool, name: str) -> Any:
+        large, small = ("large_string", "string") if text else ("large_binary", "binary")
+        wide = str(like).startswith("large")
+        rows = len(ends) - 1
+        offsets = pyarrow.py_buffer(ends)
+        if not wide:  # they fit, as `max_bytes` is less
+            offsets = pyarrow.py_buffer(numpy.frombuffer(ends, dtype="i8").astype("i4"))
+        buffers = [None, offsets, pyarrow.py_buffer(data)]
+        made = pyarrow.Array.from_buffers(getattr(pyarrow, large if wide else small)(), rows, buffers)
+        if text and not data.isascii():
+            try:
+                made.validate(full=True)
+            except pyarrow.ArrowInvalid:  # what is not UTF-8
+                _raise_no_text([data[begin:end] for begin, end in pairwise(ends)], name)
+        return pyarrow.chunked_array([made]) if chunked else made
+
+    return build
