@@ -20,6 +20,7 @@
      ├── Interrupted                              the call was stopped from outside
      │    └── DeadlineExceeded (TimeoutError)
      ├── RowError                                 a row of a batch trapped: .row, and the trap as its cause
+     ├── UdfError                                 a guest of the arrow-udf ABI refused a batch, or gave none
      └── FuelExhausted
 
 An error holds copied text and frames only, never an engine's pointer, so it may outlive the engine. An exception raised
@@ -55,6 +56,7 @@ __all__ = [
     "RowError",
     "RuntimeNotFoundError",
     "Trap",
+    "UdfError",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeTypeError",
     "WasmError",
@@ -245,6 +247,10 @@ class RowError(WasmError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.args[0], self.row), self.__dict__
+
+
+class UdfError(WasmError):
+    """A guest of the arrow-udf ABI refused a batch, with its message, or gave what is no result."""
 
 
 class Exit(WasmError):

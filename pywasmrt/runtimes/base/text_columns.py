@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ...errors import RowError
 from ...values import shown
 
-__all__ = ["Texts", "arrow_of", "arrow_texts", "is_arrow_text", "make_list", "read_texts"]
+__all__ = ["Texts", "arrow_of", "arrow_texts", "is_arrow_text", "make_list", "plain_type", "read_texts"]
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def arrow_of(value: Any) -> Any:
 
 def is_arrow_text(type: Any) -> bool:
     """Whether an Arrow type is one of bytes or text."""
-    return _plain_type(type) is not None
+    return plain_type(type) is not None
 
 
-def _plain_type(type: Any) -> Any:
+def plain_type(type: Any) -> Any:
     """The type of the same with offsets, which pyarrow shows buffers of; None for others."""
     import pyarrow
 
@@ -141,13 +141,13 @@ def arrow_texts(column: Any, where: str) -> Texts:
 
     if column.null_count:
         raise ValueError(f"{where} has {column.null_count} nulls; fill them (fill_null), or use a Udf")
-    type = _plain_type(column.type)
+    type = plain_type(column.type)
     chunked = isinstance(column, pyarrow.ChunkedArray)
     if chunked:
         if column.num_chunks > 1 and not str(type).startswith("large"):
             column = column.cast(pyarrow.large_string() if type == pyarrow.string() else pyarrow.large_binary())
         column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if _plain_type(column.type) != column.type:
+    if plain_type(column.type) != column.type:
         column = column.cast(type)
     wide = str(column.type).startswith("large")
     _, offsets, data = column.buffers()
