@@ -4,7 +4,7 @@
 #ifndef WRT_FAST_BATCH_H
 #define WRT_FAST_BATCH_H
 
-#include "fastcall.h"
+#include "fastcall.h" /* first: Python.h sets what the system headers offer */
 
 #include <string.h>
 
