@@ -31,12 +31,35 @@ PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_
   return NULL;
 }
 
+/* Has the adapter note the guest's frames on the exception that is set, and releases the failure. */
+static void note_frames(Store *store, wrt_failure *failure) {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != NULL) PyException_SetTraceback(value, traceback);
+  raise_told(store->ops, store->fail, WRT_HOST, failure, value);
+  if (!PyErr_Occurred()) {
+    PyErr_Restore(type, value, traceback);
+    return;
+  }
+  PyObject *other, *meanwhile, *of_other; /* a signal handler's, most likely */
+  PyErr_Fetch(&other, &meanwhile, &of_other);
+  PyErr_NormalizeException(&other, &meanwhile, &of_other);
+  PyException_SetContext(meanwhile, value);
+  PyErr_Restore(other, meanwhile, of_other);
+  Py_XDECREF(type);
+  Py_XDECREF(traceback);
+}
+
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
   if (result == WRT_TRAP && failure->trap == WRT_TRAP_UNCAUGHT_EXCEPTION && raise_exception(store, failure)) return NULL;
   if (result != WRT_HOST || store->parked[0] == NULL) return raise_told(store->ops, store->fail, result, failure, NULL);
   PyErr_Restore(store->parked[0], store->parked[1], store->parked[2]);
   store->parked[0] = store->parked[1] = store->parked[2] = NULL;
-  store->ops->failure_clear(failure);
+  if (failure->frame_count > 0)
+    note_frames(store, failure);
+  else
+    store->ops->failure_clear(failure);
   return NULL;
 }
 

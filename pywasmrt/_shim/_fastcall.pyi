@@ -1,7 +1,7 @@
 # The call path in C (csrc/fast), for the adapters. Handles are bytes objects holding a struct of csrc/wrt.h.
 
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, NoReturn
+from typing import Any
 from weakref import ref
 
 from ..types import FunctionType, MemoryType
@@ -21,7 +21,7 @@ class Linked:
     def __init__(
         self,
         engine: Engine,
-        fail: Callable[..., NoReturn],
+        fail: Callable[..., None],
         keeper: object,
         module: int,
         imports: tuple[bytes | tuple[Any, ...], ...],
@@ -44,7 +44,7 @@ class Store:
     def __init__(
         self,
         engine: Engine,
-        fail: Callable[..., NoReturn],
+        fail: Callable[..., None],
         memory_bytes: int,
         table_elements: int,
         instances: int,

@@ -102,6 +102,21 @@ static int fail_uncaught(wrt_failure *failure, wasmtime_error_t *error) {
   return WRT_TRAP;
 }
 
+/* Tells where the guest was that the host has unwound; `error` is consumed. */
+static void fail_host(wrt_failure *failure, wasmtime_error_t *error) {
+  wasm_byte_vec text;
+  wasm_frame_vec trace;
+  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
+  wt.wasmtime_error_wasm_trace(error, &trace);
+  if (trace.size > 0) {
+    wt.wasmtime_error_message(error, &text); /* which has the source lines */
+    failure->message = copy_text(text.data, text.size);
+    wt.wasm_byte_vec_delete(&text);
+  }
+  copy_frames(failure, trace);
+  wt.wasmtime_error_delete(error);
+}
+
 /* How guest code ended, when it did not end well. `result` is for an error that is neither trap nor host failure. */
 int wt_fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error, wasm_trap_t *trap) {
   bool host_failed = store->host_failed;
@@ -109,8 +124,7 @@ int wt_fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_e
   if (error == NULL) return fail_trap(failure, store, trap);
   if (!host_failed && wt_exception_catch(store)) return fail_uncaught(failure, error);
   if (!host_failed) return wt_fail_error(failure, result, error);
-  wt.wasmtime_error_delete(error);
-  *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
+  fail_host(failure, error);
   return WRT_HOST;
 }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from ..._shim import _fastcall
 from ..._shim._wrt import ffi, lib
@@ -22,6 +23,7 @@ from ...types import (
     TrapCode,
 )
 from ..base.forking import inside
+from ..base.notes import add_guest_note
 from .component import ComponentEngine
 from .handles import new_handle
 from .tags import raise_exception
@@ -118,12 +120,15 @@ class Engine:
         self.ops.bytes_clear(out)
         return data
 
-    def fail(
-        self, result: int, trap: int, message: str | None, frames: list[RawFrame], exception: Any = None
-    ) -> NoReturn:
+    def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame], exception: Any = None) -> None:
         """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h; with WRT_EXIT `trap`
-        is the exit code. `exception` is what the C half tells of a guest's exception that nobody caught.
+        is the exit code. `exception` is what the C half tells of a guest's exception that nobody caught. With WRT_HOST
+        it is a host function's, which gets a note of the guest's frames; then nothing is raised.
         """
+        if result == lib.WRT_HOST and exception is not None:
+            told = partial(_frames, message or "", frames, self._complete)
+            add_guest_note(exception, told, sys._getframe(1))
+            return
         if result == lib.WRT_EXIT:
             raise Exit(trap)
         if result == lib.WRT_TRAP and trap == lib.WRT_TRAP_OUT_OF_FUEL:

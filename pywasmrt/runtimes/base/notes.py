@@ -1,0 +1,120 @@
+"""Notes on exceptions that have passed through a guest: the guest's frames, which a traceback does not show itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+from ...types import Frame
+
+__all__ = ["GuestNotes", "add_guest_note"]
+
+_MOST_NOTES = 16
+"""How many notes one exception gets: a guest and its host function may call each other very often."""
+
+
+def add_guest_note(error: BaseException, frames: Callable[[], list[Frame]], caller: FrameType | None) -> None:
+    """Add a note to an exception that a host function has raised, or that stopped the guest. `frames` gives those of
+    the guest, innermost first; `caller` is the Python frame that has called the guest.
+
+    The note is written when somebody looks at the notes, as most exceptions are caught and never shown. Python before
+    3.11 shows no notes; they are in `__notes__` there too, as the package exceptiongroup has them.
+    """
+    notes = getattr(error, "__notes__", None)
+    if type(notes) is not GuestNotes:
+        notes = GuestNotes(notes if isinstance(notes, (list, tuple)) else ())
+        with suppress(Exception):  # a class may have its own way with attributes
+            error.__notes__ = notes
+    host = _first(error.__traceback__, caller)
+    places = [
+        None if caller is None else (caller.f_code, caller.f_lineno),
+        None if host is None else (host.tb_frame.f_code, host.tb_lineno),
+    ]
+    notes.guest_note(_Pending(frames, places))
+
+
+class _Pending:
+    """A note that nobody has looked at."""
+
+    __slots__ = ("frames", "places")
+
+    def __init__(self, frames: Callable[[], list[Frame]], places: Sequence[Any]) -> None:
+        self.frames = frames
+        self.places = places
+
+
+class GuestNotes(list[Any]):
+    """The notes of an exception, some of which are not written yet. To everybody else, a list of str."""
+
+    __slots__ = ()
+
+    def guest_note(self, pending: _Pending) -> None:
+        """Add one of ours, unless there are many."""
+        if len(list(filter(_is_pending, list.__iter__(self)))) < _MOST_NOTES:
+            self.append(pending)
+
+    def _write(self) -> None:
+        waiting = [(n, each) for n, each in enumerate(list.__iter__(self)) if type(each) is _Pending]
+        outer: list[list[Frame]] = []
+        for n, each in reversed(waiting):
+            frames = each.frames()
+            # With a call's frames come those of the calls that it was made in, which have notes of their own.
+            known = max([len(one) for one in outer if len(one) < len(frames) and frames[-len(one) :] == one], default=0)
+            self[n] = _text(frames[: len(frames) - known], *each.places)
+            if frames:
+                outer.append(frames)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._write()
+        return list.__iter__(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._write()
+        return list.__getitem__(self, index)
+
+    def __contains__(self, value: object) -> bool:
+        self._write()
+        return list.__contains__(self, value)
+
+    def __eq__(self, other: object) -> bool:
+        self._write()
+        return list.__eq__(self, other)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        self._write()
+        return list.__repr__(self)
+
+    def __reduce__(self) -> Any:
+        return list, (list(self),)
+
+
+def _is_pending(note: object) -> bool:
+    return type(note) is _Pending
+
+
+_BEGIN = "Guest frames"
+
+
+def _first(at: TracebackType | None, caller: FrameType | None) -> TracebackType | None:
+    """The entry of the host function: the first that is not of the caller itself, where the guest was stopped."""
+    while at is not None and at.tb_frame is caller:
+        at = at.tb_next
+    return at
+
+
+def _text(frames: Sequence[Frame], caller: Any, host: Any) -> str:
+    words = [f"{_BEGIN} (most recent call last)"]
+    if caller is not None:
+        words.append(f"called by {_place(*caller)}")
+    if host is not None:
+        words.append(f"calling {_place(*host)}")
+    shown = [f"  {frame}" for frame in reversed(frames)]
+    return "\n".join([f"{', '.join(words)}:", *shown])
+
+
+def _place(code: CodeType, line: int | None) -> str:
+    return f"{code.co_name} ({code.co_filename}:{line})"
