@@ -278,6 +278,7 @@ PySendResult task_go_on(Task *self, PyObject **out) {
     if (check_stopped(self->store) < 0) return task_fail(self);
     self->phase = RUNNING;
     poll(self, rested);
+    if (self->refused && self->host != NULL && self->answer != NULL) refuse_result(self->host, self->answer);
     Py_CLEAR(self->answer);
     Py_CLEAR(self->values);
     if (self->result != WRT_PENDING) return end(self, out);

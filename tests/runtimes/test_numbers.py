@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -126,3 +127,65 @@ def test_numpys_numbers(made: Made) -> None:
     for way in _ways(made):
         assert way(numbers.sum()) == 6
     assert made.exports.real(numpy.float32(1.5)) == 1.5
+
+
+WAITING_GUEST = """(module
+  (import "env" "ask" (func $ask (param i32) (result i32)))
+  (import "env" "both" (func $both (param externref) (result i32 externref)))
+  (func (export "ask") (param i32 f64) (result i32) (call $ask (local.get 0)))
+  (func (export "both") (param externref i32) (result i32 externref) (call $both (local.get 0))))"""
+
+
+def test_in_an_asynchronous_store(runtime: pywasmrt.Runtime, needs: Callable[..., None]) -> None:
+    needs("reference-types", "multi-value")
+    answers: list[Any] = [Index(8), (Index(9), "text"), [Index(10), "list"]]
+
+    async def ask(x: int) -> Any:
+        await asyncio.sleep(0)
+        return answers.pop(0)
+
+    async def both(x: Any) -> Any:
+        await asyncio.sleep(0)
+        return answers.pop(0)
+
+    async def main() -> None:
+        module = runtime.compile(to_binary(WAITING_GUEST))
+        env = {"ask": ask, "both": both}
+        instance = await runtime.instantiate_async(module, {"env": env})
+        exports = instance.exports
+        assert await exports.ask.call_async(Index(1), Fraction(1, 2)) == 8
+        assert await exports.both.call_async("any", Index(2)) == (9, "text")
+        assert await exports.both.call_async("any", Index(2)) == (10, "list")
+        for wrong, error in (("1", TypeError), (Index(1 << 32), OverflowError), (Broken(), LookupError)):
+            with pytest.raises(error):
+                await exports.ask.call_async(wrong, 1.0)
+            answers[:] = [wrong]
+            with pytest.raises(error):
+                await exports.ask.call_async(1, 1.0)
+            answers[:] = [(wrong, None)]
+            with pytest.raises(error):
+                await exports.both.call_async(None, 1)
+        answers[:] = [1]
+        assert await exports.ask.call_async(1, 1) == 1
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_the_conversion_may_close_an_asynchronous_instance(runtime: pywasmrt.Runtime) -> None:
+    async def ask(x: int) -> Any:
+        return x
+
+    async def main() -> None:
+        wat = """(module (import "env" "ask" (func $ask (param i32) (result i32)))
+          (func (export "ask") (param i32) (result i32) (call $ask (local.get 0))))"""
+        instance = await runtime.instantiate_async(runtime.compile(to_binary(wat)), {"env": {"ask": ask}})
+
+        class Closes:
+            def __index__(self) -> int:
+                instance.close()
+                return 5
+
+        with pytest.raises(pywasmrt.ClosedError):
+            await instance.exports.ask.call_async(Closes())
+
+    asyncio.run(asyncio.wait_for(main(), 20))
