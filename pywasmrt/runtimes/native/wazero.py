@@ -77,7 +77,9 @@ def create(config: RuntimeConfig) -> Any:
     engine = Engine(ops, settings, _STACK_NEEDED, _explain)
     reader, judge = None, None
     if wasmtime_library.wasmtime_library_reason() is None:
-        reader, judge = _reader(proposals), Judge(NAME, proposals, _KNOWN, validate)
+        # As for wasm3: an index of a memory is read as one byte unless there may be several, which the engine refuses.
+        allowed = proposals | {"multi-memory"} if config.features is None else proposals
+        reader, judge = _reader(allowed), Judge(NAME, proposals, _KNOWN, validate)
     info = replace(info, features=proposals | _api_features(reader is not None, config.interruptible))
     growth = config.trap_on_grow_failure
     return WazeroRuntime(engine, info, f"mode={mode}", reader, judge, trap_on_grow_failure=growth)

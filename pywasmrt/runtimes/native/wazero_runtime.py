@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import ModuleCompileError
 from ...types import RuntimeInfo
 from ..base.needs import Judge
 from .engine import Engine
@@ -31,21 +30,17 @@ class WazeroRuntime(NativeRuntime):
         super().__init__(engine, info, settings, trap_on_grow_failure=trap_on_grow_failure)
 
     def _validate(self, data: bytes) -> None:
-        try:
-            self.engine.validate(data)
-        except ModuleCompileError:
-            self._explain(data)
-            raise
+        self._read(data)
+        self.engine.validate(data)
 
     def _compile(self, data: bytes) -> Any:
-        try:
-            return self.engine.compile(data)
-        except ModuleCompileError:
-            self._explain(data)
-            raise
+        self._read(data)
+        return self.engine.compile(data)
 
-    def _explain(self, data: bytes) -> None:
-        """Raise the reader's error for a module that it refuses too: it tells the place."""
+    def _read(self, data: bytes) -> None:
+        """Have the reader validate the module first: it tells the place of an error, and the engine overlooks types of
+        proposals that are off or that it lacks.
+        """
         if self._reader is not None:
             self._reader.validate(data)
 
