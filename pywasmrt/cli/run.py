@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..diagnostics import profile, trace
 from ..errors import Exit, InvalidConfigurationError, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
@@ -162,6 +161,8 @@ def _instance(
     try:
         if not options.trace and options.trace_to is None:
             return runtime.instantiate(module, wasi=wasi, limits=limits)
+        from ..diagnostics import trace  # here, as few runs need it
+
         store = runtime.new_store(limits)
         trace(store, options.trace_to)  # from the start function on
         return runtime.instantiate(module, wasi=wasi, store=store)
@@ -177,6 +178,8 @@ def _profiled(instance: ModuleInstance, path: Path | None, title: str) -> Iterat
     if path is None:
         yield
         return
+    from ..diagnostics import profile  # likewise
+
     with profile(instance) as taken:
         try:
             yield

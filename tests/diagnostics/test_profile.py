@@ -267,6 +267,18 @@ def test_stacks_may_be_deep(guest: Guest) -> None:
     assert rows["deep"].total_seconds <= profile.seconds * 1.0001  # once, however deep it recurs
 
 
+def test_a_stack_that_overflows_is_sampled_on_its_way(guest: Guest) -> None:
+    def overflow() -> None:
+        with pytest.raises(Trap) as caught:
+            guest.exports.deep(1 << 30, 1)
+        assert caught.value.code is pywasmrt.TrapCode.STACK_OVERFLOW
+
+    with pywasmrt.profile(guest.instance) as profile:
+        until(profile, 3, overflow)
+    profile.top()
+    assert {stack.split(" > ")[0] for stack in stacks(profile)} == {"deep"}
+
+
 def test_files_can_be_read_by_what_they_are_for(guest: Guest, tmp_path: Path) -> None:
     with pywasmrt.profile(guest.instance) as profile:
         guest.does = lambda x: until(profile, 1, lambda: guest.exports.deep(300, ROUNDS)) or x

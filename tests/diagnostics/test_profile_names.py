@@ -5,7 +5,10 @@ option of the command line.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +22,7 @@ from pywasmrt.testing.text import to_binary
 from pywasmrt.types import FunctionType, ValueType
 from pywasmrt.wasm.module import Module
 from pywasmrt.wasm.primitives import name, section, uleb, vector
+from pywasmrt.wasm.reading import sections
 
 TYPE = FunctionType((ValueType.I32,), (ValueType.I32,))
 SPIN = [
@@ -106,6 +110,45 @@ def test_a_huge_table_of_names_and_a_name_without_end(runtime: pywasmrt.Runtime,
     profile.flamegraph(tmp_path / "guest.svg")
     ElementTree.parse(tmp_path / "guest.svg")
     assert (tmp_path / "guest.svg").stat().st_size < 100_000
+
+
+SOURCE = """\
+__attribute__((noinline)) static int spin(int n) {
+  volatile int left = n;
+  while (left)
+    left--;
+  return left;
+}
+
+__attribute__((export_name("spin"))) int exported(int n) {
+  return spin(n);
+}
+"""
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_debug_information_gives_lines_and_the_names_that_are_missing(
+    runtime: pywasmrt.Runtime, needs: Any, tmp_path: Path, stripped: bool
+) -> None:
+    needs("profiling")
+    if find_spec("ziglang") is None:
+        pytest.skip("ziglang, which compiles C, is not installed")
+    (tmp_path / "guest.c").write_text(SOURCE)
+    flags = ["--target=wasm32-freestanding", "-g", "-O1", "-fno-sanitize=all", "-nostdlib", "-Wl,--no-entry"]
+    command = [sys.executable, "-m", "ziglang", "cc", *flags, "-o", "guest.wasm", "guest.c"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    data = (tmp_path / "guest.wasm").read_bytes()
+    if stripped:
+        found_sections = sections(data)
+        kept = [data[start:end] for start, id, at, end in found_sections if id or data[at : at + 5] != name("name")]
+        data = data[:8] + b"".join(kept)
+    profile = sampled(runtime, data)
+    rows = {row.name: row.source for row in profile.top(None)}
+    assert Path(rows["spin"]).name == "guest.c:1"
+    assert Path(rows["exported"]).name in ("guest.c:8", "guest.c:9")  # its line, or that of its only statement
+    profile.save(tmp_path / "guest.json")
+    written = json.loads((tmp_path / "guest.json").read_text())
+    assert any(text.endswith("guest.c") for text in written["threads"][0]["stringArray"])
 
 
 COMMAND = r"""
