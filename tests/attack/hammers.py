@@ -47,17 +47,24 @@ def _signals(attack: Attack, runtime: Runtime) -> None:
     def handle(number: int, frame: object) -> None:
         nonlocal nested
         counts["signals"] += 1
-        if not armed or nested > 3:
+        if not armed:
             return
         what = drawn.randrange(9)
         nested += 1
         try:
+            if nested < 3:
+                arm()
             respond(what)
         finally:
             nested -= 1
+            if nested == 0:
+                arm()
         if what >= 7:
             counts["exceptions of handlers"] += 1
             raise Boom
+
+    def arm() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 10 ** drawn.uniform(-6, -2.7))
 
     def respond(what: int) -> None:
         with suppress(WasmError):
@@ -108,8 +115,8 @@ def _signals(attack: Attack, runtime: Runtime) -> None:
                 try:
                     if held[0].closed:
                         held[0] = _instance(runtime)
-                    signal.setitimer(signal.ITIMER_REAL, drawn.uniform(1e-6, 2e-3), drawn.uniform(1e-5, 2e-3))
                     armed = True
+                    arm()
                     act()
                 finally:
                     armed = False
