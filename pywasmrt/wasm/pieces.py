@@ -16,10 +16,7 @@ from .primitives import read_uleb, sleb, uleb, vector
 from .reading import Spaces
 from .rewriting import Replaced, Rule
 
-__all__ = ["PIECES", "PIECE_BYTES", "PIECE_ELEMENTS", "has_copies"]
-
-PIECE_BYTES = 16 << 20
-PIECE_ELEMENTS = 1 << 20
+__all__ = ["PIECES", "SMALL_PIECES", "Pieces", "has_copies"]
 
 _I32, _I64 = b"\x7f", b"\x7e"
 _MISCELLANEOUS, _MEMORY_COPY, _MEMORY_FILL, _TABLE_COPY, _TABLE_FILL = 0xFC, 10, 11, 14, 17
@@ -35,8 +32,14 @@ has_copies = re.compile(_SUSPECTS).search
 """Whether a module may have such an instruction in it; quick."""
 
 
-class _Pieces(Rule):
+class Pieces(Rule):
+    """Pieces of so many bytes of a memory, and so many elements of a table."""
+
     in_place: ClassVar[bool] = True
+
+    def __init__(self, size: int, elements: int) -> None:
+        self.size = size
+        self.elements = elements
 
     def suspects(self, spaces: Spaces) -> bytes:
         return _SUSPECTS
@@ -54,26 +57,31 @@ class _Pieces(Rule):
         return code, indices
 
     def type(self, spaces: Spaces, replaced: Replaced) -> bytes:
-        return b"\x60" + vector(_Operands(spaces, replaced).types) + vector([])
+        return b"\x60" + vector(_Operands(spaces, replaced, self).types) + vector([])
 
     def body(self, spaces: Spaces, replaced: Replaced) -> bytes:
-        operands = _Operands(spaces, replaced)
+        operands = _Operands(spaces, replaced, self)
         return operands.copy() if operands.is_copy else operands.fill()
 
     def name(self, replaced: Replaced) -> str:
         return _NAMES[replaced[0]]
 
 
-PIECES = _Pieces()
+PIECES = Pieces(16 << 20, 1 << 20)
+"""For an engine that looks in every round of a loop."""
+
+SMALL_PIECES = Pieces(4 << 10, 512)
+"""For an engine that looks in every few thousandth round."""
 
 
 class _Operands:
     """The code of one such function. Its parameters: 0 to where, 1 from where or the value, 2 how many."""
 
-    def __init__(self, spaces: Spaces, replaced: Replaced) -> None:
+    def __init__(self, spaces: Spaces, replaced: Replaced, pieces: Pieces) -> None:
         code, indices = replaced
         self.is_copy = code in (_MEMORY_COPY, _TABLE_COPY)
         self._in_memory = code in (_MEMORY_COPY, _MEMORY_FILL)
+        self._size = pieces.size if self._in_memory else pieces.elements
         self._instruction = bytes([_MISCELLANEOUS, code]) + indices
         self._to, at = read_uleb(indices, 0)
         self._from = read_uleb(indices, at)[0] if self.is_copy else self._to
@@ -140,7 +148,7 @@ class _Operands:
     @property
     def _piece(self) -> bytes:
         """A constant: how many go in one piece."""
-        return self._constant(PIECE_BYTES if self._in_memory else PIECE_ELEMENTS, self._wide)
+        return self._constant(self._size, self._wide)
 
     @staticmethod
     def _constant(number: int, wide: bool) -> bytes:
@@ -170,9 +178,8 @@ class _Operands:
 
     def _moved(self, parameter: int, wide: bool) -> bytes:
         """The parameter, a piece further."""
-        number = PIECE_BYTES if self._in_memory else PIECE_ELEMENTS
         place = bytes([parameter])
-        return b"\x20" + place + self._constant(number, wide) + (b"\x7c" if wide else b"\x6a") + b"\x21" + place
+        return b"\x20" + place + self._constant(self._size, wide) + (b"\x7c" if wide else b"\x6a") + b"\x21" + place
 
     def _less(self) -> bytes:
         """A piece less is left."""

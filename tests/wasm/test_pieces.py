@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, Trap, WasmError
 from pywasmrt.runtimes.base.store import MOST_ELEMENTS
-from pywasmrt.wasm import pieces
-from pywasmrt.wasm.pieces import PIECE_BYTES, PIECES
+from pywasmrt.wasm.pieces import PIECES, Pieces
 from pywasmrt.wasm.reading import sections
 from pywasmrt.wasm.rewriting import rewritten
 
@@ -95,10 +94,10 @@ def test_one_instruction_lets_other_threads_run_and_ends_at_an_interrupt(
 
 def test_what_overlaps_is_copied_from_the_right_end(large: Any) -> None:
     memory, move, fill = large.memory(), large.exports.move, large.exports.set
-    size = 2 * PIECE_BYTES + 5
+    size = 2 * PIECES.size + 5
     marks = {at: bytes([1 + n % 250]) for n, at in enumerate(range(0, size, size // 100))}
-    for start, to in ((0, 70_000), (70_000, 0), (0, PIECE_BYTES + 3), (PIECE_BYTES + 3, 0), (9, 9)):
-        fill(0, 0, size + PIECE_BYTES + 70_000)
+    for start, to in ((0, 70_000), (70_000, 0), (0, PIECES.size + 3), (PIECES.size + 3, 0), (9, 9)):
+        fill(0, 0, size + PIECES.size + 70_000)
         for at, mark in marks.items():
             memory.write(start + at, mark)
         move(to, start, size)
@@ -117,11 +116,11 @@ def test_what_is_out_of_bounds_writes_nothing(large: Any) -> None:
     memory, size = large.memory(), large.memory().size
     for function, arguments in (
         ("set", (1, 7, size)),
-        ("set", (size - 5, 7, PIECE_BYTES * 3)),
+        ("set", (size - 5, 7, PIECES.size * 3)),
         ("set", (0xFFFF_FFFF, 7, 0xFFFF_FFFF)),
         ("move", (1, 0, size)),
         ("move", (0, 1, size)),
-        ("move", (0, 0xFFFF_FFF0, PIECE_BYTES + 1)),
+        ("move", (0, 0xFFFF_FFF0, PIECES.size + 1)),
     ):
         memory.write(0, b"\x05")
         with pytest.raises(Trap, match="out of bounds"):
@@ -161,9 +160,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
         if at == "i64" and "memory64" not in runtime.info.features:
             pytest.skip("no 64-bit memories")
         data = wat(text)
-        patch.setattr(pieces, "PIECE_BYTES", 4)
-        patch.setattr(pieces, "PIECE_ELEMENTS", 3)
-        changed = rewritten(data, [PIECES])
+        changed = rewritten(data, [Pieces(4, 3)])
         assert changed != data
         patch.setattr("pywasmrt.runtimes.base.runtime.has_copies", lambda data: None)
         yield runtime.instantiate(runtime.compile(data)), runtime.instantiate(runtime.compile(changed))

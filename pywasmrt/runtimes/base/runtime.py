@@ -83,7 +83,7 @@ class BaseRuntime(Components):
     _kind = "runtime"
     _most_threads = 64  # for guests of asynchronous stores, where the engine cannot suspend them
     _trusting = False  # whether modules are compiled without being validated
-    _splits_copies = False  # whether the engine itself does large copies and fills in pieces
+    _pieces: Rule | None = PIECES  # how large copies and fills are split; None where the engine does that itself
     instrument: ClassVar[Instrument | None] = None
     """What every module of every runtime goes through before it is compiled, for tests that measure coverage: gets its
     source as it was passed and its binary, and returns the binary to compile and the providers of what that imports in
@@ -229,7 +229,7 @@ class BaseRuntime(Components):
         """Names engine, version, machine and every setting that compiled code depends on."""
         rewrites = ",trap_on_grow_failure" if self._trap_on_grow_failure else ""
         rewrites += ",stoppable_waits" if self._slices_waits else ""
-        return self._identity() + rewrites + (",pieces" if self._stops and not self._splits_copies else "")
+        return self._identity() + rewrites + (",pieces" if self._stops and self._pieces is not None else "")
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
@@ -420,8 +420,8 @@ class BaseRuntime(Components):
         rules: list[Rule] = []
         if self._slices_waits and has_waits(data):
             rules.append(STOPPABLE_WAITS)
-        if self._stops and not self._splits_copies and has_copies(data):
-            rules.append(PIECES)
+        if self._stops and self._pieces is not None and has_copies(data):
+            rules.append(self._pieces)
         return rules
 
     @property

@@ -23,7 +23,7 @@ class Validator(NamedTuple):
 class Wasm3Runtime(NativeRuntime):
     """A runtime over wasm3. `validator` is None where there is none; `trusting`: modules are not validated."""
 
-    _splits_copies = True
+    _pieces = None
 
     def __init__(
         self,

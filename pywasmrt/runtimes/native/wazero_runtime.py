@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import RuntimeInfo
+from ...wasm.pieces import SMALL_PIECES
 from ..base.needs import Judge
 from .engine import Engine
 from .runtime import NativeRuntime
@@ -14,6 +15,8 @@ __all__ = ["WazeroRuntime"]
 
 class WazeroRuntime(NativeRuntime):
     """A runtime over wazero. `reader` and `judge` are None where there is no Wasmtime to ask."""
+
+    _pieces = SMALL_PIECES  # a guest polls when a counter of its rounds comes to zero
 
     def __init__(
         self,
