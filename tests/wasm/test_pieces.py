@@ -162,7 +162,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
         data = wat(text)
         changed = rewritten(data, [Pieces(4, 3)])
         assert changed != data
-        patch.setattr("pywasmrt.runtimes.base.runtime.has_copies", lambda data: None)
+        patch.setattr("pywasmrt.runtimes.base.rewrites.has_copies", lambda data: None)
         yield runtime.instantiate(runtime.compile(data)), runtime.instantiate(runtime.compile(changed))
 
 

@@ -29,10 +29,9 @@ from ...errors import (
 from ...host import HostModule
 from ...types import ImportType, Limits, RuntimeConfig, RuntimeInfo
 from ...values import nanoseconds, shown
-from ...wasm.pieces import PIECES, has_copies
+from ...wasm.pieces import PIECES
 from ...wasm.reading import check_limits
 from ...wasm.rewriting import Rule, rewritten
-from ...wasm.waits import STOPPABLE_WAITS, has_waits
 from .cache import ModuleCache, cache_of
 from .component import BaseComponent, Components, component_identity
 from .features import PROPOSALS
@@ -42,6 +41,7 @@ from .linked import BaseLinkedModule
 from .linking import Linking, RecentLinking
 from .module import BaseModule
 from .needs import Judge
+from .rewrites import Rewrites
 from .serialized import unpack_blob
 from .siblings import with_memories
 from .source import check_magic, load, path_hint
@@ -93,7 +93,7 @@ class BaseRuntime(Components):
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
         """`trap_on_grow_failure` is `RuntimeConfig`'s; all that it takes is done here."""
         self._info = info
-        self._trap_on_grow_failure = trap_on_grow_failure
+        self._rewrites = Rewrites(info.features, self._pieces, trap_on_grow_failure)
         self._workers: Workers | None = None
         self._cache: ModuleCache | None = None
         self._config: RuntimeConfig | None = None
@@ -162,7 +162,7 @@ class BaseRuntime(Components):
         return self._kept(lambda: component_identity(self), data, self.deserialize_component, self._compiled_component)
 
     def _compiled_component(self, data: bytes) -> BaseComponent:
-        rules = self._stopping_rules(data)
+        rules = self._rewrites.stopping(data)
         code = with_rewritten_cores(data, rules) if rules else data
         return self._make_component(self._compile_component(code), data)
 
@@ -227,9 +227,7 @@ class BaseRuntime(Components):
 
     def identity(self) -> str:
         """Names engine, version, machine and every setting that compiled code depends on."""
-        rewrites = ",trap_on_grow_failure" if self._trap_on_grow_failure else ""
-        rewrites += ",stoppable_waits" if self._slices_waits else ""
-        return self._identity() + rewrites + (",pieces" if self._stops and self._pieces is not None else "")
+        return self._identity() + self._rewrites.identity()
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:
         """Make a store for instances that are to be linked together."""
@@ -404,35 +402,12 @@ class BaseRuntime(Components):
 
     def _rewritten(self, data: bytes) -> bytes:
         """What is compiled for the module `data`."""
-        rules = self._stopping_rules(data)
-        if self._trap_on_grow_failure:
-            from ...wasm.growth import GROWTH_TRAPS
-
-            rules.append(GROWTH_TRAPS)
+        rules = self._rewrites.all(data)
         if not rules:
             return data
         if not self._trusting:
             self._validate(data)
         return rewritten(data, rules)
-
-    def _stopping_rules(self, data: bytes) -> list[Rule]:
-        """What splits the instructions that an engine would not stop in."""
-        rules: list[Rule] = []
-        if self._slices_waits and has_waits(data):
-            rules.append(STOPPABLE_WAITS)
-        if self._stops and self._pieces is not None and has_copies(data):
-            rules.append(self._pieces)
-        return rules
-
-    @property
-    def _slices_waits(self) -> bool:
-        """Whether waits on shared memories are made to end at a deadline or an interrupt."""
-        return "threads" in self._info.features and self._stops
-
-    @property
-    def _stops(self) -> bool:
-        """Whether guests that run can be stopped."""
-        return not self._info.features.isdisjoint(("deadline", "interruption"))
 
     def __repr__(self) -> str:
         version = f" {self._info.version}" if self._info.version else ""
