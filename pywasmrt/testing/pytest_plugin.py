@@ -1,7 +1,8 @@
 """Fixtures for pytest, found by itself where this package is installed (entry point in the group `pytest11`).
 
 * `wasm_runtime`: a test that asks for it runs once on every runtime that is available. Tests share the runtimes, which
-  are closed at the end of the session: do not close them.
+  are closed at the end of the session: do not close them. A method of a `unittest.TestCase` runs once only, as does a
+  test that asks by `request.getfixturevalue`; it gets the first of the runtimes.
 * `wat`: a function that compiles a module in the text format on that runtime, whether it reads text itself or not.
 * `@pytest.mark.wasm_features("simd", ...)`: the test is skipped on runtimes that lack one of these features
   (`RuntimeInfo.features`).
@@ -132,12 +133,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("wasm_runtime", names, ids=names, indirect=True, scope="session")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what was made for a runtime as what the mark `parametrize` makes. Hypothesis goes by that mark: it gives such
+    a test examples of its own, and lets a method be called on several objects.
+    """
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    if "wasm_runtime" in params:
+        item.add_marker(pytest.mark.parametrize("wasm_runtime", [params["wasm_runtime"]]))
+
+
 @pytest.fixture(scope="session")
 def wasm_runtime(request: pytest.FixtureRequest) -> Iterator[Runtime]:
     """A runtime that all tests share: do not close it."""
     from ..registry import new_runtime
 
-    with new_runtime(request.param) as runtime:
+    # Tests of unittest are not run once for each runtime, nor those that ask for the fixture while they run.
+    name = getattr(request, "param", None) or next(iter(chosen_runtimes(request.config)), None)
+    if name is None:
+        pytest.skip("no WebAssembly runtime is available")
+    with new_runtime(name) as runtime:
         yield runtime
 
 

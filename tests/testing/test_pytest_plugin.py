@@ -47,10 +47,12 @@ def test_without_a_runtime():
 """
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> str:
-    (folder / "test_it.py").write_text(TESTS)
+def run(folder: Path, *arguments: str, tests: str = TESTS, cache: bool = False, **environment: str) -> str:
+    (folder / "test_it.py").write_text(tests)
     root = str(Path(pywasmrt.__file__).parents[1])
-    options = ["-p", "pywasmrt.testing.pytest_plugin", "-p", "no:cacheprovider", "-v", "-rs", "--rootdir", str(folder)]
+    options = ["-p", "pywasmrt.testing.pytest_plugin", "-v", "-rs", "--rootdir", str(folder)]
+    if not cache:
+        options += ["-p", "no:cacheprovider"]
     found = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *arguments, str(folder / "test_it.py")],
         capture_output=True,
@@ -127,20 +129,82 @@ def test_the_kit_says_what_to_install_where_hypothesis_is_missing() -> None:
     assert "needs the package hypothesis" in found.stdout
 
 
-PROPERTY = """
+# Every fixture, in every way in which tests are written.
+WAYS = """
+import os
+import unittest
+
+import pytest
 from hypothesis import given, settings, strategies as st
+
+SAME = '(module (func (export "same") (param i32) (result i32) (local.get 0)))'
+
 
 @given(x=st.integers(-2**31, 2**31 - 1))
 @settings(max_examples=5, deadline=None, database=None)
-def test_same(wasm_runtime, wat, x):
-    module = wat('(module (func (export "same") (param i32) (result i32) (local.get 0)))')
-    assert wasm_runtime.instantiate(module).exports.same(x) == x
+def test_given(wasm_runtime, wat, x):
+    assert wasm_runtime.instantiate(wat(SAME)).exports.same(x) == x
+
+
+class TestPlain:
+    def test_method(self, wasm_runtime, wat):
+        assert wasm_runtime.instantiate(wat(SAME)).exports.same(3) == 3
+
+    @given(x=st.integers(0, 5))
+    @settings(max_examples=5, deadline=None, database=None)
+    def test_given_method(self, wasm_runtime, wat, x):
+        assert wasm_runtime.instantiate(wat(SAME)).exports.same(x) == x
+
+
+class TestUnit(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def take(self, wasm_runtime, wat):
+        self.runtime, self.wat = wasm_runtime, wat
+
+    def test_unittest(self):
+        self.assertEqual(self.runtime.instantiate(self.wat(SAME)).exports.same(4), 4)
+        print("unittest ran on", self.runtime.info.name)
+
+    @given(x=st.integers(0, 5))
+    @settings(max_examples=5, deadline=None, database=None)
+    def test_unittest_given(self, x):
+        self.assertEqual(self.runtime.instantiate(self.wat(SAME)).exports.same(x), x)
+
+    @pytest.mark.wasm_features("nothing-has-this")
+    def test_unittest_without_a_feature(self):
+        raise AssertionError
+
+
+def test_asked_for_later(request):
+    module = request.getfixturevalue("wat")(SAME)
+    assert request.getfixturevalue("wasm_runtime").instantiate(module).exports.same(5) == 5
+
+
+def test_failing(wasm_runtime, wat):
+    wat(SAME)
+    assert not os.environ["FAILS"]
 """
 
 
-def test_the_fixtures_serve_under_hypothesis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "TESTS", PROPERTY)
-    output = run(tmp_path)
-    for info in pywasmrt.list_runtimes():
-        if info.available:
-            assert f"test_same[{info.name}] PASSED" in output
+@pytest.mark.parametrize("way", [(), ("-n", "2")], ids=["here", "xdist"])
+def test_the_fixtures_serve_however_tests_are_written(tmp_path: Path, way: tuple[str, ...]) -> None:
+    pytest.importorskip("xdist")
+    names = [info.name for info in pywasmrt.list_runtimes() if info.available]
+    output = run(tmp_path, *way, "-rA", tests=WAYS, FAILS="")
+    assert f"{4 * len(names) + 3} passed, 1 skipped" in output, output
+    assert f"unittest ran on {names[0]}" in output
+    assert "lacks nothing-has-this" in output
+
+
+def test_what_failed_last_runs_again_and_nothing_else(tmp_path: Path) -> None:
+    count = sum(info.available for info in pywasmrt.list_runtimes())
+    first = run(tmp_path, tests=WAYS, cache=True, FAILS="yes")
+    assert f"{count} failed, {3 * count + 3} passed, 1 skipped" in first, first
+    again = run(tmp_path, "--lf", tests=WAYS, cache=True, FAILS="")
+    assert f"{count} passed" in again.splitlines()[-1], again
+
+
+def test_unittest_takes_the_runtime_that_is_chosen(tmp_path: Path) -> None:
+    name = [info.name for info in pywasmrt.list_runtimes() if info.available][-1]
+    output = run(tmp_path, "-rA", "-k", "unittest", "--wasm-runtime", name, tests=WAYS, FAILS="")
+    assert f"unittest ran on {name}" in output, output
