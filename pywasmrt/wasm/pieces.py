@@ -33,13 +33,16 @@ has_copies = re.compile(_SUSPECTS).search
 
 
 class Pieces(Rule):
-    """Pieces of so many bytes of a memory, and so many elements of a table."""
+    """Pieces of so many bytes of a memory, and so many elements of a table. What has no more than `at_once` of them is
+    not taken apart.
+    """
 
     in_place: ClassVar[bool] = True
 
-    def __init__(self, size: int, elements: int) -> None:
+    def __init__(self, size: int, elements: int, at_once: int = 1) -> None:
         self.size = size
         self.elements = elements
+        self.at_once = at_once
 
     def suspects(self, spaces: Spaces) -> bytes:
         return _SUSPECTS
@@ -70,7 +73,7 @@ class Pieces(Rule):
 PIECES = Pieces(16 << 20, 1 << 20)
 """For an engine that looks in every round of a loop."""
 
-SMALL_PIECES = Pieces(4 << 10, 512)
+SMALL_PIECES = Pieces(4 << 10, 512, at_once=256)
 """For an engine that looks in every few thousandth round."""
 
 
@@ -82,6 +85,7 @@ class _Operands:
         self.is_copy = code in (_MEMORY_COPY, _TABLE_COPY)
         self._in_memory = code in (_MEMORY_COPY, _MEMORY_FILL)
         self._size = pieces.size if self._in_memory else pieces.elements
+        self._at_once = self._size * pieces.at_once
         self._instruction = bytes([_MISCELLANEOUS, code]) + indices
         self._to, at = read_uleb(indices, 0)
         self._from = read_uleb(indices, at)[0] if self.is_copy else self._to
@@ -154,14 +158,14 @@ class _Operands:
     def _constant(number: int, wide: bool) -> bytes:
         return (b"\x42" if wide else b"\x41") + sleb(number)
 
-    def _large(self) -> bytes:
-        """Whether more than one piece is left."""
-        return b"\x20\x02" + self._piece + (b"\x56" if self._wide else b"\x4b")
+    def _more_than(self, number: int) -> bytes:
+        """Whether more than so many are left."""
+        return b"\x20\x02" + self._constant(number, self._wide) + (b"\x56" if self._wide else b"\x4b")
 
     def _small_at_once(self) -> bytes:
-        """No locals; what is no larger than a piece is done as it was, and the function returns."""
+        """No locals; what is small is done as it was, and the function returns."""
         at_once = b"\x20\x00\x20\x01\x20\x02" + self._instruction
-        return b"\x00" + self._large() + b"\x45\x04\x40" + at_once + b"\x0f\x0b"
+        return b"\x00" + self._more_than(self._at_once) + b"\x45\x04\x40" + at_once + b"\x0f\x0b"
 
     def _checked(self, start: int, wide: bool, index: int) -> bytes:
         """Reads the last of the range at the parameter `start`, which traps where that is out of bounds. Where the
@@ -186,4 +190,4 @@ class _Operands:
         return b"\x20\x02" + self._piece + (b"\x7d" if self._wide else b"\x6b") + b"\x21\x02"
 
     def _again_while_large(self) -> bytes:
-        return self._large() + b"\x0d\x00\x0b"  # br_if the loop, and its end
+        return self._more_than(self._size) + b"\x0d\x00\x0b"  # br_if the loop, and its end

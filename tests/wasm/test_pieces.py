@@ -150,17 +150,17 @@ _STEPS = st.one_of(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["i32", "i64"])
+@pytest.fixture(scope="module", params=[("i32", 1), ("i64", 1), ("i32", 2)], ids=str)
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
     """The module as it is, and with tiny pieces."""
-    at = request.param
+    at, at_once = request.param
     functions = " ".join(f"(func $f{n} (result i32) (i32.const {n}))" for n in range(10))
     text = SMALL.format(at=at, wide="" if at == "i32" else at, functions=functions)
     with pywasmrt.new_runtime("wasmtime") as runtime, pytest.MonkeyPatch.context() as patch:
         if at == "i64" and "memory64" not in runtime.info.features:
             pytest.skip("no 64-bit memories")
         data = wat(text)
-        changed = rewritten(data, [Pieces(4, 3)])
+        changed = rewritten(data, [Pieces(4, 3, at_once)])
         assert changed != data
         patch.setattr("pywasmrt.runtimes.base.rewrites.has_copies", lambda data: None)
         yield runtime.instantiate(runtime.compile(data)), runtime.instantiate(runtime.compile(changed))
