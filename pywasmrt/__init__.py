@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .annotated import externref, f32, f64, funcref, i32, i64, v128
-    from .diagnostics import Coverage, Profile, Trace, profile, trace
+    from .diagnostics import Coverage, Profile, Trace, profile, trace, write_coredump
     from .errors import (
         BusyError,
         ClosedError,
@@ -171,11 +171,12 @@ __all__ = [
     "register_runtime",
     "trace",
     "v128",
+    "write_coredump",
 ]
 
 _HOMES = {
     "annotated": ("externref", "f32", "f64", "funcref", "i32", "i64", "v128"),
-    "diagnostics": ("Coverage", "Profile", "Trace", "profile", "trace"),
+    "diagnostics": ("Coverage", "Profile", "Trace", "profile", "trace", "write_coredump"),
     "errors": (
         "BusyError",
         "ClosedError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,17 @@ class Failure(Exception):
     """Ends the command with a message."""
 
 
-def load_module(runtime: Runtime, path: Path) -> CompiledModule:
-    """The module in a file, or in what `pywasmrt compile` made of it."""
+def load_module(runtime: Runtime, path: Path, change: Callable[[bytes], bytes] | None = None) -> CompiledModule:
+    """The module in a file, or in what `pywasmrt compile` made of it. `change` makes another of a binary module first;
+    one that is compiled already stays what it is.
+    """
     data = _read(path)
     if data.startswith(COMPILED):
         return runtime.deserialize(data)
     source = _source(path, data)
+    if change is not None and isinstance(source, bytes):
+        runtime.validate(source)  # what is changed has been validated
+        source = change(source)
     if len(source) < _LONG or sys.stderr is None or not sys.stderr.isatty():
         return runtime.compile(source)
     message = f"compiling {path.name} ({len(source) / (1 << 20):.0f} MiB); 'pywasmrt compile' does it once"

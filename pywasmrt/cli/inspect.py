@@ -10,8 +10,10 @@ from ..errors import ModuleCompileError, RuntimeNotFoundError, UnsupportedFeatur
 from ..registry import list_runtimes, new_runtime
 from ..runtimes.base.features import PROPOSALS
 from ..types import ExternKind, RuntimeConfig
+from ..wasm.coredump import is_coredump
 from .common import Failure, printable, read_source
 from .component import inspect_component, is_component_source
+from .coredump import inspect_coredump
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule
@@ -28,6 +30,8 @@ def inspect(words: list[str], guest: list[str]) -> int:
     source = read_source(options.file)
     if is_component_source(source):
         return inspect_component(source)
+    if isinstance(source, bytes) and is_coredump(source):
+        return inspect_coredump(source)
     module, verdicts = _tried(source)
     if module is None:
         raise Failure("no runtime takes it\n" + "\n".join(f"  {name}: {text}" for name, text in verdicts.items()))

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Exit, InvalidConfigurationError, WasmError
+from ..errors import Exit, InvalidConfigurationError, Trap, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
 from ..wasi import INHERIT, Network, Preopen, WasiConfig
-from .common import Failure, listed, load_module
+from .common import Failure, listed, load_module, printable
 from .component import component_in, run_component
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _run_parser() -> argparse.ArgumentParser:
         help="sample where its time goes, and write a flame graph to OUT.svg, or "
         "a profile for https://profiler.firefox.com to any other OUT",
     )
+    add("--coredump", metavar="OUT", type=Path, help="where the guest traps, write its memories, globals and stack")
     add("--threads", metavar="N", type=int, default=0, help="let it have N threads at a time beside its first")
     return parser
 
@@ -122,7 +123,10 @@ def run(words: list[str], guest: list[str]) -> int:
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
     with _runtime(options.runtime, config) as runtime:
         source = component_in(options.file)
-        module = load_module(runtime, options.file) if source is None else None
+        change = None
+        if options.coredump is not None:
+            from ..diagnostics import dumpable as change  # here, as few runs need it
+        module = load_module(runtime, options.file, change) if source is None else None
         wasi = WasiConfig(
             args=[options.file.name, *([] if options.invoke else args)],
             env=dict(_variable(each) for each in options.env),
@@ -135,11 +139,11 @@ def run(words: list[str], guest: list[str]) -> int:
         )
         try:
             if module is None:
-                if options.trace or options.trace_to is not None or options.profile is not None:
-                    raise Failure("--trace, --trace-to and --profile take a module, and this is a component")
+                if any((options.trace, options.trace_to, options.profile, options.coredump)):
+                    raise Failure("--trace, --trace-to, --profile and --coredump take a module: this is a component")
                 return run_component(runtime, source or b"", options.file.name, wasi, limits, options.invoke) & 0xFF
             instance = _instance(runtime, module, wasi, limits, options)
-            with _profiled(instance, options.profile, options.file.name):
+            with _profiled(instance, options.profile, options.file.name), _dumped(instance, options):
                 if options.invoke is None:
                     return _run_command(instance, options.file) & 0xFF
                 _invoke(instance, options.invoke, args)
@@ -170,6 +174,24 @@ def _instance(
         raise
     except OSError as error:  # of a directory that is not there, or of the file for the trace
         raise Failure(f"cannot open {error.filename!r}: {error.strerror}") from None
+
+
+@contextmanager
+def _dumped(instance: ModuleInstance, options: argparse.Namespace) -> Iterator[None]:
+    """Write a coredump where what runs in a `with` block traps."""
+    try:
+        yield
+    except Trap as trap:
+        if options.coredump is not None:
+            from ..diagnostics import write_coredump  # likewise
+
+            shown = printable(str(options.coredump))
+            try:
+                write_coredump(trap, instance, options.coredump, name=options.file.name)
+                print(f"coredump written to {shown}", file=sys.stderr)
+            except OSError as error:
+                print(f"no coredump written to {shown}: {error.strerror}", file=sys.stderr)
+        raise
 
 
 @contextmanager
