@@ -123,9 +123,7 @@ def run(words: list[str], guest: list[str]) -> int:
     limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
     with _runtime(options.runtime, config) as runtime:
         source = component_in(options.file)
-        change = None
-        if options.coredump is not None:
-            from ..diagnostics import dumpable as change  # here, as few runs need it
+        change = None if options.coredump is None else _dumpable
         module = load_module(runtime, options.file, change) if source is None else None
         wasi = WasiConfig(
             args=[options.file.name, *([] if options.invoke else args)],
@@ -174,6 +172,12 @@ def _instance(
         raise
     except OSError as error:  # of a directory that is not there, or of the file for the trace
         raise Failure(f"cannot open {error.filename!r}: {error.strerror}") from None
+
+
+def _dumpable(data: bytes) -> bytes:
+    from ..diagnostics import dumpable  # likewise
+
+    return dumpable(data)
 
 
 @contextmanager
