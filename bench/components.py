@@ -107,7 +107,8 @@ class Floor:
         engine.ops.store_poll(store[0], self._poll, ffi.NULL)
         self._ops, self._store = lib.wrt_wasmtime_component_ops(), store[0]
         instance = ffi.new("wrt_component_instance *")
-        arguments = (self._ops, engine.handle, self._store, component.handle, instance)
+        address = ffi.cast("wrt_component *", component.handle.address)
+        arguments = (self._ops, engine.handle, self._store, address, instance)
         self._pointer = lambda value: ctypes.c_void_p(int(ffi.cast("uintptr_t", value)))
         if not self._c.floor_instantiate(*map(self._pointer, arguments)):
             sys.exit("the floor cannot be instantiated")

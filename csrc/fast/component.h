@@ -156,6 +156,7 @@ typedef struct ComponentState {
   size_t scratch_size;
   bool scratch_taken;
   ComponentStream streams[2]; /* stdout, stderr */
+  bool has_streams;           /* one of them is in use */
   bool draining;
 } ComponentState;
 
@@ -166,6 +167,8 @@ extern PyType_Spec plan_spec, component_function_spec, linker_spec, resource_spe
 /* Puts `object` into `out`: 0, or -1. Then an exception is set, or none, and the object does not fit the plan. `out` is whole,
  * whatever happens. */
 int lower(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out);
+/* The same for an argument, which whoever calls holds until the call is over: a string need not be held once more. */
+int lower_argument(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out);
 /* component_arena.c */
 
 /* Opens an arena over memory of the caller's own stack; when that is used up it takes more. */

@@ -36,6 +36,13 @@ static PyObject *lift_fallible(ComponentFunction *self, Lifting *lifting, const 
 
 PyObject *component_take_result(ComponentFunction *self, wrt_value *result) {
   if (self->result == NULL) return Py_NewRef(Py_None);
+  if (LIKELY(result->kind == WRT_VALUE_U32) && LIKELY(self->result->kind == WRT_VALUE_U32))
+    return PyLong_FromUnsignedLong(result->of.u32);
+  if (result->kind == WRT_VALUE_STRING && self->result->kind == WRT_VALUE_STRING) {
+    PyObject *text = PyUnicode_DecodeUTF8(result->of.text.data, (Py_ssize_t)result->of.text.size, NULL);
+    self->ops->value_clear(result);
+    return text;
+  }
   Lifting lifting = {self->store, self->ops, false, NULL};
   PyObject *value = UNLIKELY(self->fallible) ? lift_fallible(self, &lifting, result) : lift(&lifting, self->result, result);
   if (result->kind >= WRT_VALUE_STRING) self->ops->value_clear(result); /* the others own nothing */
@@ -80,7 +87,7 @@ static PyObject *call(ComponentFunction *self, PyObject *const *args) {
     PyErr_NoMemory();
   } else {
     for (; i < count; i++)
-      if (UNLIKELY(lower(&lowering, self->params[i], args[i], &values[i]) < 0)) break;
+      if (UNLIKELY(lower_argument(&lowering, self->params[i], args[i], &values[i]) < 0)) break;
     if (LIKELY(i == count)) value = run(self, values);
   }
   if (UNLIKELY(arena.held != NULL || arena.blocks != NULL)) {
@@ -91,7 +98,8 @@ static PyObject *call(ComponentFunction *self, PyObject *const *args) {
   }
   if (values != few) PyMem_Free(values);
   if (UNLIKELY(i < count)) component_refuse(self, args, (Py_ssize_t)count);
-  if (UNLIKELY(component_output_waits(store)) && component_drain(store) < 0) Py_CLEAR(value);
+  if (UNLIKELY(store->components->has_streams) && component_output_waits(store) && component_drain(store) < 0)
+    Py_CLEAR(value);
   store_leave(store);
   return value;
 }

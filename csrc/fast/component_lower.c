@@ -108,7 +108,8 @@ static int lower_number(Plan *plan, PyObject *object, wrt_value *out) {
 
 /* ---- text ---- */
 
-static int lower_string(Lowering *lowering, PyObject *object, wrt_value *out) {
+/* Puts the text of a string into `out`, where it stays the string's; -1 as lower. */
+static int lend_string(PyObject *object, wrt_value *out) {
   Py_ssize_t size;
   if (UNLIKELY(!PyUnicode_Check(object))) return -1;
   const char *text = PyUnicode_AsUTF8AndSize(object, &size);
@@ -116,13 +117,19 @@ static int lower_string(Lowering *lowering, PyObject *object, wrt_value *out) {
     if (PyErr_ExceptionMatches(PyExc_UnicodeError)) PyErr_Clear();
     return -1;
   }
-  if (lowering->arena == NULL) {
-    lowering->ops->text_new(&out->of.text, text, (size_t)size);
-  } else {
-    if (arena_hold(lowering, object) == NULL) return -1;
-    out->of.text = (wrt_text){.size = (size_t)size, .data = (char *)text};
-  }
+  out->of.text = (wrt_text){.size = (size_t)size, .data = (char *)text};
   out->kind = WRT_VALUE_STRING;
+  return 0;
+}
+
+static int lower_string(Lowering *lowering, PyObject *object, wrt_value *out) {
+  wrt_value lent;
+  if (UNLIKELY(lend_string(object, &lent) < 0)) return -1;
+  if (lowering->arena == NULL)
+    lowering->ops->text_new(&lent.of.text, lent.of.text.data, lent.of.text.size);
+  else if (arena_hold(lowering, object) == NULL)
+    return -1;
+  *out = lent;
   return 0;
 }
 
@@ -489,4 +496,15 @@ int lower(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out) {
     case PLAN_BORROW: return lower_resource(lowering, plan, object, out);
     default: return lower_number(plan, object, out);
   }
+}
+
+int lower_argument(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out) {
+  int64_t number;
+  if (LIKELY(plan->kind == WRT_VALUE_U32) && LIKELY(PyLong_CheckExact(object)) && LIKELY(read_int(object, &number)) &&
+      LIKELY(number >= 0 && number <= UINT32_MAX)) {
+    out->of.u32 = (uint32_t)number;
+    out->kind = WRT_VALUE_U32;
+    return 0;
+  }
+  return plan->kind == WRT_VALUE_STRING ? lend_string(object, out) : lower(lowering, plan, object, out);
 }

@@ -97,7 +97,7 @@ static int prepare(Task *self) {
   call->lowered = true;
   Lowering lowering = {self->store, function->ops, &call->arena};
   for (Py_ssize_t i = 0; i < count; i++) {
-    if (lower(&lowering, function->params[i], PyTuple_GET_ITEM(call->args, i), &call->values[i]) == 0) continue;
+    if (lower_argument(&lowering, function->params[i], PyTuple_GET_ITEM(call->args, i), &call->values[i]) == 0) continue;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     arena_close(&call->arena, self->store, false);

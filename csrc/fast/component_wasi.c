@@ -99,6 +99,7 @@ PyObject *store_component_wasi(PyObject *object, PyObject *args) {
     state->streams[i].sink = Py_NewRef(sinks[i]);
     pthread_mutex_init(&state->streams[i].lock, NULL);
   }
+  state->has_streams = state->streams[0].sink != NULL || state->streams[1].sink != NULL;
   if (state->streams[0].sink != NULL) wasi->out = stream_write, wasi->out_env = &state->streams[0];
   if (state->streams[1].sink != NULL) wasi->err = stream_write, wasi->err_env = &state->streams[1];
   int result = self->engine->component_ops->store_wasi(self->native, wasi, &failure);
