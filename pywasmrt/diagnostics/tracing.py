@@ -122,8 +122,9 @@ class Trace:
         return self._ended
 
     def close(self) -> None:
-        """End tracing, and close the file if `trace` opened it. Idempotent, and allowed within a host call. Raises the
-        exception that the file or the tracer raised, once.
+        """End tracing, and close the file if `trace` opened it. Idempotent, and allowed within a host call, and while a
+        call runs on another thread: then what stands in for the host functions stays there, and only calls them, until
+        the next trace or profile of the store. Raises the exception that the file or the tracer raised, once.
         """
         self._ended = True
         store = self._store()
