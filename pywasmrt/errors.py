@@ -183,9 +183,16 @@ class Trap(WasmError):
         )
 
 
-_REPR = Repr()  # writes a bounded part of the values
-_REPR.maxtuple = 16
-_REPR.maxother = 60
+def _brief(values: tuple[Any, ...]) -> str:
+    """The values of an exception in its message: numbers and bytes, of which it shows a part, and what others are."""
+    plain = [
+        _REPR.repr(value) if type(value) in (int, float, bytes, type(None)) else f"<{type(value).__name__}>"
+        for value in values[:16]
+    ]
+    return f"({', '.join([*plain, *(['...'] if len(values) > 16 else [])])})"
+
+
+_REPR = Repr()
 
 
 class WasmException(Trap):
@@ -221,7 +228,7 @@ class WasmException(Trap):
                 raise TypeError(f"an exception has a tag, of an instance or by store.tag(...), not {tag!r:.60}")
             given = check(tag, given)
         if not message:
-            message = "thrown Wasm exception" + (f" with {_REPR.repr(given)}" if given else "")
+            message = "thrown Wasm exception" + (f" with {_brief(given)}" if given else "")
         super().__init__(message, TrapCode.UNCAUGHT_EXCEPTION, frames)
         self.tag = tag
         self.values = given

@@ -90,7 +90,8 @@ def test_values_of_every_type_come_out(made: Made) -> None:
     assert caught.value.tag is not made.tag
     assert {caught.value.tag: 1}[made.instance.tag("all")] == 1
     assert [frame.func_index for frame in caught.value.frames] == [1]
-    assert "thrown Wasm exception with (-1, -2, 0.5" in str(caught.value)
+    assert str(caught.value).startswith("thrown Wasm exception with (-1, -2, 0.5, 0.25, b'")
+    assert "<Function>, <object>)" in str(caught.value)
 
 
 def test_a_guest_catches_objects_and_goes_on(made: Made) -> None:

@@ -170,21 +170,21 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
             type = GlobalType(VALUE_TYPES[content], mutable)
         elif kind is ExternKind.TAG:
             type = signature
-        return wrap(self._store, self._context.life, handle, ExportType(name, kind, type))
+        return wrap(self._store, self._context, handle, ExportType(name, kind, type))
 
 
-def wrap(store: Any, life: Life, handle: bytes, export: ExportType) -> Any:
+def wrap(store: Any, instance: InstanceState, handle: bytes, export: ExportType) -> Any:
     """The object for an extern in a store's C half."""
     if export.kind is ExternKind.FUNCTION:
         return store.function(handle, export.name)
     if export.kind is ExternKind.MEMORY:
         return NativeMemory(store, handle)
     if export.kind is ExternKind.TABLE:
-        return NativeTable(store, life, handle, export.type)
+        return NativeTable(store, instance.life, handle, export.type)
     if export.kind is ExternKind.GLOBAL:
-        return NativeGlobal(store, life, handle, export.type)
+        return NativeGlobal(store, instance.life, handle, export.type)
     assert isinstance(export.type, FunctionType)
-    return NativeTag(store, handle, export.type)
+    return NativeTag(store, handle, export.type, "exception-values" in instance.module.runtime.info.features)
 
 
 EXTERNS = (_fastcall.Function, _fastcall.Memory, NativeGlobal, NativeTable, NativeTag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from ...errors import WasmException
+from ...errors import UnsupportedFeatureError, WasmException
 from ...types import Frame, FunctionType
 from ..base.lifetime import stays
 from ..base.tag import BaseTag
@@ -16,12 +16,22 @@ __all__ = ["NativeTag", "raise_exception"]
 class NativeTag(BaseTag):
     """A tag. The C half finds its store and its handle by these names (`csrc/fast/exception.c`)."""
 
-    __slots__ = ("__weakref__", "_handle", "_store", "type")
+    __slots__ = ("__weakref__", "_handle", "_store", "_throws", "type")
 
-    def __init__(self, store: Any, handle: bytes, type: FunctionType) -> None:
+    def __init__(self, store: Any, handle: bytes, type: FunctionType, throws: bool = True) -> None:
+        """`throws`: whether the host can throw exceptions with it (the feature "exception-values")."""
         self._store = store
         self._handle = handle
+        self._throws = throws
         self.type = type
+
+    def payload(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The values of an exception as their types hold them."""
+        if not self._throws:
+            raise UnsupportedFeatureError(
+                "this runtime cannot throw exceptions into a guest; the runtime 'wasmtime' can", "exception-values"
+            )
+        return super().payload(values)
 
     def __reduce__(self) -> Any:
         stays("tag")
