@@ -75,20 +75,18 @@ faults: develop ## have the operations of the engines fail, one in each test, in
 	cd $(BUILD)/faults && PYTHONPATH=$(abspath $(BUILD)/faults) $(abspath $(PY)) tests/faults --processes auto \
 	  --passes $(FAULT_PASSES) --seconds $(FAULT_SECONDS)
 
-# The files whose every test holds on wazero.
-WAZERO_TESTS = wazero traps instance imports linking host_calls host_values modules stores exports buffers
-
-wazero: develop ## build with wazero, which takes Go, and run the tests of calls, imports and traps on it
+wazero: develop ## check the Go code, build it with checks of pointers and races as far as they go, and run its tests
+	cd csrc/engines/wazero && test -z "$$(gofmt -l .)" && go vet .
 	$(call copy,$(BUILD)/wazero)
 	cd $(BUILD)/wazero && PYWASMRT_WAZERO=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
-	cd $(BUILD)/wazero && PYTHONPATH=$(abspath $(BUILD)/wazero) $(abspath $(PY)) -m pytest -q -m "not slow" -k wazero \
-	  $(addprefix tests/runtimes/test_,$(addsuffix .py,$(WAZERO_TESTS)))
+	cd $(BUILD)/wazero && PYTHONPATH=$(abspath $(BUILD)/wazero) $(abspath $(PY)) -m pytest $(PYTEST_ARGS) -k wazero
 
 lint: dev ## check style and types, and the C code with warnings as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/helpers/typed_user.py
+	! command -v go >/dev/null || (cd csrc/engines/wazero && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet .)
 	$(call copy,$(BUILD)/werror)
 	cd $(BUILD)/werror && PYWASMRT_WERROR=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
 

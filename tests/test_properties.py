@@ -189,6 +189,7 @@ def test_globals_hold_what_either_side_puts_in(runtime: Runtime, data: st.DataOb
 def test_globals_made_by_the_host_arrive(runtime: Runtime, data: st.DataObject) -> None:
     type = data.draw(value_types(runtime.info.features))
     mutable = data.draw(st.booleans())
+    mutable |= type is ValueType.EXTERNREF and "constant-externref" not in runtime.info.features
     store, functions = functions_of(runtime)
     value = data.draw(values(type, functions=functions))
     made = store.global_(type, value, mutable=mutable)

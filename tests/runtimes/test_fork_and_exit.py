@@ -232,14 +232,14 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     ids=["beside a guest", "within a call", "in a signal handler", "out of a signal handler"],
 )
 def test_a_fork_while_a_guest_runs(runtime: Runtime, needs: Needs, script: str, need: str) -> None:
-    needs(need)
+    needs(need, "fork")
     run(script, runtime)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 def test_the_ticker_of_a_forks_child_sleeps_when_nothing_runs(runtime: Runtime, needs: Needs) -> None:
     """The guests on the parent's other threads do not run in the child."""
-    needs("interruption")
+    needs("interruption", "fork")
     run(FORK_SLEEP, runtime)
 
 
@@ -319,7 +319,8 @@ runtime.compile(guests.loops().encode())
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("script", [FORK_COMPILING, FORK_WAITS], ids=["many times", "waits"])
-def test_a_fork_while_others_compile(runtime: Runtime, script: str) -> None:
+def test_a_fork_while_others_compile(runtime: Runtime, needs: Needs, script: str) -> None:
+    needs("fork")
     run(script, runtime)
 
 

@@ -106,7 +106,7 @@ def test_closing_lets_go_of_the_host(runtime: Runtime) -> None:
 
 def test_an_externref_lives_as_long_as_the_guest_holds_it(runtime: Runtime, needs: Needs) -> None:
     """And, once the guest let go of it, not for much longer than the engine's own collector leaves it."""
-    needs("reference-types")
+    needs("reference-types", "externref-release")
     instance = instantiate(runtime)
     table = instance.table("objects")
     canary = Canary()

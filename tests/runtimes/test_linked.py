@@ -181,7 +181,7 @@ def test_what_belongs_to_one_store_cannot_be_linked(runtime: Runtime) -> None:
 
 
 def test_a_shared_memory_can_be_linked(runtime: Runtime, needs: Needs) -> None:
-    needs("threads", "host-memory")
+    needs("threads", "memory-sharing", "host-memory")
     store = runtime.new_store()
     try:
         memory = store.memory(1, 2, shared=True)

@@ -66,7 +66,7 @@ os._exit(0)
     ],
 )
 def test_without_a_thread(runtime: pywasmrt.Runtime, what: str, pending: str, said: str) -> None:
-    if not {"interruption", "deadline"} <= set(runtime.info.features):
+    if not {"interruption", "deadline", "fork"} <= set(runtime.info.features):
         pytest.skip(f"{runtime.info.name} has no thread of the native kind")
     if "fork" not in runtime.info.features:
         pytest.skip(f"{runtime.info.name} cannot do without threads that it has started itself")

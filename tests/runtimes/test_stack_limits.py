@@ -118,8 +118,11 @@ def run(script: str, *args: str) -> str:
 def test_a_host_function_has_the_stack_that_python_may_need(runtime: pywasmrt.Runtime, job: str, kib: int) -> None:
     if "trap-frames" in runtime.info.features and "interruption" not in runtime.info.features and kib:
         pytest.skip("such a thread has too little stack for any guest here")
-    ends = "stack-limit" in runtime.info.features  # else guests have stacks of their own, and leave this one alone
-    assert run(NEAR_THE_END, runtime.info.name, job, str(kib << 10)) == f"True {ends}\n"
+    # Elsewhere a guest's own calls take none of it, so that a million of them are not too deep.
+    bounded = "stack-limit" in runtime.info.features
+    if not bounded and kib and job != "map":
+        pytest.skip("the size of the thread's stack matters to nothing but the host function")
+    assert run(NEAR_THE_END, runtime.info.name, job, str(kib << 10)) == f"True {bounded}\n"
 
 
 def test_a_stack_limit_that_is_lowered_meanwhile(runtime: pywasmrt.Runtime) -> None:

@@ -109,7 +109,7 @@ def test_the_collector_may_run_on_any_thread(runtime: Runtime) -> None:
 
 def test_destructors_run_while_no_other_thread_is_in_the_store(runtime: Runtime, needs: Needs) -> None:
     """They run on the way out of a store, when another thread may have come in already, whose guest lets go of more."""
-    needs("interruption", "reference-types")
+    needs("interruption", "reference-types", "externref-release")
     store = runtime.new_store()
     table = store.table(3, element=ValueType.EXTERNREF)
     released, entered = threading.Event(), threading.Event()
@@ -149,7 +149,7 @@ def test_destructors_run_while_no_other_thread_is_in_the_store(runtime: Runtime,
 
 def test_two_guests_that_wait_for_each_other(runtime: Runtime, needs: Needs) -> None:
     """One waits on a shared memory for what the other does: neither may keep Python to itself."""
-    needs("threads", "wat")
+    needs("threads", "memory-sharing", "wat")
     text = """(module
       (import "env" "shared" (memory 1 1 shared))
       (func (export "wait") (result i32)

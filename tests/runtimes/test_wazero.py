@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Limits, Runtime, Trap, TrapCode, UnsupportedFeatureError, WasmError
 from pywasmrt._shim import wazero_library
+from pywasmrt.testing import guests
 
 INFO = {info.name: info for info in pywasmrt.list_runtimes()}["wazero"]
 PROJECT = Path(__file__).parents[2]
@@ -151,6 +154,55 @@ def test_a_child_of_a_fork_gets_an_error_and_ends() -> None:
             os._exit(told)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
         assert add(1, 2) == 3
+
+
+@built
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_a_host_function_or_a_handler_forks_leaves_the_guest_with_an_error() -> None:
+    children: list[int] = []
+
+    def fork(*args: object) -> int:
+        children.append(os.fork())
+        return 1
+
+    def told(call: Callable[[], object]) -> str:
+        try:
+            call()
+        except WasmError as error:
+            return str(error)
+        return ""
+
+    with pywasmrt.new_runtime("wazero") as runtime:
+        instance = runtime.instantiate(runtime.compile(GUEST), {"env": {"f": fork}})
+        before = signal.signal(signal.SIGALRM, fork)
+        try:
+            for call in (lambda: instance.exports.call(1), lambda: instance.exports.for_ever()):
+                with instance.deadline(1.0):
+                    signal.setitimer(signal.ITIMER_REAL, 0 if not children else 0.1)
+                    error = told(call)
+                if children[-1] == 0:
+                    signal.alarm(20)
+                    os._exit(7 if "forked" in error else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(children[-1], 0)[1]) == 7
+                assert ("" if len(children) == 1 else "deadline") in error
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert len(children) == 2
+        assert instance.exports.add(1, 2) == 3
+
+
+@built
+def test_a_process_that_is_spawned_may_use_it() -> None:
+    with pywasmrt.new_runtime("wazero") as runtime:
+        data = guests.arithmetic().encode()
+        assert runtime.instantiate(runtime.compile(data)).exports.add(1, 2) == 3
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply(_add, (data,)) == 7
+
+
+def _add(data: bytes) -> object:
+    with pywasmrt.new_runtime("wazero") as runtime:
+        return runtime.instantiate(runtime.compile(data)).exports.add(3, 4)
 
 
 SIGNALS = """

@@ -34,7 +34,7 @@ from pywasmrt.wasi.errno import Errno
 SHARING = [
     each.name
     for each in pywasmrt.list_runtimes()
-    if each.available and {"threads", "deadline", "interruption"} <= each.features
+    if each.available and {"threads", "memory-sharing", "deadline", "interruption"} <= each.features
 ]
 LONG = 30.0
 
@@ -436,7 +436,7 @@ def test_a_runtime_without_shared_memories_says_so(runtime: Runtime) -> None:
         runtime.instantiate(
             runtime.compile(GUEST.format(memory="1 4")), {"env": {"called": nothing}}, wasi=wasi.WasiConfig(threads=1)
         )
-    assert raised.value.feature in ("threads", "wat")
+    assert raised.value.feature in ("threads", "memory-sharing", "wat")
 
 
 def test_many_threads_use_everything_at_once(sharing: Runtime, tmp_path: Path) -> None:

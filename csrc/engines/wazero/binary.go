@@ -40,7 +40,12 @@ const (
 	typeV128      = 0x7b
 	typeFuncref   = 0x70
 	typeExternref = 0x6f
+	typeExn       = 0x69
+	typeNoExn     = 0x74
 )
+
+// errType: the module has a type of a proposal that is off.
+var errType = errors.New("the module has a type that is not on here")
 
 var errMalformed = errors.New("the module is malformed")
 

@@ -25,7 +25,12 @@ func main() {}
 type engine struct {
 	runtime wazero.Runtime
 	polls   bool
+	vectors bool
 	holders atomic.Int64 // whoever made it, its modules and its stores
+
+	pollOnce  sync.Once // of the next two
+	poll      uint64
+	pollError error
 
 	mutex   sync.Mutex // of what follows
 	helpers map[string]wazero.CompiledModule
@@ -67,6 +72,7 @@ func wzEngineNew(interpreter C.bool, features C.uint64_t, polls C.bool, out *C.u
 	e := &engine{
 		runtime: wazero.NewRuntimeWithConfig(context.Background(), config),
 		polls:   bool(polls),
+		vectors: api.CoreFeatures(features).IsEnabled(api.CoreFeatureSIMD),
 		helpers: map[string]wazero.CompiledModule{},
 	}
 	e.holders.Store(1)
@@ -89,48 +95,70 @@ func wzEngineDelete(number C.uintptr_t) {
 	e.release()
 }
 
-// pollListener is told when a guest has counted down to zero, and polls.
-type pollListener struct{ poll uint32 }
-
-func (l pollListener) NewFunctionListener(definition api.FunctionDefinition) experimental.FunctionListener {
-	if definition.Index() == l.poll {
-		return l
-	}
-	return nil
+// pollReference is a reference to the function that guests call when they have counted down to zero; made once. It finds the
+// store by the context of the call, so that it serves all of them. A listener would do without, but wazero keeps code for
+// the listeners of every module that it ever compiled.
+func (e *engine) pollReference() (uint64, error) {
+	e.pollOnce.Do(func() {
+		poll := func(ctx context.Context, _ api.Module, _ []uint64) {
+			switch C.wz_poll(ctx.(*store).c) {
+			case C.WRT_OK:
+			case C.WRT_UNSUPPORTED:
+				panic(errForked)
+			default:
+				panic(errHost)
+			}
+		}
+		e.poll, e.pollError = e.referenceTo(e.runtime.NewHostModuleBuilder("poll").NewFunctionBuilder().
+			WithGoModuleFunction(api.GoModuleFunc(poll), nil, nil).Export("0"))
+	})
+	return e.poll, e.pollError
 }
 
-func (pollListener) Before(ctx context.Context, _ api.Module, _ api.FunctionDefinition, _ []uint64, _ experimental.StackIterator) {
-	s, ok := ctx.(*store)
-	if !ok {
-		s = ctx.Value(storeKey{}).(*store)
+// referenceTo gives a reference to the function without params and results that a host module exports as "0".
+func (e *engine) referenceTo(builder wazero.HostModuleBuilder) (uint64, error) {
+	ctx := context.Background()
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
+	compiled, err := builder.Compile(ctx)
+	if err != nil {
+		return 0, err
 	}
-	if C.wz_poll(s.c) != C.WRT_OK {
-		panic(errHost)
+	host, err := e.runtime.InstantiateModule(ctx, compiled, config)
+	if err != nil {
+		return 0, err
 	}
+	helper, err := e.helper(referringModule(&functionType{}))
+	if err != nil {
+		return 0, err
+	}
+	ctx = experimental.WithImportResolver(ctx, func(string) api.Module { return host })
+	owner, err := e.runtime.InstantiateModule(ctx, helper, config)
+	if err != nil {
+		return 0, err
+	}
+	stack := []uint64{0}
+	err = owner.ExportedFunction("get").CallWithStack(ctx, stack)
+	return stack[0], err
 }
-
-func (pollListener) After(context.Context, api.Module, api.FunctionDefinition, []uint64) {}
-
-func (pollListener) Abort(context.Context, api.Module, api.FunctionDefinition, error) {}
 
 // compile prepares and compiles. What cannot be read here is for the engine to refuse, in its words.
 func (e *engine) compile(given []byte) (*module, error) {
 	number := numbers.Add(1)
-	found, prepared, err := prepare(given, number, e.polls)
+	found, prepared, err := prepare(given, number, e.polls, e.vectors)
 	ctx := context.Background()
+	if errors.Is(err, errDeep) {
+		return nil, unsupported(err.Error())
+	}
 	if err != nil {
 		compiled, refused := e.runtime.CompileModule(ctx, bytes.Clone(given))
 		if refused != nil {
 			return nil, refused
 		}
 		_ = compiled.Close(ctx)
-		if errors.Is(err, errMalformed) { // which it overlooks in places
+		if errors.Is(err, errMalformed) || errors.Is(err, errType) { // which it overlooks in places
 			return nil, err
 		}
 		return nil, unsupported("implementation-limit: wazero takes this module, but " + err.Error())
-	}
-	if found.poll >= 0 {
-		ctx = experimental.WithFunctionListenerFactory(ctx, pollListener{uint32(found.poll)})
 	}
 	compiled, err := e.runtime.CompileModule(ctx, prepared)
 	if err != nil {

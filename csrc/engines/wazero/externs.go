@@ -77,7 +77,7 @@ func (s *store) withinLimits(found *shape) error {
 		}
 	}
 	for _, each := range found.tables[first:] {
-		if s.elements >= 0 && each.limits.minimum > uint64(s.elements) {
+		if each.limits.minimum > uint64(s.elements) {
 			return linkError(fmt.Sprintf("a table of %d elements exceeds the limit of %d", each.limits.minimum, s.elements))
 		}
 	}
@@ -173,11 +173,14 @@ func (s *store) put(i *item, out *C.wrt_extern) bool {
 		out.opaque = [4]C.uint64_t{C.WZ_MEMORY, C.uint64_t(uintptr(unsafe.Pointer(i.memory)))}
 		return true
 	}
-	number := others.add(&other{i})
-	s.others = append(s.others, number)
-	c := C.wz_other_make(s.c, C.uintptr_t(number))
+	c := i.record
 	if c == nil {
-		return false
+		number := others.add(&other{i})
+		s.others = append(s.others, number)
+		if c = C.wz_other_make(s.c, C.uintptr_t(number)); c == nil {
+			return false
+		}
+		i.record = c
 	}
 	tag := map[byte]C.uint64_t{kindTable: C.WZ_TABLE, kindGlobal: C.WZ_GLOBAL, kindTag: C.WZ_TAG}[i.external.kind]
 	out.opaque = [4]C.uint64_t{tag, C.uint64_t(uintptr(unsafe.Pointer(c)))}
@@ -207,8 +210,8 @@ func (s *store) functionOf(i *item) *C.wz_function {
 	return c
 }
 
-// find is what an instance exports under a name, or nil. `guest` is its module, which is not noted before it has begun.
-func (i *instance) find(name string, guest api.Module) *item {
+// find is what an instance exports under a name, or nil.
+func (i *instance) find(name string) *item {
 	e, there := i.module.shape.exports[name]
 	if !there {
 		return nil
@@ -217,13 +220,17 @@ func (i *instance) find(name string, guest api.Module) *item {
 	if int(e.index) < len(from) {
 		return from[e.index]
 	}
-	found := &item{owner: guest, field: name, external: (*i.module.shape.space(e.kind))[e.index]}
+	if known := i.found[e]; known != nil {
+		return known
+	}
+	found := &item{owner: i.guest, field: name, external: (*i.module.shape.space(e.kind))[e.index]}
 	if e.kind == kindMemory {
 		found.memory = i.memory
 		if known := i.store.memories[i.memory]; known != nil {
 			return known
 		}
 	}
+	i.found[e] = found
 	return found
 }
 
@@ -235,7 +242,7 @@ func wzExport(number, of C.uintptr_t, name C.uintptr_t, size C.size_t, out *C.wr
 		}
 	}()
 	s, i := stores.get(uintptr(number)), instances.get(uintptr(of))
-	it := i.find(string(bytesAt(name, size)), i.guest)
+	it := i.find(string(bytesAt(name, size)))
 	return C.bool(it != nil && s.put(it, out))
 }
 
@@ -251,16 +258,11 @@ func wzCallerExport(number C.uintptr_t, level C.size_t, name C.uintptr_t, size C
 		return false
 	}
 	caller := s.callers[level]
-	i := s.beginning
-	for _, each := range s.instances {
-		if each.guest == caller {
-			i = each
-		}
-	}
-	if i == nil || i.module == nil {
+	i := s.byGuest[caller]
+	if i == nil {
 		return false
 	}
-	it := i.find(string(bytesAt(name, size)), caller)
+	it := i.find(string(bytesAt(name, size)))
 	return C.bool(it != nil && s.put(it, out))
 }
 
@@ -280,6 +282,9 @@ func wzCall(number, slots C.uintptr_t, failure *C.wrt_failure) (result C.int) {
 	depth := len(s.callers)
 	if err := callable.CallWithStack(s, stack); err != nil {
 		s.callers = s.callers[:depth]
+		if overflowed(err) && callable == f.callable { // its stack has grown to what it may have, and would stay so
+			f.callable = f.item.owner.ExportedFunction(f.item.field)
+		}
 		return fail(failure, C.WRT_ERROR, err)
 	}
 	return C.WRT_OK
@@ -348,7 +353,7 @@ func wzTableNew(number C.uintptr_t, t *C.wrt_extern_type, init C.uint64_t, out *
 		kind: kindTable, content: binaryTypes[t.content],
 		limits: limits{minimum: uint64(t.minimum), maximum: uint64(t.maximum), hasMaximum: bool(t.has_maximum)},
 	}
-	if s.elements >= 0 && e.limits.minimum > uint64(s.elements) {
+	if e.limits.minimum > uint64(s.elements) {
 		return fail(failure, C.WRT_LINK, linkError(fmt.Sprintf("the table is larger than the limit of %d elements", s.elements)))
 	}
 	i, err := s.made(definingModule(&e, 0, 0), e)
@@ -368,18 +373,43 @@ func wzGlobalNew(number C.uintptr_t, t *C.wrt_extern_type, low, high C.uint64_t,
 	s := stores.get(uintptr(number))
 	e := external{kind: kindGlobal, content: binaryTypes[t.content], mutable: bool(t.mutable_)}
 	reference := t.content == C.WRT_FUNCREF || t.content == C.WRT_EXTERNREF
-	if reference && low != 0 && !e.mutable {
-		return fail(failure, C.WRT_UNSUPPORTED, unsupported("reference-types: wazero cannot make an immutable global of a reference"))
+	var i *item
+	var err error
+	switch {
+	case !reference || low == 0 || e.mutable:
+		i, err = s.made(definingModule(&e, uint64(low), uint64(high)), e)
+	case t.content == C.WRT_FUNCREF:
+		i, err = s.constantFunction(uint64(low), e)
+	default:
+		return fail(failure, C.WRT_UNSUPPORTED, unsupported("constant-externref: wazero cannot make an immutable global that holds an externref"))
 	}
-	i, err := s.made(definingModule(&e, uint64(low), uint64(high)), e)
 	if err != nil {
 		return fail(failure, C.WRT_LINK, err)
 	}
-	if reference && low != 0 {
+	if reference && low != 0 && e.mutable {
 		i.owner.ExportedGlobal("x").(api.MutableGlobal).Set(uint64(low))
 	}
 	s.put(i, out)
 	return C.WRT_OK
+}
+
+// constantFunction is an immutable global with a reference to a function, which a helper imports.
+func (s *store) constantFunction(reference uint64, e external) (*item, error) {
+	var c C.wrt_extern
+	if !s.functionFrom(reference, &c) {
+		return nil, linkError("the function cannot be held by a global")
+	}
+	function := s.itemOf(&c)
+	linker, err := s.linker([]*item{function})
+	if err != nil {
+		return nil, err
+	}
+	compiled, err := s.engine.helper(holdingModule(function.external.function))
+	if err != nil {
+		return nil, err
+	}
+	owner, _, err := s.instantiate(compiled, func(string) api.Module { return linker })
+	return &item{owner: owner, field: "x", external: e}, err
 }
 
 //export wzMemoryGrow
@@ -501,10 +531,7 @@ func wzTableGrow(number, of C.uintptr_t, delta, value C.uint64_t, previous *C.ui
 	if err := s.callAccessor(i, "size", size); err != nil {
 		return fail(failure, C.WRT_ERROR, err)
 	}
-	limit := uint64(0xffffffff)
-	if s.elements >= 0 {
-		limit = min(limit, uint64(s.elements))
-	}
+	limit := uint64(s.elements)
 	stack := []uint64{uint64(value), uint64(delta)}
 	if uint64(delta) > limit || size[0]+uint64(delta) > limit || s.callAccessor(i, "grow", stack) != nil || stack[0]&0xffffffff == 0xffffffff {
 		return fail(failure, C.WRT_LIMIT, errors.New("the table cannot grow that far"))
@@ -514,12 +541,7 @@ func wzTableGrow(number, of C.uintptr_t, delta, value C.uint64_t, previous *C.ui
 }
 
 func (s *store) fillTable(i *item, value uint64) error {
-	for n := uint64(0); n < i.external.limits.minimum; n++ {
-		if err := s.callAccessor(i, "set", []uint64{n, value}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.callAccessor(i, "fill", []uint64{0, value, i.external.limits.minimum})
 }
 
 //export wzFunctionToSlot
@@ -556,15 +578,20 @@ func wzFunctionToSlot(number C.uintptr_t, e *C.wrt_extern) (slot C.uint64_t) {
 //export wzFunctionFromSlot
 func wzFunctionFromSlot(number C.uintptr_t, reference C.uint64_t, out *C.wrt_extern) {
 	defer func() { _ = recover() }()
-	s := stores.get(uintptr(number))
-	c := s.known[uint64(reference)]
+	stores.get(uintptr(number)).functionFrom(uint64(reference), out)
+}
+
+// functionFrom gives the function behind a reference. It returns whether that worked.
+func (s *store) functionFrom(reference uint64, out *C.wrt_extern) bool {
+	c := s.known[reference]
 	if c == nil {
-		if c = s.functionBehind(uint64(reference)); c == nil {
-			return
+		if c = s.functionBehind(reference); c == nil {
+			return false
 		}
-		s.known[uint64(reference)] = c
+		s.known[reference] = c
 	}
 	out.opaque = [4]C.uint64_t{C.WZ_FUNCTION, C.uint64_t(uintptr(unsafe.Pointer(c)))}
+	return true
 }
 
 // functionBehind makes a callable of a reference. wazero does not tell its type, but each reference begins with two pointers

@@ -22,6 +22,12 @@ var errHost error = sys.NewExitError(0xffff)
 // errStack unwinds a guest for want of native stack.
 var errStack error = sys.NewExitError(0xfffe)
 
+// errForked unwinds a guest in the child of a fork that its host function, or a signal handler, has made.
+var errForked error = sys.NewExitError(0xfffd)
+
+// overflowed: the guest's stack was exhausted.
+func overflowed(err error) bool { return errors.Is(err, errStack) || err.Error() == "stack overflow" }
+
 // linkError: the module cannot be instantiated with these imports or within these limits.
 type linkError string
 
@@ -64,6 +70,10 @@ func fail(failure *C.wrt_failure, otherwise C.int, err error) C.int {
 		failure.trap = C.WRT_TRAP_STACK_OVERFLOW
 		failure.message = C.CString("call stack exhausted")
 		return C.WRT_TRAP
+	}
+	if errors.Is(err, errForked) {
+		failure.message = C.strdup(C.wz_forked)
+		return C.WRT_ERROR
 	}
 	text := err.Error()
 	trace := ""
@@ -122,14 +132,17 @@ func fillFrames(failure *C.wrt_failure, trace string) {
 		if each.name != "" {
 			frames[i].func_name = C.CString(each.name)
 		}
+		if each.module != "" {
+			frames[i].module_name = C.CString(each.module)
+		}
 	}
 	failure.frames = (*C.wrt_frame)(memory)
 	failure.frame_count = C.size_t(len(found))
 }
 
 type frame struct {
-	index uint32
-	name  string
+	index        uint32
+	name, module string
 }
 
 func readFrame(line string) (frame, bool) {
@@ -147,7 +160,7 @@ func readFrame(line string) (frame, bool) {
 	if !ok || int(index) >= len(known.(*shape).functions) { // the function by which guests poll is the last
 		return frame{}, ok && false
 	}
-	return frame{uint32(index), known.(*shape).names[uint32(index)]}, true
+	return frame{uint32(index), known.(*shape).names[uint32(index)], known.(*shape).title}, true
 }
 
 // recovered turns a panic into a failure: none may leave Go, since that would end the process. To be deferred.

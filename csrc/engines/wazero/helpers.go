@@ -165,13 +165,15 @@ func accessingModule(i *item) []byte {
 		return b.data
 	}
 	b.vector(sectionType, functionTypeItem(nil, i32), functionTypeItem(i32, ref),
-		functionTypeItem(slices.Concat(i32, ref), nil), functionTypeItem(slices.Concat(ref, i32), i32))
+		functionTypeItem(slices.Concat(i32, ref), nil), functionTypeItem(slices.Concat(ref, i32), i32),
+		functionTypeItem(slices.Concat(i32, ref, i32), nil))
 	b.vector(sectionImport, from)
-	b.vector(sectionFunction, []byte{0}, []byte{1}, []byte{2}, []byte{3})
+	b.vector(sectionFunction, []byte{0}, []byte{1}, []byte{2}, []byte{3}, []byte{4})
 	b.vector(sectionExport, exportItem("size", kindFunction, 0), exportItem("get", kindFunction, 1),
-		exportItem("set", kindFunction, 2), exportItem("grow", kindFunction, 3))
+		exportItem("set", kindFunction, 2), exportItem("grow", kindFunction, 3), exportItem("fill", kindFunction, 4))
 	b.vector(sectionCode, bodyItem(0xfc, 0x10, 0), bodyItem(0x20, 0, 0x25, 0),
-		bodyItem(0x20, 0, 0x20, 1, 0x26, 0), bodyItem(0x20, 0, 0x20, 1, 0xfc, 0x0f, 0))
+		bodyItem(0x20, 0, 0x20, 1, 0x26, 0), bodyItem(0x20, 0, 0x20, 1, 0xfc, 0x0f, 0),
+		bodyItem(0x20, 0, 0x20, 1, 0x20, 2, 0xfc, 0x11, 0))
 	return b.data
 }
 
@@ -185,6 +187,17 @@ func referringModule(t *functionType) []byte {
 	b.vector(sectionExport, exportItem("get", kindFunction, 1))
 	b.vector(sectionElement, []byte{3, 0, 1, 0})
 	b.vector(sectionCode, bodyItem(0xd2, 0))
+	return b.data
+}
+
+// holdingModule has a constant global with a reference to the function that it imports.
+func holdingModule(t *functionType) []byte {
+	b := newBuilder()
+	e := external{kind: kindFunction, function: t}
+	b.vector(sectionType, functionTypeItem(t.params, t.results))
+	b.vector(sectionImport, importItem("l", "0", &e, 0))
+	b.vector(sectionGlobal, []byte{typeFuncref, 0, 0xd2, 0, 0x0b})
+	b.vector(sectionExport, exportItem("x", kindGlobal, 0))
 	return b.data
 }
 

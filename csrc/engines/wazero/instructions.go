@@ -3,18 +3,29 @@ package main
 // walker reads instructions and remembers the highest index of each space that they mention.
 type walker struct {
 	reader
-	seenFunctions, seenGlobals, seenTypes int // one more than the highest index seen of each
+	vectors                                           bool // whether the engine has them on
+	seenFunctions, seenGlobals, seenTypes, seenTables int  // one more than the highest index seen of each
 }
 
 func (w *walker) function() { w.seenFunctions = max(w.seenFunctions, int(w.index())+1) }
 func (w *walker) global()   { w.seenGlobals = max(w.seenGlobals, int(w.index())+1) }
+func (w *walker) table()    { w.seenTables = max(w.seenTables, int(w.index())+1) }
 func (w *walker) typeIndex() {
 	w.seenTypes = max(w.seenTypes, int(w.index())+1)
 }
 
-// valueType passes over a value type: one byte, or a typed reference.
+// valueType passes over a value type: one byte, or a typed reference. wazero overlooks vectors where they are off, and takes
+// references that belong to proposals which it has not.
 func (w *walker) valueType() {
-	if b := w.byte(); b == 0x63 || b == 0x64 {
+	switch b := w.byte(); b {
+	case typeV128:
+		if !w.vectors {
+			panic(errType)
+		}
+	case 0x63, 0x64:
+		if heap := w.data[min(w.at, len(w.data)-1)]; heap != typeExn && heap != typeNoExn {
+			panic(errType)
+		}
 		w.heapType()
 	}
 }
@@ -51,7 +62,7 @@ func (w *walker) plain(opcode byte) bool {
 	case opcode == 0x02, opcode == 0x03, opcode == 0x04:
 		w.blockType()
 	case opcode == 0x08, opcode == 0x0c, opcode == 0x0d, opcode == 0x20, opcode == 0x21, opcode == 0x22,
-		opcode == 0x25, opcode == 0x26, opcode == 0x3f, opcode == 0x40, opcode == 0xd5, opcode == 0xd6:
+		opcode == 0x3f, opcode == 0x40, opcode == 0xd5, opcode == 0xd6:
 		w.uleb()
 	case opcode == 0x0e: // br_table
 		for n := w.count(); n >= 0; n-- {
@@ -61,7 +72,7 @@ func (w *walker) plain(opcode byte) bool {
 		w.function()
 	case opcode == 0x11, opcode == 0x13: // call_indirect, return_call_indirect
 		w.typeIndex()
-		w.uleb()
+		w.table()
 	case opcode == 0x14, opcode == 0x15: // call_ref, return_call_ref
 		w.typeIndex()
 	case opcode == 0x1c: // select with types
@@ -76,6 +87,8 @@ func (w *walker) plain(opcode byte) bool {
 			}
 			w.uleb()
 		}
+	case opcode == 0x25, opcode == 0x26:
+		w.table()
 	case opcode == 0x23, opcode == 0x24:
 		w.global()
 	case opcode >= 0x28 && opcode <= 0x3e:
@@ -103,11 +116,19 @@ func (w *walker) plain(opcode byte) bool {
 func (w *walker) miscellaneous() bool {
 	switch code := w.uleb(); {
 	case code <= 7: // trunc_sat
-	case code == 8, code == 10, code == 12, code == 14:
+	case code == 8, code == 10: // memory.init, memory.copy
 		w.uleb()
 		w.uleb()
-	case code == 9, code == 11, code == 13, code >= 15 && code <= 17:
+	case code == 9, code == 11, code == 13: // data.drop, memory.fill, elem.drop
 		w.uleb()
+	case code == 12: // table.init
+		w.uleb()
+		w.table()
+	case code == 14: // table.copy
+		w.table()
+		w.table()
+	case code >= 15 && code <= 17: // table.grow, table.size, table.fill
+		w.table()
 	default:
 		return false
 	}

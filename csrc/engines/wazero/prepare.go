@@ -8,6 +8,11 @@ import (
 // errUnknown: the module has something that this file cannot read. The engine is asked for the words.
 var errUnknown = errors.New("the module has an instruction or a section that is not known here")
 
+// errDeep: the engine would compile the module, in a time that grows with the square of the depth.
+var errDeep = errors.New("implementation-limit: wazero takes blocks in blocks to a depth of 10000 here")
+
+const deepest = 10_000
+
 // After how many loop turns and calls a guest polls: 20 microseconds of the tightest loop, some milliseconds when
 // interpreted.
 const pollInterval = 1 << 14
@@ -31,8 +36,11 @@ type shape struct {
 	globals   []external
 	tags      []external
 	exports   map[string]export
+	title     string            // of the module, from the name section
 	names     map[uint32]string // of functions, from the name section
-	poll      int               // the index of the function by which a guest polls, or -1
+	poll      string            // the export of the global with the function by which the guest polls, where it does
+	start     string            // the export that runs the start function, where there is one
+	limit     string            // the export of the global that bounds the tables, where the module grows any
 	active    []activeElements  // those whose place is a plain number
 }
 
@@ -50,24 +58,33 @@ func (s *shape) space(kind byte) *[]external {
 type preparation struct {
 	walker
 	*shape
-	sections map[byte][2]int // where the content of each lies
-	order    []byte
-	defined  []uint32 // the types of the defined functions
-	number   uint64   // of the module, to be told in traces
-	polls    bool
+	sections   map[byte][2]int // where the content of each lies
+	order      []byte
+	defined    []uint32          // the types of the defined functions
+	starts     []uint32          // the start function, where there is one
+	growers    map[uint32]uint32 // the functions that grow the tables, by the numbers of the tables
+	limitIndex uint32            // of the global that bounds them
+	counter    uint32            // the global that is counted down
+	size       []uint32          // the global for the size of a bulk operation, where there is one
+	pollCall   []byte            // the code that polls
+	added      additions
+	number     uint64 // of the module, to be told in traces
+	polls      bool
 }
 
 // prepare reads a module. It returns what is known of it, and the form that the engine is to compile:
 //
 //   - the imports are renamed, so that each can be linked by its number, whatever its names are;
 //   - where `polls`, each loop and each function that calls counts down and polls when it comes to zero;
+//   - `table.grow` is a call of a function that looks at the limit of the store first;
+//   - the start function is an export, so that the instance is known, and stays, whatever comes of its start;
 //   - custom sections are left out, and a name section with `number` added, so that traces tell the module.
 //
 // What is malformed or not known is an error: then the engine decides about the module as it was given.
-func prepare(data []byte, number uint64, polls bool) (found *shape, prepared []byte, err error) {
+func prepare(data []byte, number uint64, polls, vectors bool) (found *shape, prepared []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			if known, ok := r.(error); ok && (errors.Is(known, errMalformed) || errors.Is(known, errUnknown)) {
+			if known, ok := r.(error); ok && (errors.Is(known, errMalformed) || errors.Is(known, errUnknown) || errors.Is(known, errDeep) || errors.Is(known, errType)) {
 				err = known
 				return
 			}
@@ -75,9 +92,10 @@ func prepare(data []byte, number uint64, polls bool) (found *shape, prepared []b
 		}
 	}()
 	p := &preparation{
-		walker:   walker{reader: reader{data: data}},
-		shape:    &shape{exports: map[string]export{}, names: map[uint32]string{}, poll: -1},
+		walker:   walker{reader: reader{data: data}, vectors: vectors},
+		shape:    &shape{exports: map[string]export{}, names: map[uint32]string{}},
 		sections: map[byte][2]int{},
+		growers:  map[uint32]uint32{},
 		number:   number,
 		polls:    polls,
 	}
@@ -123,6 +141,9 @@ func (p *preparation) readNames(r reader) {
 	for r.at < len(r.data) {
 		id := r.byte()
 		part := reader{data: r.bytes(r.count())}
+		if id == 0 {
+			p.title = part.name()
+		}
 		if id != 1 {
 			continue
 		}
@@ -255,51 +276,50 @@ func (p *preparation) readExports() {
 	p.leave(sectionExport)
 	if place, there := p.sections[sectionStart]; there {
 		p.at = place[0]
-		p.function()
+		p.starts = []uint32{p.index()}
 		p.leave(sectionStart)
+		if int(p.starts[0]) >= len(p.functions) {
+			panic(errMalformed)
+		}
 	}
 }
 
 // write gives the module's new form. What is appended to an index space must not be what the module meant by an index
 // beyond its end, so such a module is left to the engine.
 func (p *preparation) write() []byte {
-	counter, poll, pollType := len(p.globals), len(p.functions), len(p.types)
-	check := p.check(counter, poll)
+	p.polls = p.polls && len(p.defined) > 0
+	var check []byte
+	if p.polls {
+		check = p.addPolling()
+	}
 	var code []byte
 	if _, there := p.sections[sectionCode]; there {
 		code = p.writeCode(check)
 	}
 	p.readElements()
 	p.readData()
-	if p.seenFunctions > len(p.functions) || p.seenGlobals > len(p.globals) || p.seenTypes > len(p.types) {
+	if p.seenFunctions > len(p.functions) || p.seenGlobals > len(p.globals) || p.seenTypes > len(p.types) || p.seenTables > len(p.tables) {
 		panic(errMalformed)
 	}
-	polls := p.polls && code != nil
+	p.addStart()
 	out := &writer{data: append(make([]byte, 0, len(p.data)+len(p.data)/8+64), p.data[:8]...)}
-	written := map[byte]bool{}
+	before := 0
 	for _, id := range p.order {
-		if polls {
-			p.writeMissing(out, written, id)
+		if id == sectionStart {
+			continue
 		}
+		p.added.writeMissing(out, before, rank(id), p.sections)
+		before = rank(id)
 		content := p.data[p.sections[id][0]:p.sections[id][1]]
-		switch {
-		case id == sectionImport:
+		switch id {
+		case sectionImport:
 			content = p.writeImports()
-		case id == sectionCode:
+		case sectionCode:
 			content = code
-		case polls && id == sectionType:
-			content = appended(content, []byte{0x60, 0, 0})
-		case polls && id == sectionFunction:
-			content = appended(content, uleb(uint64(pollType)))
-		case polls && id == sectionGlobal:
-			content = appended(content, counterGlobal())
 		}
-		out.section(id, content)
-		written[id] = true
+		out.section(id, appended(content, p.added.items[id]))
 	}
-	if polls {
-		p.poll = poll
-	}
+	p.added.writeMissing(out, before, 1<<10, p.sections)
 	names := &writer{}
 	names.name("name")
 	module := &writer{}
@@ -307,17 +327,6 @@ func (p *preparation) write() []byte {
 	names.section(0, module.data)
 	out.section(sectionCustom, names.data)
 	return out.data
-}
-
-// writeMissing writes the section of the globals before `next`, where the module has none. Whoever has code has the
-// sections of types and functions.
-func (p *preparation) writeMissing(out *writer, written map[byte]bool, next byte) {
-	_, there := p.sections[sectionGlobal]
-	if there || written[sectionGlobal] || next == sectionCustom || rank(next) <= rank(sectionGlobal) {
-		return
-	}
-	out.section(sectionGlobal, append([]byte{1}, counterGlobal()...))
-	written[sectionGlobal] = true
 }
 
 // rank orders the sections as a module has them.
@@ -329,32 +338,6 @@ func rank(id byte) int {
 		return 2*sectionElement + 1
 	}
 	return 2 * int(id)
-}
-
-// counterGlobal is the definition of what a guest counts down.
-func counterGlobal() []byte {
-	w := &writer{}
-	w.byte(typeI32, 1, 0x41)
-	w.sleb(pollInterval)
-	w.byte(0x0b)
-	return w.data
-}
-
-func uleb(value uint64) []byte {
-	w := &writer{}
-	w.uleb(value)
-	return w.data
-}
-
-// appended is a vector with one item more.
-func appended(content, item []byte) []byte {
-	r := reader{data: content}
-	n := r.uleb()
-	w := &writer{}
-	w.uleb(n + 1)
-	w.bytes(content[r.at:])
-	w.bytes(item)
-	return w.data
 }
 
 func (p *preparation) writeImports() []byte {
@@ -373,31 +356,13 @@ func (p *preparation) writeImports() []byte {
 	return w.data
 }
 
-// check is the code that counts down, and polls at zero.
-func (p *preparation) check(counter, poll int) []byte {
-	if !p.polls {
-		return nil
-	}
-	w := &writer{}
-	w.byte(0x23)
-	w.uleb(uint64(counter))
-	w.byte(0x41, 1, 0x6b, 0x24)
-	w.uleb(uint64(counter))
-	w.byte(0x23)
-	w.uleb(uint64(counter))
-	w.byte(0x41, 0, 0x4c, 0x04, 0x40, 0x10) // or below zero: a guest that was stopped has not begun anew
-	w.uleb(uint64(poll))
-	w.byte(0x0b)
-	return w.data
-}
-
 func (p *preparation) writeCode(check []byte) []byte {
 	n := p.enter(sectionCode)
 	if n != len(p.defined) {
 		panic(errMalformed)
 	}
 	out := &writer{data: make([]byte, 0, len(p.data))}
-	out.uleb(uint64(n) + uint64(boolByte(p.polls)))
+	out.uleb(uint64(n))
 	body := &writer{}
 	for ; n > 0; n-- {
 		size := p.index()
@@ -411,20 +376,11 @@ func (p *preparation) writeCode(check []byte) []byte {
 		out.bytes(body.data)
 	}
 	p.leave(sectionCode)
-	if p.polls {
-		body.data = body.data[:0]
-		body.byte(0, 0x41)
-		body.sleb(pollInterval)
-		body.byte(0x24)
-		body.uleb(uint64(len(p.globals)))
-		body.byte(0x0b)
-		out.uleb(uint64(len(body.data)))
-		out.bytes(body.data)
-	}
 	return out.data
 }
 
-// writeBody writes one function, with `check` behind each `loop` and, where the function calls, at its beginning.
+// writeBody writes one function, with `check` behind each `loop` and, where the function calls, at its beginning. Behind a wait
+// on a shared memory the guest polls, and a bulk operation counts for as many turns as it takes time.
 func (p *preparation) writeBody(out *writer, end int, check []byte) {
 	copied := p.at
 	for n := p.count(); n > 0; n-- {
@@ -434,12 +390,16 @@ func (p *preparation) writeBody(out *writer, end int, check []byte) {
 	start := len(out.data) + p.at - copied
 	calls := false
 	for depth := 1; depth > 0; {
+		begin := p.at
 		opcode := p.byte()
 		switch {
 		case opcode == 0x0b:
 			depth--
 		case opcode >= 0x02 && opcode <= 0x04, opcode == 0x1f:
 			depth++
+			if depth > deepest {
+				panic(errDeep)
+			}
 		case opcode >= 0x10 && opcode <= 0x15:
 			calls = true
 		}
@@ -449,6 +409,11 @@ func (p *preparation) writeBody(out *writer, end int, check []byte) {
 		if opcode == 0x03 && check != nil {
 			out.bytes(p.data[copied:p.at])
 			out.bytes(check)
+			copied = p.at
+		}
+		if changed := p.replacement(p.data[begin:p.at]); changed != nil {
+			out.bytes(p.data[copied:begin])
+			out.bytes(changed)
 			copied = p.at
 		}
 		if p.at > end {
@@ -477,6 +442,7 @@ func (p *preparation) readElements() {
 			if flags&2 != 0 {
 				table = p.index()
 			}
+			p.seenTables = max(p.seenTables, int(table)+1)
 			offset = p.plainOffset()
 		}
 		if flags&3 != 0 {

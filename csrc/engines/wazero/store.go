@@ -6,6 +6,7 @@ import "C"
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ type store struct {
 	c         *C.wrt_store
 	engine    *engine
 	left      int64 // instances that may still be made; below zero: any number
-	elements  int64 // of each table at the most; below zero: any number
+	elements  int64 // of each table at the most
 	instances []*instance
 	numbers   []uintptr // of its instances, functions and others, to be given back
 	functions []uintptr
@@ -34,12 +35,15 @@ type store struct {
 	byExport  map[exportKey]*C.wz_function
 	known     map[uint64]*C.wz_function // functions by the reference that guests have
 	memories  map[*C.wz_memory]*item
-	beginning *instance               // whose start function runs, before its module is known
+	byGuest   map[api.Module]*instance
 	compiled  []wazero.CompiledModule // of host modules, to be closed after their instances
 	shapes    []*shape                // of the modules that were ever to be instantiated here, each once
 	// The numbers that the engine has for types of functions; see functionBehind.
 	typeNumbers map[string]uint32
 }
+
+// What a table has at the most where nobody sets a limit: Go ends the process where it gets no memory.
+const mostElements = 10_000_000
 
 type exportKey struct {
 	owner api.Module
@@ -66,7 +70,8 @@ type instance struct {
 	guest  api.Module
 	// What the index spaces begin with, by kind: what was imported.
 	imported map[byte][]*item
-	memory   *C.wz_memory // its own or the imported one
+	memory   *C.wz_memory     // its own or the imported one
+	found    map[export]*item // of its own externs, those that were asked for
 }
 
 // item is an extern: where an instance exports it, and what it is.
@@ -76,8 +81,9 @@ type item struct {
 	field     string
 	external  external
 	memory    *C.wz_memory
-	accessor  api.Module // see accessingModule
-	reference uint64     // of a function, where it was asked for
+	accessor  api.Module  // see accessingModule
+	reference uint64      // of a function, where it was asked for
+	record    *C.wz_other // of a table, a global or a tag, where it was asked for
 }
 
 type other struct{ item *item }
@@ -95,10 +101,14 @@ func wzStoreNew(number C.uintptr_t, c *C.wrt_store, elements, count C.int64_t, o
 	defer recovered(&result, failure)
 	e := engines.get(uintptr(number))
 	e.holders.Add(1)
+	if elements < 0 {
+		elements = mostElements
+	}
+	elements = min(elements, math.MaxUint32)
 	s := &store{
 		c: c, engine: e, left: int64(count), elements: int64(elements),
 		byExport: map[exportKey]*C.wz_function{}, known: map[uint64]*C.wz_function{},
-		memories: map[*C.wz_memory]*item{}, typeNumbers: map[string]uint32{},
+		memories: map[*C.wz_memory]*item{}, byGuest: map[api.Module]*instance{}, typeNumbers: map[string]uint32{},
 	}
 	*out = C.uintptr_t(stores.add(s))
 	return C.WRT_OK
@@ -155,9 +165,6 @@ func (a *allocation) Allocate(_, most uint64) experimental.LinearMemory {
 	if a.memory == nil {
 		panic(linkError("there is no address space left for a memory"))
 	}
-	if a.store.beginning != nil {
-		a.store.beginning.memory = a.memory
-	}
 	return linear{a.memory}
 }
 
@@ -202,6 +209,8 @@ func (s *store) hostModule(items []*item) (api.Module, error) {
 			case C.WRT_OK:
 			case C.WRT_TRAP:
 				panic(errStack)
+			case C.WRT_UNSUPPORTED:
+				panic(errForked)
 			default:
 				panic(errHost)
 			}
@@ -265,7 +274,6 @@ func wzInstantiate(number, of C.uintptr_t, imports C.uintptr_t, count C.size_t, 
 	if err != nil {
 		return fail(failure, C.WRT_LINK, err)
 	}
-	s.instances = append(s.instances, i)
 	at := instances.add(i)
 	s.numbers = append(s.numbers, at)
 	*out = C.uintptr_t(at)
@@ -287,7 +295,7 @@ func (s *store) link(m *module, imports C.uintptr_t, count int) (*instance, erro
 	}
 	externs := unsafe.Slice((*C.wrt_extern)(unsafe.Add(unsafe.Pointer(nil), uintptr(imports))), count)
 	items := make([]*item, count)
-	i := &instance{store: s, module: m, imported: map[byte][]*item{}}
+	i := &instance{store: s, module: m, imported: map[byte][]*item{}, found: map[export]*item{}}
 	for n := range items {
 		items[n] = s.itemOf(&externs[n])
 		kind := m.shape.imports[n].kind
@@ -299,29 +307,42 @@ func (s *store) link(m *module, imports C.uintptr_t, count int) (*instance, erro
 	if err := s.elementsFit(m.shape, items); err != nil {
 		return nil, err
 	}
+	var poll uint64
+	var err error
+	if m.shape.poll != "" {
+		if poll, err = s.engine.pollReference(); err != nil {
+			return nil, err
+		}
+	}
 	var linker api.Module
 	if count > 0 {
-		var err error
 		if linker, err = s.linker(items); err != nil {
 			return nil, err
 		}
 	}
-	// Its start function may call the host, which asks for the caller by its module: then it is known already.
-	s.instances = append(s.instances, i)
-	s.beginning = i
 	guest, memory, err := s.instantiate(m.compiled, func(string) api.Module { return linker })
-	s.beginning = nil
-	s.instances = s.instances[:len(s.instances)-1]
 	if err != nil {
 		return nil, err
 	}
+	// It stays, even where its start fails: it may have put its functions where others find them.
 	i.guest = guest
 	if memory != nil {
 		i.memory = adopt(memory, &m.shape.memories[len(m.shape.memories)-1])
 	}
+	s.instances = append(s.instances, i)
+	s.byGuest[guest] = i
+	m.holders.Add(1)
 	if s.left > 0 {
 		s.left--
 	}
-	m.holders.Add(1)
+	if m.shape.poll != "" {
+		guest.ExportedGlobal(m.shape.poll).(api.MutableGlobal).Set(poll)
+	}
+	if m.shape.limit != "" {
+		guest.ExportedGlobal(m.shape.limit).(api.MutableGlobal).Set(uint64(s.elements))
+	}
+	if m.shape.start != "" {
+		return i, guest.ExportedFunction(m.shape.start).CallWithStack(s, nil)
+	}
 	return i, nil
 }

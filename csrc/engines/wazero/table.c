@@ -32,11 +32,11 @@ static int fail(wrt_failure *failure, int result, const char *message) {
   return result;
 }
 
-static int fail_forked(wrt_failure *failure) {
-  return fail(failure, WRT_ERROR,
-              "wazero does not work in a process that was forked after it was opened, since its threads are missing; start "
-              "the process by spawn or forkserver, or open wazero in the child only");
-}
+const char *const wz_forked =
+    "wazero does not work in a process that was forked after it was opened, since its threads are missing; start "
+    "the process by spawn or forkserver, or open wazero in the child only";
+
+static int fail_forked(wrt_failure *failure) { return fail(failure, WRT_ERROR, wz_forked); }
 
 static int fail_memory(wrt_failure *failure) { return fail(failure, WRT_ERROR, "out of memory"); }
 
@@ -159,6 +159,7 @@ int wz_host_call(const wz_function *function, size_t level, uintptr_t words) {
   unpack(slots, function->types, params, function->dense ? params : words_of(function->types, params));
   wrt_caller caller = {.store = function->store, .level = level};
   int result = function->host(function->env, &caller, slots);
+  if (__builtin_expect(forked, 0) && result == WRT_OK) result = WRT_UNSUPPORTED; /* the host forked: out of Go at once */
   if (result == WRT_OK) {
     const uint8_t *types = function->types + params;
     pack(slots, types, results);
@@ -181,8 +182,14 @@ static int call(wrt_store *store, const wrt_extern *item, wrt_slot *slots, size_
   }
   if (__builtin_expect(function->number == 0, 0))
     return fail(failure, WRT_UNSUPPORTED, "reference-types: wazero does not tell the type of this function reference");
+  int result = wz_poll(store); /* since short calls do not poll, and there may be very many from one loop */
+  if (__builtin_expect(result != WRT_OK, 0)) {
+    if (result == WRT_UNSUPPORTED) return fail_forked(failure);
+    *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
+    return result;
+  }
   pack(slots, function->types, params);
-  int result = wzCall(function->number, (uintptr_t)slots, failure);
+  result = wzCall(function->number, (uintptr_t)slots, failure);
   if (__builtin_expect(result != WRT_OK, 0)) return result;
   const uint8_t *types = function->types + params;
   unpack(slots, types, results, function->dense ? results : words_of(types, results));
@@ -193,7 +200,8 @@ int wz_poll(wrt_store *store) {
   size_t ticks = __atomic_load_n(&store->engine->ticks, __ATOMIC_RELAXED);
   if (ticks == store->seen) return WRT_OK;
   store->seen = ticks;
-  return store->poll == NULL ? WRT_OK : store->poll(store->poll_env);
+  int result = store->poll == NULL ? WRT_OK : store->poll(store->poll_env);
+  return forked && result == WRT_OK ? WRT_UNSUPPORTED : result;
 }
 
 static void store_poll(wrt_store *store, int (*poll)(void *env), void *env) {

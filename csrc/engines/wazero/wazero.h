@@ -86,9 +86,13 @@ bool wz_memory_resize(wz_memory *memory, uint64_t size);
 wz_function *wz_function_make(wrt_store *store, uintptr_t go, const uint8_t *types, uint32_t params, uint32_t results);
 /* Makes the record of a table, a global or a tag. NULL for lack of memory. */
 wz_other *wz_other_make(wrt_store *store, uintptr_t go);
-/* Calls a host function with the words at `words`, which receive the results. A wrt_result: WRT_TRAP for want of stack. */
+/* Calls a host function with the words at `words`, which receive the results. A wrt_result: WRT_TRAP for want of stack,
+ * WRT_UNSUPPORTED in a process that the host has just forked. */
 int wz_host_call(const wz_function *function, size_t level, uintptr_t words);
-/* A guest counted down to zero: polls if the engine ticked since the last time. A wrt_result. */
+/* A guest counted down to zero: polls if the engine ticked since the last time. A wrt_result, as above. */
 int wz_poll(wrt_store *store);
+
+/* What is said in the child of a fork; static. */
+extern const char *const wz_forked;
 
 #endif

@@ -61,6 +61,7 @@ API_FEATURES = frozenset(
         "stack-limit",  # the option max_wasm_stack bounds the stack of a guest
         "fork",  # a child of a fork may go on using what it inherited
         "externref-release",  # what a guest holds as an externref ends when the guest lets go of it, not with the store
+        "memory-sharing",  # a shared memory may pass from one store to another, as threads of WASI need
         "trap-lines",  # and their source lines, where the module has debug information
         "interruption",  # interrupt() and Ctrl-C stop a guest; a long call lets other threads run
         "deadline",  # Limits.timeout and deadline() stop a guest
@@ -78,6 +79,7 @@ API_FEATURES = frozenset(
         "import-mutable-global",  # or a mutable one
         "host-memory",  # the host can make a memory outside of any module
         "host-table",  # or a table
+        "constant-externref",  # or an immutable global with an externref
         "component-model",  # components, by compile_component
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import ModuleInstantiateError
+from ...errors import ModuleInstantiateError, UnsupportedFeatureError
 from ...types import ImportType, Limits, MemoryType
 from .linking import Linking, is_provided
 
@@ -41,6 +41,12 @@ def with_memories(
     """`providers`, and behind them new shared memories for those of `imports` that ask for some and that nobody
     provides: as guests with threads expect of whoever starts them.
     """
+    features = runtime.info.features
+    if "threads" in features and "memory-sharing" not in features:
+        raise UnsupportedFeatureError(
+            f"{runtime.info.name} has no threads of WASI: its shared memories cannot pass from one store to another",
+            "memory-sharing",
+        )
     made: dict[str, dict[str, Any]] = {}
     for wanted in imports:
         if isinstance(wanted.type, MemoryType) and wanted.type.shared and not is_provided(providers, wanted):

@@ -155,7 +155,11 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         linking.prepared = linked, shares, arrays, plain
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
-        return None if is_shared(extern, self.engine) else super()._check_extern(wanted, extern)
+        return None if self.shares(extern) else super()._check_extern(wanted, extern)
+
+    def shares(self, extern: object) -> bool:
+        """Whether `extern`, of another store of this runtime, may be used in any."""
+        return "memory-sharing" in self._info.features and is_shared(extern, self.engine)
 
 
 class NativeModule(BaseModule):
@@ -274,7 +278,7 @@ class NativeStore(BaseStore):
 
     def _owns(self, extern: object) -> bool:
         if isinstance(extern, _fastcall.Memory) and extern._store is not self.fast:
-            return is_shared(extern, self.runtime.engine)
+            return self.runtime.shares(extern)
         return isinstance(extern, EXTERNS) and extern._store is self.fast
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:

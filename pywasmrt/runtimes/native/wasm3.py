@@ -99,7 +99,7 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
         "host-memory",
         "host-table",
     }
-    lacking |= {"suspension", "component-model", "pooling"}
+    lacking |= {"suspension", "component-model", "pooling", "memory-sharing", "constant-externref"}
     lacking |= {"import-memory", "import-table", "import-mutable-global"}
     if not interruptible:
         lacking |= {"interruption", "deadline"}

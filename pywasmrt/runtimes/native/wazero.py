@@ -13,7 +13,7 @@ from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
 from ..base.features import API_FEATURES, allowed_proposals
 from ..base.needs import Judge
-from ..base.options import checked_options, one_of
+from ..base.options import ASYNC_THREADS, checked_options, one_of
 from .wasmtime import open_engine, validate
 
 __all__ = ["NAME", "create", "describe"]
@@ -39,10 +39,10 @@ _KNOWN = frozenset(_BITS)
 _FIXED = frozenset({"bulk-memory", "reference-types", "mutable-globals"})
 _STACK_NEEDED = 192 << 10  # of the native stack: guests have stacks of their own, which Go keeps
 _MODES = ("compiler", "interpreter", "compiled")  # the last is upstream's word for the first
-_OPTIONS = {"mode": one_of(*_MODES)}
+_OPTIONS = {"mode": one_of(*_MODES), "async_threads": ASYNC_THREADS}
 _COMPILES_FOR = {"x86_64", "AMD64", "aarch64", "arm64"}
 
-_CAUTION = "guests may grow tables beyond Limits.table_elements, and this runtime is new: not for hostile guests"
+_CAUTION = "Go ends the process where it gets no memory, and this runtime is new: not for hostile guests"
 
 
 def describe() -> RuntimeInfo:
@@ -82,12 +82,15 @@ def create(config: RuntimeConfig) -> Any:
         reader, judge = _reader(allowed), Judge(NAME, proposals, _KNOWN, validate)
     info = replace(info, features=proposals | _api_features(reader is not None, config.interruptible))
     growth = config.trap_on_grow_failure
-    return WazeroRuntime(engine, info, f"mode={mode}", reader, judge, trap_on_grow_failure=growth)
+    runtime = WazeroRuntime(engine, info, f"mode={mode}", reader, judge, trap_on_grow_failure=growth)
+    runtime._most_threads = options.get("async_threads", runtime._most_threads)
+    return runtime
 
 
 def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
-    lacking = {"serialize", "trap-offsets", "trap-null-element", "trap-lines", "table-limit", "stack-limit", "fuel"}
-    lacking |= {"fork", "externref-release", "exception-values", "gc-references", "profiling"}
+    lacking = {"serialize", "trap-offsets", "trap-null-element", "trap-lines", "stack-limit", "fuel"}
+    lacking |= {"fork", "externref-release", "memory-sharing", "constant-externref"}
+    lacking |= {"exception-values", "gc-references", "profiling"}
     lacking |= {"suspension", "component-model", "pooling"}
     if not interruptible:
         lacking |= {"interruption", "deadline"}

@@ -17,6 +17,7 @@ NAME = "wasmtime-py"
 _LACKING = {
     *(
         "exception-values",
+        "memory-sharing",
         "gc-references",
         "simd",
         "relaxed-simd",

@@ -45,10 +45,13 @@ def traps_have_their_codes(subject: Subject) -> None:
 @PART.needs("reference-types")
 def every_trap_has_its_code(subject: Subject) -> None:
     exports = subject.instance(guests.traps()).exports
+    known_by_others: dict[TrapCode, TrapCode] = {}
+    if "trap-null-element" not in subject.runtime.info.features:
+        known_by_others[TrapCode.INDIRECT_CALL_TO_NULL] = TrapCode.TABLE_OUT_OF_BOUNDS
     for code in guests.TRAP_BODIES:
         for name in (code.value, f"via_{code.value}"):
             trap = expect(Trap, name, exports[name])
-            equal(trap.code, code, f"the code of the trap {name}")
+            equal(trap.code, known_by_others.get(code, code), f"the code of the trap {name}")
 
 
 @PART

@@ -1,0 +1,8 @@
+//go:build werror
+
+package main
+
+// Warnings of the C compiler are errors, in this package alone: Go's own C has some.
+
+// #cgo CFLAGS: -Werror
+import "C"
