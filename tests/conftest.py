@@ -69,6 +69,28 @@ def needs(runtime: pywasmrt.Runtime) -> Callable[..., None]:
     return check
 
 
+# Files that take long by repeating much. Their repetitions on wazero are for `make nightly`: what they look for lies in
+# the layers that all engines share, and wazero has tests of its own for the rest.
+NIGHTLY_ON_WAZERO = {
+    "test_leaks",
+    "test_hammers",
+    "test_asynchronous_hammer",
+    "test_stack_limits",
+    "test_damaged_modules",
+    "test_map",
+    "test_official",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the repetitions on wazero that take long, before `-m` chooses."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if item.path.stem in NIGHTLY_ON_WAZERO and callspec and callspec.params.get("wasm_runtime") == "wazero":
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Skip a test whose guest needs a feature that its runtime does not declare. One that it declares and then refuses

@@ -1,4 +1,4 @@
-"""`python -m spec RUNTIME [SCRIPT ...]`: run the spec scripts on a runtime and print what came of them."""
+"""`python -m spec RUNTIME[:MODE] [SCRIPT ...]`: run the spec scripts on a runtime and print what came of them."""
 
 from __future__ import annotations
 

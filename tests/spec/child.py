@@ -51,7 +51,8 @@ def main(runtime: str, script: str, cache: str, *left_out: str) -> None:
     """Run the script and report."""
     commands = _commands(Path(script), Path(cache))
     _report("commands", len(commands))
-    embedding = Embedding(runtime)
+    name, _, mode = runtime.partition(":")
+    embedding = Embedding(name, **({"options": {"mode": mode}} if mode else {}))
     running = Script(embedding)
     for number, command in enumerate(commands):
         if str(number) in left_out:

@@ -134,14 +134,21 @@ func (p *preparation) replacement(instruction []byte) []byte {
 	w := &writer{}
 	switch opcode := r.byte(); opcode {
 	case 0x3f, 0x40: // memory.size, memory.grow
+		if !p.long {
+			return nil
+		}
 		w.byte(opcode)
 	case 0xfc:
 		switch code := r.uleb(); code {
 		case 8, 10, 11, 12, 14, 17: // init, copy and fill
-			w.byte(opcode)
-			w.uleb(code)
-			for r.at < len(r.data) {
-				w.uleb(r.uleb())
+			if p.long {
+				w.byte(opcode)
+				w.uleb(code)
+				for r.at < len(r.data) {
+					w.uleb(r.uleb())
+				}
+			} else {
+				w.bytes(instruction)
 			}
 			if p.pollCall != nil {
 				return p.weighed(w.data)

@@ -110,8 +110,18 @@ func (r *reader) sleb() int64 {
 	panic(errMalformed)
 }
 
+// sleb32 reads a number of 32 bits, in five bytes at most.
+func (r *reader) sleb32() int64 {
+	begin := r.at
+	value := r.sleb()
+	if r.at-begin > 5 || value != int64(int32(value)) {
+		panic(errMalformed)
+	}
+	return value
+}
+
 func (r *reader) count() int {
-	value := r.uleb()
+	value := uint64(r.index())
 	if value > uint64(len(r.data)-r.at) { // each item takes a byte at the least
 		panic(errMalformed)
 	}

@@ -26,6 +26,7 @@ type engine struct {
 	runtime wazero.Runtime
 	polls   bool
 	vectors bool
+	long    bool         // indexes of memories may be written longer than need be
 	holders atomic.Int64 // whoever made it, its modules and its stores
 
 	pollOnce  sync.Once // of the next two
@@ -60,7 +61,7 @@ func bytesAt(address C.uintptr_t, size C.size_t) []byte {
 }
 
 //export wzEngineNew
-func wzEngineNew(interpreter C.bool, features C.uint64_t, polls C.bool, out *C.uintptr_t, failure *C.wrt_failure) (result C.int) {
+func wzEngineNew(interpreter C.bool, features C.uint64_t, polls, lengthy C.bool, out *C.uintptr_t, failure *C.wrt_failure) (result C.int) {
 	defer recovered(&result, failure)
 	var config wazero.RuntimeConfig
 	if interpreter {
@@ -72,6 +73,7 @@ func wzEngineNew(interpreter C.bool, features C.uint64_t, polls C.bool, out *C.u
 	e := &engine{
 		runtime: wazero.NewRuntimeWithConfig(context.Background(), config),
 		polls:   bool(polls),
+		long:    bool(lengthy),
 		vectors: api.CoreFeatures(features).IsEnabled(api.CoreFeatureSIMD),
 		helpers: map[string]wazero.CompiledModule{},
 	}
@@ -144,7 +146,7 @@ func (e *engine) referenceTo(builder wazero.HostModuleBuilder) (uint64, error) {
 // compile prepares and compiles. What cannot be read here is for the engine to refuse, in its words.
 func (e *engine) compile(given []byte) (*module, error) {
 	number := numbers.Add(1)
-	found, prepared, err := prepare(given, number, e.polls, e.vectors)
+	found, prepared, err := e.prepare(given, number)
 	ctx := context.Background()
 	if errors.Is(err, errDeep) {
 		return nil, unsupported(err.Error())

@@ -3,8 +3,9 @@ package main
 // walker reads instructions and remembers the highest index of each space that they mention.
 type walker struct {
 	reader
-	vectors                                           bool // whether the engine has them on
-	seenFunctions, seenGlobals, seenTypes, seenTables int  // one more than the highest index seen of each
+	vectors                                           bool     // whether the engine has them on
+	constants                                         []uint32 // the globals that constant expressions read
+	seenFunctions, seenGlobals, seenTypes, seenTables int      // one more than the highest index seen of each
 }
 
 func (w *walker) function() { w.seenFunctions = max(w.seenFunctions, int(w.index())+1) }
@@ -48,10 +49,10 @@ func (w *walker) blockType() {
 }
 
 func (w *walker) memarg() {
-	if w.uleb()&0x40 != 0 {
-		w.uleb() // the memory
+	if w.index()&0x40 != 0 {
+		w.index() // the memory
 	}
-	w.uleb()
+	w.index()
 }
 
 // plain passes over the immediates of an instruction of one byte. It returns whether the opcode is known.
@@ -63,7 +64,7 @@ func (w *walker) plain(opcode byte) bool {
 		w.blockType()
 	case opcode == 0x08, opcode == 0x0c, opcode == 0x0d, opcode == 0x20, opcode == 0x21, opcode == 0x22,
 		opcode == 0x3f, opcode == 0x40, opcode == 0xd5, opcode == 0xd6:
-		w.uleb()
+		w.index()
 	case opcode == 0x0e: // br_table
 		for n := w.count(); n >= 0; n-- {
 			w.uleb()
@@ -93,7 +94,9 @@ func (w *walker) plain(opcode byte) bool {
 		w.global()
 	case opcode >= 0x28 && opcode <= 0x3e:
 		w.memarg()
-	case opcode == 0x41, opcode == 0x42:
+	case opcode == 0x41:
+		w.sleb32()
+	case opcode == 0x42:
 		w.sleb()
 	case opcode == 0x43:
 		w.bytes(4)
@@ -179,8 +182,13 @@ func (w *walker) expression() {
 		if opcode >= 0x02 && opcode <= 0x04 {
 			depth++
 		}
+		begin := w.at
 		if !w.plain(opcode) {
 			panic(errUnknown)
+		}
+		if opcode == 0x23 {
+			r := reader{data: w.data, at: begin}
+			w.constants = append(w.constants, r.index())
 		}
 	}
 }

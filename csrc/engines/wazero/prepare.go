@@ -70,18 +70,19 @@ type preparation struct {
 	added      additions
 	number     uint64 // of the module, to be told in traces
 	polls      bool
+	long       bool // indexes of memories may be written longer than need be
 }
 
 // prepare reads a module. It returns what is known of it, and the form that the engine is to compile:
 //
 //   - the imports are renamed, so that each can be linked by its number, whatever its names are;
-//   - where `polls`, each loop and each function that calls counts down and polls when it comes to zero;
+//   - where the engine polls, each loop and each function that calls counts down and polls when it comes to zero;
 //   - `table.grow` is a call of a function that looks at the limit of the store first;
 //   - the start function is an export, so that the instance is known, and stays, whatever comes of its start;
 //   - custom sections are left out, and a name section with `number` added, so that traces tell the module.
 //
 // What is malformed or not known is an error: then the engine decides about the module as it was given.
-func prepare(data []byte, number uint64, polls, vectors bool) (found *shape, prepared []byte, err error) {
+func (e *engine) prepare(data []byte, number uint64) (found *shape, prepared []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			if known, ok := r.(error); ok && (errors.Is(known, errMalformed) || errors.Is(known, errUnknown) || errors.Is(known, errDeep) || errors.Is(known, errType)) {
@@ -92,12 +93,12 @@ func prepare(data []byte, number uint64, polls, vectors bool) (found *shape, pre
 		}
 	}()
 	p := &preparation{
-		walker:   walker{reader: reader{data: data}, vectors: vectors},
+		walker:   walker{reader: reader{data: data}, vectors: e.vectors},
 		shape:    &shape{exports: map[string]export{}, names: map[uint32]string{}},
 		sections: map[byte][2]int{},
 		growers:  map[uint32]uint32{},
 		number:   number,
-		polls:    polls,
+		polls:    e.polls, long: e.long,
 	}
 	p.readSections()
 	p.readTypes()
@@ -252,6 +253,9 @@ func (p *preparation) readDefinitions() {
 		p.memories = append(p.memories, p.external(kindMemory))
 	}
 	p.leave(sectionMemory)
+	if len(p.memories) > 1 {
+		panic(errType)
+	}
 	for n := p.enter(sectionTag); n > 0; n-- {
 		p.tags = append(p.tags, p.external(kindTag))
 	}
@@ -300,6 +304,11 @@ func (p *preparation) write() []byte {
 	p.readData()
 	if p.seenFunctions > len(p.functions) || p.seenGlobals > len(p.globals) || p.seenTypes > len(p.types) || p.seenTables > len(p.tables) {
 		panic(errMalformed)
+	}
+	for _, each := range p.constants {
+		if p.globals[each].mutable {
+			panic(errType)
+		}
 	}
 	p.addStart()
 	out := &writer{data: append(make([]byte, 0, len(p.data)+len(p.data)/8+64), p.data[:8]...)}

@@ -218,18 +218,18 @@ static int engine_new(const wrt_option *options, size_t count, wrt_engine **out,
   REFUSE_IN_CHILD(failure);
   wrt_engine *engine = calloc(1, sizeof *engine);
   if (engine == NULL) return fail_memory(failure);
-  int64_t values[3] = {0}; /* interpreter, features, polls */
+  int64_t values[4] = {0}; /* interpreter, features, polls, long_indexes */
   for (size_t i = 0; i < count; i++) {
-    static const char *const names[] = {"interpreter", "features", "polls"};
+    static const char *const names[] = {"interpreter", "features", "polls", "long_indexes"};
     size_t at = 0;
-    while (at < 3 && strcmp(options[i].name, names[at]) != 0) at++;
-    if (at == 3) {
+    while (at < 4 && strcmp(options[i].name, names[at]) != 0) at++;
+    if (at == 4) {
       free(engine);
       return fail(failure, WRT_INVALID, options[i].name);
     }
     values[at] = options[i].value;
   }
-  int result = wzEngineNew(values[0] != 0, (uint64_t)values[1], values[2] != 0, &engine->number, failure);
+  int result = wzEngineNew(values[0] != 0, (uint64_t)values[1], values[2] != 0, values[3] != 0, &engine->number, failure);
   if (result != WRT_OK) {
     free(engine);
     return result;

@@ -79,6 +79,7 @@ API_FEATURES = frozenset(
         "import-mutable-global",  # or a mutable one
         "host-memory",  # the host can make a memory outside of any module
         "host-table",  # or a table
+        "partial-instantiation",  # what segments have written before one that does not fit stays written
         "constant-externref",  # or an immutable global with an externref
         "component-model",  # components, by compile_component
     }

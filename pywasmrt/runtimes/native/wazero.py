@@ -72,6 +72,7 @@ def create(config: RuntimeConfig) -> Any:
         "interpreter": int(mode == "interpreter"),
         "features": sum(_BITS[name] for name in proposals),
         "polls": int(config.interruptible),
+        "long_indexes": int(config.features is None),  # as WebAssembly 3.0 has it, and linkers write it
     }
     ops = ffi.cast("wrt_engine_ops *", wazero_library.open_table())
     engine = Engine(ops, settings, _STACK_NEEDED, _explain)
@@ -89,7 +90,7 @@ def create(config: RuntimeConfig) -> Any:
 
 def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
     lacking = {"serialize", "trap-offsets", "trap-null-element", "trap-lines", "stack-limit", "fuel"}
-    lacking |= {"fork", "externref-release", "memory-sharing", "constant-externref"}
+    lacking |= {"fork", "externref-release", "memory-sharing", "constant-externref", "partial-instantiation"}
     lacking |= {"exception-values", "gc-references", "profiling"}
     lacking |= {"suspension", "component-model", "pooling"}
     if not interruptible:
