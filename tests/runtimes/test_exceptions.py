@@ -325,3 +325,23 @@ def test_busy_stores_make_no_tags(runtime: Runtime, made: Made) -> None:
     made.do = elsewhere
     made.exports.plain(1)
     assert isinstance(errors[0], BusyError)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_asynchronous_store_keeps_none_either(runtime: Runtime) -> None:
+    async def main() -> None:
+        text = '(module (tag $t (param i64)) (func (export "throw") (throw $t (i64.const 1))))'
+        instance: Any = await runtime.instantiate_async(runtime.compile(text))
+
+        async def often() -> None:
+            for _ in range(4000):
+                with pytest.raises(Trap):
+                    await instance.exports.throw.call_async()
+
+        await often()
+        before = resident()
+        for _ in range(3):
+            await often()
+        assert resident() - before < (1 << 19)
+
+    asyncio.run(main())
