@@ -13,7 +13,7 @@ from ..types import printable
 if TYPE_CHECKING:
     from ..protocols import CompiledModule, Runtime
 
-__all__ = ["Failure", "listed", "load_module", "printable", "read_source"]
+__all__ = ["Failure", "listed", "load_module", "printable", "read", "read_source"]
 
 _MAGIC = b"\0asm"
 _LONG = 4 << 20  # bytes of a module from which on the terminal is told that it is compiled
@@ -23,11 +23,12 @@ class Failure(Exception):
     """Ends the command with a message."""
 
 
-def load_module(runtime: Runtime, path: Path, change: Callable[[bytes], bytes] | None = None) -> CompiledModule:
-    """The module in a file, or in what `pywasmrt compile` made of it. `change` makes another of a binary module first;
-    one that is compiled already stays what it is.
+def load_module(
+    runtime: Runtime, path: Path, data: bytes, change: Callable[[bytes], bytes] | None = None
+) -> CompiledModule:
+    """The module in the content of a file, which may be what `pywasmrt compile` made of one. `change` makes another of
+    a binary module first; one that is compiled already stays what it is.
     """
-    data = _read(path)
     if data.startswith(COMPILED):
         return runtime.deserialize(data)
     source = _source(path, data)
@@ -45,13 +46,14 @@ def load_module(runtime: Runtime, path: Path, change: Callable[[bytes], bytes] |
 
 
 def read_source(path: Path) -> bytes | str:
-    data = _read(path)
+    data = read(path)
     if data.startswith(COMPILED):
         raise Failure(f"{str(path)!r} is compiled already: only 'pywasmrt run' takes it")
     return _source(path, data)
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """What is in a file, or for `-` what comes from standard input."""
     try:
         if str(path) == "-":
             return sys.stdin.buffer.read() if sys.stdin is not None else b""

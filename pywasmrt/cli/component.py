@@ -30,12 +30,8 @@ def is_component_source(source: bytes | str) -> bool:
     return re.match(r"\s*\(\s*component\b", without_comments) is not None
 
 
-def component_in(path: Path) -> bytes | str | None:
-    """The component in a file, or None where the file holds something else."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None  # whoever reads it as a module says what is wrong
+def component_in(data: bytes) -> bytes | str | None:
+    """The component in the content of a file, or None where that is something else."""
     source = data if data.startswith(b"\0asm") else data.decode(errors="replace")
     return source if is_component_source(source) else None
 

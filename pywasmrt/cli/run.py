@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ from ..errors import Exit, InvalidConfigurationError, Trap, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
 from ..wasi import INHERIT, Network, Preopen, WasiConfig
-from .common import Failure, listed, load_module, printable
+from .common import Failure, listed, load_module, printable, read
 from .component import component_in, run_component
 
 if TYPE_CHECKING:
-    from ..protocols import CompiledModule, ModuleInstance, Runtime
+    from ..protocols import CompiledModule, ModuleInstance, Runtime, Store
 
 __all__ = ["run"]
 
@@ -46,10 +47,34 @@ def _run_parser() -> argparse.ArgumentParser:
     add("--runtime", metavar="NAME", default="auto", help="which runtime to use (see 'pywasmrt runtimes')")
     add("--invoke", metavar="EXPORT", help="call this function instead of running a command, and print its results")
     add("--dir", metavar="HOST[::GUEST][:ro]", action="append", default=[], help="let the guest use a directory")
+    add("--argv0", metavar="NAME", help="the program's name as the command sees it, in place of the file's")
     add("--env", metavar="K[=V]", action="append", default=[], help="set a variable, or pass on one of this process")
+    add("--env-inherit", action="store_true", help="pass on all of this process's variables; --env adds to them")
+    add(
+        "--preload",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="instantiate another module first, which the module imports under NAME",
+    )
     add("--timeout", metavar="SECONDS", type=_seconds, help="stop the guest after this time")
     add("--fuel", metavar="N", type=int, help="stop the guest after this much work, where the runtime can count it")
     add("--max-memory", metavar="BYTES", type=int, help="bound each memory of the guest")
+    add("--max-table-elements", metavar="N", type=int, help="bound each table of the guest")
+    add("--trap-on-grow-failure", action="store_true", help="growth that is refused traps, instead of giving -1")
+    add(
+        "--features",
+        metavar="NAME,...",
+        help="allow these proposals and no others (see 'pywasmrt runtimes'), in place of all stable ones",
+    )
+    add(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an option of the engine, such as cranelift_opt_level=none or mode=interpreter",
+    )
+    add("--cache", metavar="DIR", type=Path, help="keep the compiled module in this folder for the next run")
     add(
         "--connect",
         metavar="PATTERN",
@@ -65,6 +90,13 @@ def _run_parser() -> argparse.ArgumentParser:
         help="let it listen, for example on '127.0.0.1:8080'",
     )
     add("--resolve", action="store_true", help="let it look names up")
+    add(
+        "--tcp-listen",
+        metavar="HOST:PORT",
+        action="append",
+        default=[],
+        help="listen here, and hand the socket to the guest after its directories",
+    )
     add("--trace", action="store_true", help="log each host call on standard error, as strace does system calls")
     add("--trace-to", metavar="PATH", type=Path, help="log them to this file instead")
     add(
@@ -89,7 +121,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-_FLAGS = ("--resolve", "--help", "--trace")
+_FLAGS = ("--resolve", "--help", "--trace", "--env-inherit", "--trap-on-grow-failure")
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -119,15 +151,23 @@ def run(words: list[str], guest: list[str]) -> int:
     words, arguments = _split(words)
     options = _run_parser().parse_intermixed_args(words)
     args = [*options.args, *arguments, *guest]
-    config = RuntimeConfig(options={} if options.fuel is None else {"consume_fuel": True})
-    limits = Limits(memory_bytes=options.max_memory, timeout=options.timeout, fuel=options.fuel)
-    with _runtime(options.runtime, config) as runtime:
-        source = component_in(options.file)
+    limits = Limits(
+        memory_bytes=options.max_memory,
+        table_elements=options.max_table_elements,
+        timeout=options.timeout,
+        fuel=options.fuel,
+    )
+    data = read(options.file)
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(_listening(each)) for each in options.tcp_listen]
+        runtime = opened.enter_context(_runtime(options))
+        source = component_in(data)
         change = None if options.coredump is None else _dumpable
-        module = load_module(runtime, options.file, change) if source is None else None
+        module = load_module(runtime, options.file, data, change) if source is None else None
         wasi = WasiConfig(
-            args=[options.file.name, *([] if options.invoke else args)],
-            env=dict(_variable(each) for each in options.env),
+            args=[options.file.name if options.argv0 is None else options.argv0, *([] if options.invoke else args)],
+            env={**(os.environ if options.env_inherit else {}), **dict(_variable(each) for each in options.env)},
+            sockets=sockets,
             stdin=INHERIT,
             stdout=INHERIT,
             stderr=INHERIT,
@@ -137,8 +177,10 @@ def run(words: list[str], guest: list[str]) -> int:
         )
         try:
             if module is None:
-                if any((options.trace, options.trace_to, options.profile, options.coredump)):
-                    raise Failure("--trace, --trace-to, --profile and --coredump take a module: this is a component")
+                if any((options.trace, options.trace_to, options.profile, options.coredump, options.preload)):
+                    raise Failure(
+                        "--trace, --trace-to, --profile, --coredump and --preload take a module: this is a component"
+                    )
                 return run_component(runtime, source or b"", options.file.name, wasi, limits, options.invoke) & 0xFF
             instance = _instance(runtime, module, wasi, limits, options)
             with _profiled(instance, options.profile, options.file.name), _dumped(instance, options):
@@ -150,24 +192,75 @@ def run(words: list[str], guest: list[str]) -> int:
     return 0
 
 
-def _runtime(name: str, config: RuntimeConfig) -> Runtime:
+def _runtime(options: argparse.Namespace) -> Runtime:
+    given = dict(_engine_option(each) for each in options.option)
+    config = RuntimeConfig(
+        features=None if options.features is None else frozenset(filter(None, options.features.split(","))),
+        options=given if options.fuel is None else {**given, "consume_fuel": True},
+        cache=options.cache,
+        trap_on_grow_failure=options.trap_on_grow_failure,
+    )
     try:
-        return new_runtime(name, config)
-    except InvalidConfigurationError as error:  # of the one option that may have been asked for
-        raise Failure(f"the runtime {name!r} does not count fuel, which --fuel needs: {error}") from None
+        return new_runtime(options.runtime, config)
+    except InvalidConfigurationError as error:
+        if options.fuel is not None and "consume_fuel" in str(error):
+            text = f"the runtime {options.runtime!r} does not count fuel, which --fuel needs: {error}"
+            raise Failure(text) from None
+        raise
+
+
+def _engine_option(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise Failure(f"--option {text}: give it as NAME=VALUE")
+    if value in ("true", "false"):
+        return name, value == "true"
+    try:
+        return name, int(value, 0)
+    except ValueError:
+        return name, value
+
+
+def _listening(text: str) -> socket.socket:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 0xFFFF:
+        raise Failure(f"--tcp-listen {text}: give it as HOST:PORT")
+    try:
+        return socket.create_server(
+            (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise Failure(f"cannot listen on {text}: {error.strerror or error}") from None
+
+
+def _preloaded(
+    runtime: Runtime, store: Store, wasi: WasiConfig, options: argparse.Namespace
+) -> list[dict[str, ModuleInstance]]:
+    """The modules of --preload, instantiated in the order in which they are given; each may import those before it."""
+    found: list[dict[str, ModuleInstance]] = []
+    for each in options.preload:
+        name, equals, path = each.partition("=")
+        if not name or not equals or not path:
+            raise Failure(f"--preload {each}: give it as NAME=FILE")
+        module = load_module(runtime, Path(path), read(Path(path)))
+        instance = runtime.instantiate(module, *found, wasi=wasi, store=store)
+        initialize = instance.function("_initialize")  # of a WASI reactor
+        if initialize is not None:
+            initialize()
+        found.append({name: instance})
+    return found
 
 
 def _instance(
     runtime: Runtime, module: CompiledModule, wasi: WasiConfig, limits: Limits, options: argparse.Namespace
 ) -> ModuleInstance:
     try:
-        if not options.trace and options.trace_to is None:
-            return runtime.instantiate(module, wasi=wasi, limits=limits)
-        from ..diagnostics import trace  # here, as few runs need it
-
         store = runtime.new_store(limits)
-        trace(store, options.trace_to)  # from the start function on
-        return runtime.instantiate(module, wasi=wasi, store=store)
+        if options.trace or options.trace_to is not None:
+            from ..diagnostics import trace  # here, as few runs need it
+
+            trace(store, options.trace_to)  # from the start function on
+        return runtime.instantiate(module, *_preloaded(runtime, store, wasi, options), wasi=wasi, store=store)
     except WasmError:
         raise
     except OSError as error:  # of a directory that is not there, or of the file for the trace

@@ -134,7 +134,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what was made for a runtime as what the mark `parametrize` makes. Hypothesis goes by that mark: it gives such
+    """Mark what was made for a runtime as what the mark `parametrize` makes. Hypothesis goes by that: it gives such
     a test examples of its own, and lets a method be called on several objects.
     """
     params = getattr(getattr(item, "callspec", None), "params", {})
