@@ -186,47 +186,87 @@ int batch_poll(Store *store, Py_ssize_t row, int64_t *next) {
   return poll_python(store);
 }
 
+/* What the loop goes by beside the columns. */
+typedef struct Loop {
+  wrt_slot *slots;
+  wrt_failure failure;
+  int result;
+  bool closed;
+  size_t bad; /* the column with a value that does not fit, or SIZE_MAX */
+} Loop;
+
+/* Calls for each row, and tells how many are done. Inlined with the numbers of params and results of the usual signatures, so
+ * that the compiler unrolls what is done for each of them; `plain` says that no column has to be converted. */
+static inline __attribute__((always_inline)) Py_ssize_t run_rows(Batch *batch, Loop *loop, const size_t params,
+                                                                 const size_t results, const bool plain) {
+  Function *function = batch->function;
+  Store *store = function->store;
+  const size_t step = function->step, words = function->words;
+  Column *in = batch->each, *out = batch->each + params;
+  const bool polls = store->interruptible;
+  wrt_store *const native = store->native; /* kept until the store is left */
+  const wrt_extern handle = function->handle;
+  int (*const engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *) = function->engine_call;
+  wrt_slot *const slots = loop->slots;
+  const bool *const function_closed = &function->closed, *const store_closed = &store->closed;
+  int64_t next = polls ? 0 : monotonic_ns() + POLL_NS;
+  Py_ssize_t row = 0;
+  for (; row < batch->rows; row++) {
+    if (UNLIKELY(!polls) && (loop->result = batch_poll(store, row, &next)) != WRT_OK) break;
+    size_t i = 0;
+    for (wrt_slot *slot = slots; i < params; i++, slot += step) {
+      if (plain)
+        column_load_plain(&in[i], slot);
+      else if (UNLIKELY(!column_load(&in[i], slot)))
+        break;
+    }
+    if (!plain && UNLIKELY(i < params)) {
+      loop->bad = i;
+      break;
+    }
+    int result = engine_call(native, &handle, slots, words, &loop->failure);
+    if (UNLIKELY(result != WRT_OK)) {
+      if (!masked(batch, result, &loop->failure)) {
+        loop->result = result;
+        break;
+      }
+      for (size_t k = 0; k < results; k++) slots[k * step].u64 = 0;
+      batch->mask.at[row * batch->mask.stride] = 1;
+    }
+    if (UNLIKELY(__atomic_load_n(function_closed, __ATOMIC_RELAXED) || __atomic_load_n(store_closed, __ATOMIC_RELAXED))) {
+      loop->closed = true;
+      break;
+    }
+    const wrt_slot *slot = slots;
+    for (size_t k = 0; k < results; k++, slot += step) column_save(&out[k], slot);
+  }
+  return row;
+}
+
 /* Calls for each row, inside the store. The number of rows done: fewer than there are where one does not fit (and `bad` is then
  * its column), or with an exception set. */
 static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
   Function *function = batch->function;
   Store *store = function->store;
-  const size_t params = function->param_count, results = function->result_count, step = function->step;
-  Column *in = batch->each, *out = batch->each + params;
-  const bool polls = store->interruptible;
-  wrt_store *const native = store->native; /* kept until the store is left */
-  const wrt_extern handle = function->handle;
-  const size_t words = function->words;
-  int (*const engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *) = function->engine_call;
-  int64_t next = polls ? 0 : monotonic_ns() + POLL_NS;
-  wrt_failure failure = {0};
-  int result = WRT_OK;
-  Py_ssize_t row = 0;
-  bool closed = false;
+  const size_t params = function->param_count, results = function->result_count;
+  Loop loop = {.slots = slots, .result = WRT_OK, .bad = SIZE_MAX};
+  bool plain = true;
+  for (size_t i = 0; i < params; i++) plain = plain && batch->each[i].plain != 0;
   if (batch->rows >= ROWS_TO_RELEASE && (store->eager || !calls_back(store))) gil_release(store);
-  for (; row < batch->rows; row++) {
-    if (!polls && (result = batch_poll(store, row, &next)) != WRT_OK) break;
-    size_t i = 0;
-    for (wrt_slot *slot = slots; i < params && LIKELY(column_load(&in[i], slot)); i++) slot += step;
-    if (UNLIKELY(i < params)) {
-      *bad = i;
-      break;
-    }
-    result = engine_call(native, &handle, slots, words, &failure);
-    if (UNLIKELY(result != WRT_OK)) {
-      if (!masked(batch, result, &failure)) break;
-      result = WRT_OK;
-      for (size_t k = 0; k < results; k++) slots[k * step].u64 = 0;
-      batch->mask.at[row * batch->mask.stride] = 1;
-    }
-    if (UNLIKELY((closed = ended(function)))) break;
-    const wrt_slot *slot = slots;
-    for (size_t k = 0; k < results; k++, slot += step) column_save(&out[k], slot);
-  }
+  Py_ssize_t row;
+  if (plain && results == 1 && params == 1)
+    row = run_rows(batch, &loop, 1, 1, true);
+  else if (plain && results == 1 && params == 2)
+    row = run_rows(batch, &loop, 2, 1, true);
+  else if (plain && results == 1 && params == 3)
+    row = run_rows(batch, &loop, 3, 1, true);
+  else
+    row = run_rows(batch, &loop, params, results, false);
   guest_end(store);
-  if (result != WRT_OK)
-    fail_at(batch, row, result, &failure);
-  else if (closed)
+  *bad = loop.bad;
+  if (loop.result != WRT_OK)
+    fail_at(batch, row, loop.result, &loop.failure);
+  else if (loop.closed)
     function_refuse_closed(function);
   return row;
 }

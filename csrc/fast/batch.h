@@ -36,6 +36,19 @@ bool column_convert(const Column *column, wrt_slot *slot);
 /* Now and then ends the loop, or gives signal handlers their turn: what an engine that polls does by itself. */
 int batch_poll(Store *store, Py_ssize_t row, int64_t *next);
 
+/* The next row's value into its slot, where it is just its bits. */
+static inline void column_load_plain(Column *column, wrt_slot *slot) {
+  if (LIKELY(column->plain == 4)) {
+    uint32_t bits;
+    memcpy(&bits, column->at, sizeof bits);
+    slot->u64 = bits;
+  } else {
+    memcpy(&slot->u64, column->at, sizeof slot->u64);
+  }
+  column->at += column->stride;
+}
+
+/* The same for every column; false if the value does not fit. */
 static inline bool column_load(Column *column, wrt_slot *slot) {
   bool fits = true;
   if (LIKELY(column->plain == 4)) {

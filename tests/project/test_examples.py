@@ -46,6 +46,8 @@ SHOWN = {
         "no guest catches what has no tag: there is no article 9",
     ],
     "host_functions.py": ["guest: two of them", "two(7) = 500", "the host function's own exception: KeyError(9)"],
+    "on_dask.py": ["2 workers; 6171 takes 261 steps" if find_spec("distributed") else "pip install"],
+    "on_ray.py": ["400 words, 1000 vowels" if find_spec("ray") else "pip install"],
     "sandbox.py": [
         "one page more: 1",
         "a thousand more: -1",
@@ -76,11 +78,13 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are 
 
 
 def run(name: str) -> str:
+    """What an example prints. Those on Dask and Ray may say something about their workers, and how they use Python."""
+    clusters = name in ("on_dask.py", "on_ray.py")
     path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
+    command = [sys.executable, *(() if clusters else ("-W", "error")), str(EXAMPLES / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert clusters or done.stderr == ""
     return done.stdout
 
 

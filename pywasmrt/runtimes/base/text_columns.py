@@ -67,23 +67,45 @@ def read_texts(value: Any, where: str) -> Texts | None:
 
 def _of_list(rows: Sequence[Any], where: str) -> Texts:
     text = bool(rows) and isinstance(rows[0], str)
+    try:
+        whole = "".join(rows) if text else b"".join(rows)
+    except TypeError:
+        raise _odd_row(rows, text, where) from None
+    encoded = rows
+    if isinstance(whole, str):
+        try:
+            whole = whole.encode()
+            if len(whole) != sum(map(len, rows)):  # not ASCII alone
+                encoded = [row.encode() for row in rows]
+        except UnicodeEncodeError as error:
+            n = next(n for n, row in enumerate(rows) if _has_surrogates(row))
+            raise ValueError(f"row {n} of {where} cannot be written as UTF-8: {error}") from error
+    ends = array("q", accumulate(map(len, encoded), initial=0))
+    if ends[-1] != len(whole):  # a buffer, of which `len` tells the items
+        raise _odd_row(rows, text, where)
+    return Texts(whole, memoryview(ends), text, make_list)
+
+
+def _has_surrogates(row: str) -> bool:
+    return row.encode(errors="ignore") != row.encode(errors="surrogatepass")
+
+
+def _odd_row(rows: Sequence[Any], text: bool, where: str) -> TypeError:
+    """The error of the first row that is of another kind than the others."""
     kind: Any = str if text else (bytes, bytearray)
     for n, row in enumerate(rows):
         if not isinstance(row, kind):
             wanted = "a str" if text else "bytes"
             hint = "; an Arrow array has nulls, and Udf knows them" if row is None else ""
-            raise TypeError(f"row {n} of {where} must be {wanted} like the rows before, not {shown(row)}{hint}")
-    try:
-        encoded = [row.encode() for row in rows] if text else rows
-    except UnicodeEncodeError as error:
-        n = next(n for n, row in enumerate(rows) if row.encode(errors="ignore") != row.encode(errors="surrogatepass"))
-        raise ValueError(f"row {n} of {where} cannot be written as UTF-8: {error}") from error
-    data = b"".join(encoded)
-    return Texts(data, memoryview(array("q", accumulate(map(len, encoded), initial=0))), text, make_list)
+            return TypeError(f"row {n} of {where} must be {wanted} like the rows before, not {shown(row)}{hint}")
+    return TypeError(f"{where} must be a list of str or of bytes")
 
 
 def make_list(data: bytes, ends: array[int], text: bool, name: str) -> list[Any]:
     """The rows as a list of `bytes`, or of `str`. Raises `RowError` for the first that is not UTF-8."""
+    if text and data.isascii():
+        whole = data.decode()
+        return [whole[begin:end] for begin, end in pairwise(ends)]
     rows: list[Any] = [data[begin:end] for begin, end in pairwise(ends)]
     if not text:
         return rows
