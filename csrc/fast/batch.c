@@ -7,8 +7,6 @@
 #include "batch.h"
 #include "values.h"
 
-/* Where the engine does not poll: rows between two looks at the clock. */
-enum { ROWS_TO_LOOK = 16 };
 static const Py_ssize_t SIZES[KINDS] = {1, 1, 2, 2, 4, 4, 8, 8, 1, 4, 8};
 
 /* A whole batch. The buffers of `each` are owned, and released by batch_clear. */
@@ -178,12 +176,24 @@ static void fail_at(Batch *batch, Py_ssize_t row, int result, wrt_failure *failu
   PyErr_Restore(type, value, traceback);
 }
 
-int batch_poll(Store *store, Py_ssize_t row, int64_t *next) {
-  if (row % ROWS_TO_LOOK != 0) return WRT_OK;
+int batch_poll(Store *store, int64_t *next) {
   int64_t now = monotonic_ns();
   if (now < *next) return WRT_OK;
   *next = now + POLL_NS;
   return poll_python(store);
+}
+
+/* The bits of a value in a packed column. */
+static inline uint64_t packed_load(const char *base, Py_ssize_t row, Py_ssize_t size) {
+  uint64_t bits = 0;
+  if (size == 4) {
+    uint32_t narrow_bits;
+    memcpy(&narrow_bits, base + row * 4, 4);
+    bits = narrow_bits;
+  } else {
+    memcpy(&bits, base + row * 8, 8);
+  }
+  return bits;
 }
 
 /* What the loop goes by beside the columns. */
@@ -195,32 +205,39 @@ typedef struct Loop {
   size_t bad; /* the column with a value that does not fit, or SIZE_MAX */
 } Loop;
 
-/* Calls for each row, and tells how many are done. Inlined with the numbers of params and results of the usual signatures, so
- * that the compiler unrolls what is done for each of them; `plain` says that no column has to be converted. */
+/* Most params of the signatures that the loop is compiled for. */
+enum { MOST_PACKED = 3 };
+
+/* Calls for each row, and tells how many are done. It is inlined with the numbers of params and results of the usual
+ * signatures, so that the compiler unrolls what is done for each of them. `packed` is 4 or 8 where every value has so many
+ * bytes, goes as its bits, and lies right behind the one before; 0 elsewhere. */
 static inline __attribute__((always_inline)) Py_ssize_t run_rows(Batch *batch, Loop *loop, const size_t params,
-                                                                 const size_t results, const bool plain) {
+                                                                 const size_t results, const Py_ssize_t packed) {
   Function *function = batch->function;
   Store *store = function->store;
   const size_t step = function->step, words = function->words;
   Column *in = batch->each, *out = batch->each + params;
-  const bool polls = store->interruptible;
+  const Py_ssize_t look = rows_to_look(store);
   wrt_store *const native = store->native; /* kept until the store is left */
   const wrt_extern handle = function->handle;
   int (*const engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *) = function->engine_call;
   wrt_slot *const slots = loop->slots;
   const bool *const function_closed = &function->closed, *const store_closed = &store->closed;
-  int64_t next = polls ? 0 : monotonic_ns() + POLL_NS;
+  int64_t next = monotonic_ns() + POLL_NS;
+  char *base[MOST_PACKED + 1];
+  for (size_t i = 0; packed && i < params + results; i++) base[i] = batch->each[i].at;
+  const Py_ssize_t rows = batch->rows;
   Py_ssize_t row = 0;
-  for (; row < batch->rows; row++) {
-    if (UNLIKELY(!polls) && (loop->result = batch_poll(store, row, &next)) != WRT_OK) break;
+  for (; row < rows; row++) {
+    if (UNLIKELY((row & look) == look) && (loop->result = batch_poll(store, &next)) != WRT_OK) break;
     size_t i = 0;
     for (wrt_slot *slot = slots; i < params; i++, slot += step) {
-      if (plain)
-        column_load_plain(&in[i], slot);
+      if (packed)
+        slot->u64 = packed_load(base[i], row, packed);
       else if (UNLIKELY(!column_load(&in[i], slot)))
         break;
     }
-    if (!plain && UNLIKELY(i < params)) {
+    if (!packed && UNLIKELY(i < params)) {
       loop->bad = i;
       break;
     }
@@ -238,9 +255,22 @@ static inline __attribute__((always_inline)) Py_ssize_t run_rows(Batch *batch, L
       break;
     }
     const wrt_slot *slot = slots;
-    for (size_t k = 0; k < results; k++, slot += step) column_save(&out[k], slot);
+    for (size_t k = 0; k < results; k++, slot += step) {
+      if (packed)
+        memcpy(base[params + k] + row * packed, slot, (size_t)packed);
+      else
+        column_save(&out[k], slot);
+    }
   }
   return row;
+}
+
+/* 4 or 8 where run_rows may take the columns as packed; else 0. */
+static Py_ssize_t packed_size(const Batch *batch) {
+  const Py_ssize_t size = batch->count == 0 ? 0 : batch->each[0].plain;
+  for (size_t i = 0; i < batch->count; i++)
+    if (batch->each[i].plain != size || batch->each[i].stride != size) return 0;
+  return size;
 }
 
 /* Calls for each row, inside the store. The number of rows done: fewer than there are where one does not fit (and `bad` is then
@@ -250,18 +280,17 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
   Store *store = function->store;
   const size_t params = function->param_count, results = function->result_count;
   Loop loop = {.slots = slots, .result = WRT_OK, .bad = SIZE_MAX};
-  bool plain = true;
-  for (size_t i = 0; i < params; i++) plain = plain && batch->each[i].plain != 0;
   if (batch->rows >= ROWS_TO_RELEASE && (store->eager || !calls_back(store))) gil_release(store);
-  Py_ssize_t row;
-  if (plain && results == 1 && params == 1)
-    row = run_rows(batch, &loop, 1, 1, true);
-  else if (plain && results == 1 && params == 2)
-    row = run_rows(batch, &loop, 2, 1, true);
-  else if (plain && results == 1 && params == 3)
-    row = run_rows(batch, &loop, 3, 1, true);
-  else
-    row = run_rows(batch, &loop, params, results, false);
+  Py_ssize_t row, packed = results == 1 && params <= MOST_PACKED ? packed_size(batch) : 0;
+  switch (packed == 0 ? 0 : params * 8 + (size_t)packed / 4) {
+    case 8 + 1: row = run_rows(batch, &loop, 1, 1, 4); break;
+    case 8 + 2: row = run_rows(batch, &loop, 1, 1, 8); break;
+    case 16 + 1: row = run_rows(batch, &loop, 2, 1, 4); break;
+    case 16 + 2: row = run_rows(batch, &loop, 2, 1, 8); break;
+    case 24 + 1: row = run_rows(batch, &loop, 3, 1, 4); break;
+    case 24 + 2: row = run_rows(batch, &loop, 3, 1, 8); break;
+    default: row = run_rows(batch, &loop, params, results, 0);
+  }
   guest_end(store);
   *bad = loop.bad;
   if (loop.result != WRT_OK)

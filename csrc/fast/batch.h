@@ -33,22 +33,13 @@ int column_fill(Column *column, PyObject *given, uint8_t type, Py_ssize_t rows, 
 int column_hold(Column *column, PyObject *object, Kind kind, Py_ssize_t rows, bool constant, bool writable);
 /* Writes a value that is not just its bits; false if it does not fit. */
 bool column_convert(const Column *column, wrt_slot *slot);
-/* Now and then ends the loop, or gives signal handlers their turn: what an engine that polls does by itself. */
-int batch_poll(Store *store, Py_ssize_t row, int64_t *next);
+/* The rows between two looks at the clock, less one, so that it masks the number of a row. An engine polls by itself, but not
+ * all do so in a function that neither loops nor calls. */
+static inline Py_ssize_t rows_to_look(const Store *store) { return store->interruptible ? 4095 : 15; }
+/* At `next`, and every POLL_NS after that, ends the loop or gives signal handlers their turn, as an engine's own poll does. */
+int batch_poll(Store *store, int64_t *next);
 
-/* The next row's value into its slot, where it is just its bits. */
-static inline void column_load_plain(Column *column, wrt_slot *slot) {
-  if (LIKELY(column->plain == 4)) {
-    uint32_t bits;
-    memcpy(&bits, column->at, sizeof bits);
-    slot->u64 = bits;
-  } else {
-    memcpy(&slot->u64, column->at, sizeof slot->u64);
-  }
-  column->at += column->stride;
-}
-
-/* The same for every column; false if the value does not fit. */
+/* The next row's value into its slot; false if it does not fit. */
 static inline bool column_load(Column *column, wrt_slot *slot) {
   bool fits = true;
   if (LIKELY(column->plain == 4)) {

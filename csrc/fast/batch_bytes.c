@@ -290,13 +290,14 @@ static bool masked(Rows *batch, Py_ssize_t row, size_t used) {
 static Py_ssize_t run(Rows *batch, bool *closed) {
   Function *function = batch->function;
   Store *store = function->store;
-  int64_t next = store->interruptible ? 0 : monotonic_ns() + POLL_NS, *ends = batch->ends.buf;
+  int64_t next = monotonic_ns() + POLL_NS, *ends = batch->ends.buf;
+  const Py_ssize_t look = rows_to_look(store);
   Py_ssize_t row = 0;
   batch->base = store->ops->memory_data(store->native, &batch->memory, &batch->size);
   if (!make_arena(batch, &row)) return row;
   for (; row < batch->rows; row++) {
     size_t used = batch->used;
-    if (!store->interruptible && (batch->result = batch_poll(store, row, &next)) != WRT_OK) {
+    if (UNLIKELY((row & look) == look) && (batch->result = batch_poll(store, &next)) != WRT_OK) {
       fails(batch, ENGINE, 0, 0);
       break;
     }
