@@ -106,9 +106,11 @@ static PyObject *call(ComponentFunction *self, PyObject *const *args) {
 
 /* Brings the arguments into their places, by the Python half: a tuple, or NULL with an exception set. */
 static PyObject *arrange(ComponentFunction *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
-  PyObject *positional = PyTuple_New(count), *keywords = PyDict_New(), *all = NULL;
+  PyObject *positional = PyTuple_New(count);
   for (Py_ssize_t i = 0; positional != NULL && i < count; i++) PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
   Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+  if (named == 0 && (size_t)count == self->param_count) return positional;
+  PyObject *keywords = PyDict_New(), *all = NULL;
   bool filled = positional != NULL && keywords != NULL;
   for (Py_ssize_t i = 0; filled && i < named; i++)
     filled = PyDict_SetItem(keywords, PyTuple_GET_ITEM(names, i), args[count + i]) == 0;
