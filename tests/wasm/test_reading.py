@@ -126,7 +126,7 @@ def test_reads_every_kind_of_type() -> None:
 
 
 def test_an_empty_module_has_no_interface() -> None:
-    assert read_interface(HEADER) == ((), (), (), False, 0)
+    assert read_interface(HEADER) == ((), (), (), False, 0, False)
 
 
 def test_interface_only_keeps_the_interface_and_drops_the_code() -> None:
