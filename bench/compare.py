@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import floor as floors
-from contestants import CONTESTANTS, JOBS, NAMES, add_module, increment
+from contestants import CONTESTANTS, JOBS, NAMES, add_module, callback_module, increment
 from measuring import Loop, Timer, best_of_rounds, import_seconds
 
 import pywasmrt
 
-NATIVE, _, FALLBACK, DIRECT, _ = NAMES
+NATIVE, _, FALLBACK, DIRECT, _, WAZERO, WAZERO_FREE = NAMES
 FLOOR = "floor"
 
 
@@ -57,13 +57,26 @@ def floor_entrants() -> dict[Any, Loop | Timer]:
     }
 
 
+def wazero_entrants() -> dict[Any, Loop | Timer]:
+    """What C's own calls through wazero cost, either way; none where the runtime is missing."""
+    if not any(info.name == "wazero" and info.available for info in pywasmrt.list_runtimes()):
+        return {}
+    floor = floors.load()
+    runtime = pywasmrt.new_runtime("wazero")
+    calls = floors.EngineLoop(floor, add_module(), runtime)
+    calls_back = floors.EngineLoop(floor, callback_module(), runtime, imported=True)
+    return {("wazero", "add"): Timer(calls.run_through_table), ("wazero", "callback"): Timer(calls_back.call_back)}
+
+
 def measure(rounds: int) -> dict[str, dict[str, float]]:
     """Nanoseconds by job and contestant. What the floor of `add` is made of is under 'parts'."""
     entrants = floor_entrants()
+    if entrants:
+        entrants |= wazero_entrants()
     for name, make in CONTESTANTS.items():
         for job, each in (make() or {}).items():
             entrants[job, name] = each
-    figures: dict[str, dict[str, float]] = {"parts": {}, **{job: {} for job in JOBS}}
+    figures: dict[str, dict[str, float]] = {"parts": {}, "wazero": {}, **{job: {} for job in JOBS}}
     for (job, name), nanoseconds in best_of_rounds(entrants, rounds).items():
         figures[job][name] = nanoseconds
     parts = figures["parts"]
@@ -87,6 +100,13 @@ def targets(figures: dict[str, dict[str, float]], imports: dict[str, float]) -> 
     ratio("callback: times faster than wasmtime-py", "callback", DIRECT, NATIVE, 100, False)
     ratio("memory.read: times faster than wasmtime-py", "read", DIRECT, NATIVE, 25, False)
     ratio("memory.write: times faster than wasmtime-py", "write", DIRECT, NATIVE, 33, False)
+    for name, own, limit in ((WAZERO, "wazero", 8), (WAZERO_FREE, "wazero, uninterruptible", 50)):
+        ratio(f"{own}, add: times faster than wasmtime-py", "add", DIRECT, name, limit, False)
+        ratio(f"{own}, callback: times faster than wasmtime-py", "callback", DIRECT, name, 15, False)
+    if WAZERO in figures["add"] and figures["wazero"]:
+        for job in ("add", "callback"):
+            times = figures[job][WAZERO] / figures["wazero"][job]
+            found.append(Target(f"wazero, {job}: times C's own through the library", times, 1.5, True))
     for job in ("add", "callback", "read", "write"):
         ratio(f"fallback, {job}: times wasmtime-py used directly", job, FALLBACK, DIRECT, 1.05, True)
     more = (imports["pywasmrt"] - imports["bare"]) * 1e3

@@ -12,7 +12,7 @@ from typing import Any
 
 from measuring import Loop
 
-__all__ = ["CONTESTANTS", "JOBS", "NAMES", "add_module", "increment"]
+__all__ = ["CONTESTANTS", "JOBS", "NAMES", "add_module", "callback_module", "increment"]
 
 JOBS = {
     "add": "call add(i32, i32)",
@@ -24,7 +24,10 @@ JOBS = {
     "first": "bytes to first result",
 }
 
-NAMES = ("pywasmrt wasmtime", "pywasmrt wasm3", "pywasmrt wasmtime-py", "wasmtime-py", "pywasm3")
+NAMES = (
+    *("pywasmrt wasmtime", "pywasmrt wasm3", "pywasmrt wasmtime-py", "wasmtime-py", "pywasm3"),
+    *("pywasmrt wazero", "wazero, uninterruptible"),
+)
 
 _WAT = """(module
   (import "env" "inc" (func $inc (param i32) (result i32)))
@@ -53,19 +56,24 @@ def add_module() -> bytes:
     return _binary(_ADD_WAT)
 
 
+def callback_module() -> bytes:
+    """A module that exports `loop`, which calls the import `env.inc` as often as it is told."""
+    return _binary(_WAT)
+
+
 def increment(x: int) -> int:
     """The Python function that guests call."""
     return x + 1
 
 
-def pywasmrt_jobs(name: str) -> dict[str, Loop] | None:
+def pywasmrt_jobs(name: str, **settings: Any) -> dict[str, Loop] | None:
     """The jobs through pywasmrt; None where the runtime is missing."""
     import pywasmrt
     from pywasmrt import HostModule, ValueType
 
     if not any(info.name == name and info.available for info in pywasmrt.list_runtimes()):
         return None
-    runtime = pywasmrt.new_runtime(name)
+    runtime = pywasmrt.new_runtime(pywasmrt.RuntimeConfig(name, **settings))
     data, add_data = _binary(_WAT), _binary(_ADD_WAT)
     host = HostModule("env")
     host.add_function("inc", [ValueType.I32], [ValueType.I32], increment)
@@ -165,5 +173,7 @@ CONTESTANTS: dict[str, Callable[[], dict[str, Loop] | None]] = {
     NAMES[2]: lambda: pywasmrt_jobs("wasmtime-py"),
     NAMES[3]: wasmtime_py_jobs,
     NAMES[4]: pywasm3_jobs,
+    NAMES[5]: lambda: pywasmrt_jobs("wazero"),
+    NAMES[6]: lambda: pywasmrt_jobs("wazero", interruptible=False),
 }
 """By name: the function that makes a contestant's jobs, or returns None where it cannot take part."""

@@ -134,6 +134,41 @@ static PyObject *text_loop(PyObject *module, PyObject *args) {
   return NULL;
 }
 
+/* A host function in C, where a Python one would be. */
+static int increment(void *env, wrt_caller *caller, wrt_slot *slots) {
+  (void)env, (void)caller;
+  slots[0].u64 = slots[0].u32 + 1;
+  return WRT_OK;
+}
+
+/* host_increment() -> the address of that function. */
+static PyObject *host_increment(PyObject *module, PyObject *unused) {
+  (void)module, (void)unused;
+  return PyLong_FromVoidPtr((void *)(uintptr_t)increment);
+}
+
+/* guest_loop(ops, store, function, n) -> ns for each round of a guest's function (i32) -> i32 that makes n of them. */
+static PyObject *guest_loop(PyObject *module, PyObject *args) {
+  (void)module;
+  unsigned long long ops_address, store_address;
+  const char *handle;
+  Py_ssize_t handle_size, n;
+  if (!PyArg_ParseTuple(args, "KKy#n", &ops_address, &store_address, &handle, &handle_size, &n)) return NULL;
+  const wrt_engine_ops *ops = (const wrt_engine_ops *)(uintptr_t)ops_address;
+  wrt_extern function;
+  wrt_slot slots[4] = {{.u64 = (uint32_t)n}};
+  wrt_failure failure;
+  memcpy(&function, handle, sizeof function);
+  double start = now();
+  int result = ops->call((wrt_store *)(uintptr_t)store_address, &function, slots, 4, &failure);
+  double taken = now() - start;
+  if (result != WRT_OK || slots[0].u32 != (uint32_t)n) {
+    PyErr_SetString(PyExc_RuntimeError, "the guest's loop() does not count");
+    return NULL;
+  }
+  return PyFloat_FromDouble(taken / (double)n);
+}
+
 /* callback_loop(callable, n) -> ns per call of a Python function that takes and returns one int, from C: one int is made
  * for each call and the result is read. */
 static PyObject *callback_loop(PyObject *module, PyObject *args) {
@@ -161,6 +196,8 @@ static PyMethodDef methods[] = {
     {"engine_loop", engine_loop, METH_VARARGS, NULL},
     {"text_loop", text_loop, METH_VARARGS, NULL},
     {"callback_loop", callback_loop, METH_VARARGS, NULL},
+    {"guest_loop", guest_loop, METH_VARARGS, NULL},
+    {"host_increment", host_increment, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

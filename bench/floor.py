@@ -58,7 +58,10 @@ class EngineLoop:
     and everything in it through the engine table.
     """
 
-    def __init__(self, floor: ModuleType, data: bytes) -> None:
+    def __init__(self, floor: ModuleType, data: bytes, runtime: Any = None, imported: bool = False) -> None:
+        """`runtime` is one over the engine table, else Wasmtime's; `imported` says that the module imports one function
+        from an int to an int, for which one in C serves.
+        """
         from pywasmrt import RuntimeConfig
         from pywasmrt._shim import _wrt
         from pywasmrt._shim import wasmtime_library as library
@@ -67,7 +70,7 @@ class EngineLoop:
         ffi = _wrt.ffi
         self._floor = floor
         self._library = os.fspath(library.find().path)
-        self._runtime: Any = wasmtime.create(RuntimeConfig("wasmtime", interruptible=False))
+        self._runtime: Any = runtime or wasmtime.create(RuntimeConfig("wasmtime", interruptible=False))
         engine = self._runtime.engine
         self._ops = engine.ops
         failure = ffi.new("wrt_failure *")
@@ -82,7 +85,12 @@ class EngineLoop:
         instance = ffi.new("wrt_instance *")
         self._module = engine.compile(data)
         module = ffi.cast("wrt_module *", self._module.address)
-        done(self._ops.instantiate(self._store, module, ffi.NULL, 0, instance, failure))
+        imports = ffi.new("wrt_extern[1]")
+        if imported:
+            host = ffi.cast("wrt_host_function", floor.host_increment())
+            types = ffi.new("uint8_t[2]")  # i32, i32
+            done(self._ops.function_new(self._store, types, 1, 1, host, ffi.NULL, imports, failure))
+        done(self._ops.instantiate(self._store, module, imports, int(imported), instance, failure))
         self._instance = instance
         self._addresses = tuple(int(ffi.cast("uintptr_t", each)) for each in (self._ops, self._store))
 
@@ -103,6 +111,11 @@ class EngineLoop:
     def run_through_table(self, n: int) -> float:
         """The same through the engine table."""
         taken: float = self._floor.engine_loop(*self._addresses, self.export(b"add"), n, None)
+        return taken
+
+    def call_back(self, n: int) -> float:
+        """Nanoseconds for each of `n` calls of the function in C by the guest's `loop`."""
+        taken: float = self._floor.guest_loop(*self._addresses, self.export(b"loop"), n)
         return taken
 
     def run_texts(self, name: bytes, data: bytes, ends: Any, at: int) -> float:
