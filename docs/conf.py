@@ -19,7 +19,7 @@ author = copyright = "The pywasmrt contributors"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton", "sphinx_design"]
-exclude_patterns = ["figures/*.md"]  # included by others
+exclude_patterns = ["figures/*.md", "reference/features.md"]  # included by others
 html_theme = "furo"
 html_title = "pywasmrt"
 html_static_path = ["assets"]

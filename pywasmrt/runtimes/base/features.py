@@ -13,6 +13,7 @@ from ...values import shown
 
 __all__ = [
     "API_FEATURES",
+    "API_FEATURE_TEXTS",
     "PROPOSALS",
     "WASMTIME_DEFAULT",
     "WASMTIME_FIXED",
@@ -48,42 +49,43 @@ PROPOSALS = frozenset(
     }
 )
 
-API_FEATURES = frozenset(
-    {
-        "wat",  # modules in the text format
-        "serialize",  # compiled modules as blobs
-        "exception-values",  # Python reads guests' exceptions, throws some that guests catch, and makes tags
-        "gc-references",  # references of the proposal gc, and others that modules define types of, cross
-        "trap-frames",  # a trap tells the guest's frames
-        "trap-offsets",  # and where in the module each is
-        "trap-null-element",  # a call through a null element of a table is told from one beyond the table
-        "table-limit",  # Limits.table_elements bounds what guests add to a table as well
-        "stack-limit",  # the option max_wasm_stack bounds the stack of a guest
-        "fork",  # a child of a fork may go on using what it inherited
-        "externref-release",  # what a guest holds as an externref ends when the guest lets go of it, not with the store
-        "memory-sharing",  # a shared memory may pass from one store to another, as threads of WASI need
-        "trap-lines",  # and their source lines, where the module has debug information
-        "interruption",  # interrupt() and Ctrl-C stop a guest; a long call lets other threads run
-        "deadline",  # Limits.timeout and deadline() stop a guest
-        "growth-traps",  # growth that is refused traps, where RuntimeConfig.trap_on_grow_failure asks for that
-        "suspension",  # in an asynchronous store guests wait on stacks of their own; elsewhere each has a worker thread
-        "pooling",  # instances live in a pool, where RuntimeConfig.pool asks for that
-        "fuel",  # what a guest uses is counted, where an option asks for that
-        "host-observation",  # host calls can be traced, by pywasmrt.trace
-        "profiling",  # where guests spend their time can be sampled, by pywasmrt.profile
-        "buffer",  # memoryview(memory)
-        "f32-nan-bits",  # the bits of an f32 NaN, signaling or not, cross unchanged
-        "import-memory",  # modules may import a memory,
-        "import-table",  # a table,
-        "import-global",  # an immutable global,
-        "import-mutable-global",  # or a mutable one
-        "host-memory",  # the host can make a memory outside of any module
-        "host-table",  # or a table
-        "partial-instantiation",  # what segments have written before one that does not fit stays written
-        "constant-externref",  # or an immutable global with an externref
-        "component-model",  # components, by compile_component
-    }
-)
+API_FEATURE_TEXTS = {
+    "wat": "modules in the text format",
+    "serialize": "compiled modules as blobs",
+    "exception-values": "Python reads guests' exceptions, throws some that guests catch, and makes tags",
+    "gc-references": "references of the proposal gc, and others that modules define types of, cross",
+    "trap-frames": "a trap tells the guest's frames",
+    "trap-offsets": "a trap tells where in the module each of its frames is",
+    "trap-null-element": "a call through a null element of a table is told from one beyond the table",
+    "table-limit": "Limits.table_elements bounds what guests add to a table as well",
+    "stack-limit": "the option max_wasm_stack bounds the stack of a guest",
+    "fork": "a child of a fork may go on using what it inherited",
+    "externref-release": "what a guest holds as an externref ends when the guest lets go of it, not with the store",
+    "memory-sharing": "a shared memory may pass from one store to another, as threads of WASI need",
+    "trap-lines": "a trap tells its frames' source lines, where the module has debug information",
+    "interruption": "interrupt() and Ctrl-C stop a guest; a long call lets other threads run",
+    "deadline": "Limits.timeout and deadline() stop a guest",
+    "growth-traps": "growth that is refused traps, where RuntimeConfig.trap_on_grow_failure asks for that",
+    "suspension": "in an asynchronous store guests wait on stacks of their own; elsewhere each has a worker thread",
+    "pooling": "instances live in a pool, where RuntimeConfig.pool asks for that",
+    "fuel": "what a guest uses is counted, where an option asks for that",
+    "host-observation": "host calls can be traced, by pywasmrt.trace",
+    "profiling": "where guests spend their time can be sampled, by pywasmrt.profile",
+    "buffer": "memoryview(memory)",
+    "f32-nan-bits": "the bits of an f32 NaN, signaling or not, cross unchanged",
+    "import-memory": "modules may import a memory",
+    "import-table": "modules may import a table",
+    "import-global": "modules may import an immutable global",
+    "import-mutable-global": "modules may import a mutable global",
+    "host-memory": "the host can make a memory outside of any module",
+    "host-table": "the host can make a table outside of any module",
+    "partial-instantiation": "what segments have written before one that does not fit stays written",
+    "constant-externref": "the host can make an immutable global that holds an externref",
+    "component-model": "components, by compile_component",
+}
+"""What each API feature says, as the documentation shows it."""
+
+API_FEATURES = frozenset(API_FEATURE_TEXTS)
 
 # What Wasmtime has, shared by the adapters that reach it.
 WASMTIME_PROPOSALS = PROPOSALS

@@ -16,7 +16,7 @@ from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, one_of
 from .wasmtime import open_engine, validate
 
-__all__ = ["NAME", "create", "describe"]
+__all__ = ["NAME", "create", "declared_features", "describe"]
 
 NAME = "wazero"
 
@@ -51,8 +51,13 @@ def describe() -> RuntimeInfo:
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
     wat = wasmtime_library.wasmtime_library_reason() is None
-    features = _KNOWN | _api_features(wat, True)
+    features = declared_features(wat)
     return RuntimeInfo(NAME, True, wazero_library.ENGINE_VERSION, features, caution=_CAUTION)
+
+
+def declared_features(wat: bool) -> frozenset[str]:
+    """The features of a runtime as it is made, whether it is built here or not; `wat` where Wasmtime reads text."""
+    return _KNOWN | _api_features(wat, True)
 
 
 def create(config: RuntimeConfig) -> Any:

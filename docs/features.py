@@ -1,0 +1,63 @@
+"""Writes the table of what each runtime has, `docs/reference/features.md`: run `python docs/features.py` after changes.
+
+The table is made from the features that the runtimes declare, and `tests/project/test_feature_table.py` compares it
+with those of the runtimes that are there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pywasmrt
+from pywasmrt.runtimes.base.features import API_FEATURE_TEXTS, PROPOSALS
+from pywasmrt.runtimes.native import wazero
+
+TARGET = Path(__file__).parent / "reference" / "features.md"
+NAMES = ("wasmtime", "wasm3", "wasmtime-py", "wazero")
+HEADER = f"| feature | says that | {' | '.join(f'`{name}`' for name in NAMES)} |"
+
+
+def declared(name: str) -> tuple[frozenset[str], frozenset[str]] | None:
+    """The features that a runtime has as it is made, and those that it can be asked for; None where it is not there."""
+    info = next(each for each in pywasmrt.list_runtimes() if each.name == name)
+    if not info.available:
+        if name == "wazero":  # which is seldom built, and knows its features without
+            return wazero.declared_features(wat=True), frozenset()
+        return None
+    if name not in ("wasmtime", "wasmtime-py"):
+        return info.features, frozenset()
+    every = {"options": {"consume_fuel": True}, "features": PROPOSALS}
+    with pywasmrt.new_runtime(name, every) as runtime:
+        return info.features, runtime.info.features - info.features
+
+
+def cell(name: str, feature: str) -> str | None:
+    """What the table says of a feature; None where the runtime is not there."""
+    found = declared(name)
+    if found is None:
+        return None
+    if (name, feature) == ("wasmtime-py", "buffer"):
+        return "since Python 3.12"
+    has, asked = found
+    return "yes" if feature in has else "on request" if feature in asked else "no"
+
+
+def rows() -> list[tuple[str, str]]:
+    """The features in their order: proposals, then those of the library; each with what it says."""
+    proposals = [(name, "modules may use this proposal") for name in sorted(PROPOSALS)]
+    return [*proposals, *API_FEATURE_TEXTS.items()]
+
+
+def table() -> str:
+    """The table. Raises `RuntimeError` where a runtime is missing that it is about."""
+    lines = [HEADER, "|" + "---|" * (len(NAMES) + 2)]
+    for feature, text in rows():
+        cells = [cell(name, feature) for name in NAMES]
+        if None in cells:
+            raise RuntimeError(f"the table needs all of {', '.join(NAMES)}")
+        lines.append(f"| `{feature}` | {text} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(table(), encoding="utf-8")
