@@ -123,8 +123,6 @@ def test_while_the_guest_computes_its_memory_is_its_own(threaded: Runtime, needs
 
 
 def test_a_wrong_number_of_threads_is_refused(runtime: Runtime) -> None:
-    if "suspension" in runtime.info.features:
-        pytest.skip("it has no such option")
     for wrong in (0, 5000, True, "many"):
         with pytest.raises(pywasmrt.InvalidConfigurationError, match="async_threads"):
             pywasmrt.new_runtime(runtime.info.name, {"options": {"async_threads": wrong}})

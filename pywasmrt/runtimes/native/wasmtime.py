@@ -24,7 +24,7 @@ from ..base.features import (
 )
 from ..base.forking import environment, forks
 from ..base.needs import Judge
-from ..base.options import checked_options, flag, number_of_bytes, one_of
+from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes, one_of
 from ..wasmtime_text import compile_error_text, frame_lines, trap_text
 from .pool import compiling_settings, exhausted_text, pool_settings
 
@@ -63,7 +63,9 @@ def create(config: RuntimeConfig) -> Any:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {info.reason}")
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
     settings = {**_switches(proposals), "epoch_interruption": int(config.interruptible)}
-    settings.update(_settings_of(config))
+    options = checked_options(NAME, _OPTIONS, config.options)
+    threads = options.pop("async_threads", None)
+    settings.update(_settings_of(options))
     stack = settings.setdefault("max_wasm_stack", _DEFAULT_STACK)
     own_stack = settings.setdefault("async_stack_size", stack + _OWN_STACK_MARGIN)
     if own_stack < stack + _STACK_MARGIN:
@@ -95,6 +97,8 @@ def create(config: RuntimeConfig) -> Any:
         make_compiler,
         trap_on_grow_failure=config.trap_on_grow_failure,
     )
+    if threads is not None:
+        runtime._most_threads = threads
     runtime._judge = Judge(NAME, proposals, WASMTIME_PROPOSALS, validate)
     return runtime
 
@@ -201,13 +205,14 @@ _OPTIONS = {
     "max_wasm_stack": number_of_bytes(1 << 14, 1 << 22),
     # The whole stack of a guest in an asynchronous store, address space until it is used.
     "async_stack_size": number_of_bytes(1 << 16, 1 << 26),
+    # For components that are not suspended, as they import WASI or export resources.
+    "async_threads": ASYNC_THREADS,
     # The address space kept for each memory, which bounds its growth.
     "memory_reservation": number_of_bytes(1 << 16, 1 << 40, "2**40"),
 }
 
 
-def _settings_of(config: RuntimeConfig) -> dict[str, int]:
-    options = checked_options(NAME, _OPTIONS, config.options)
+def _settings_of(options: dict[str, Any]) -> dict[str, int]:
     return {name: _NAMES[name].index(value) if name in _NAMES else int(value) for name, value in options.items()}
 
 
