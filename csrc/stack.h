@@ -1,4 +1,4 @@
-/* stack.h: where the running thread's native stack ends, and what of it is the host's. */
+/* stack.h: where the running thread's native stack ends, and which part of it is reserved for the host. */
 #ifndef WRT_STACK_H
 #define WRT_STACK_H
 
@@ -13,27 +13,27 @@
 #endif
 
 enum {
-  /* What Python may need of the native stack for C code that calls itself, within a recursion limit of 1,000: json, repr,
-   * pickle, compile, map, __getattr__ and the like were measured at 0.8 MiB on CPython 3.10 to 3.12 and at 1.8 MiB on 3.13;
-   * list.sort with a key that sorts at 1.7 to 2.5 MiB, and at 5 MiB on 3.13. */
+  /* How much native stack Python may need for recursive C code, within a recursion limit of 1,000: json, repr, pickle, compile,
+   * map, __getattr__ and the like were measured at 0.8 MiB on CPython 3.10 to 3.12 and at 1.8 MiB on 3.13; list.sort with a key
+   * that sorts at 1.7 to 2.5 MiB, and at 5 MiB on 3.13. */
   HOST_STACK = 3 << 20,
-  /* What compiling a module may take of the calling thread's, with room to spare; and reading or validating one. */
+  /* How much of the calling thread's stack compiling a module may take, with room to spare; then reading or validating one. */
   COMPILER_STACK = 512 << 10,
   READER_STACK = 128 << 10,
-  /* No stack is taken to be larger than this: where the system sets no limit, the number it tells is none. */
+  /* No stack is taken to be larger than this: where the system sets no limit, the size it reports means nothing. */
   MOST_STACK = 64 << 20
 };
 
-/* What is the host's of a stack of `size` bytes: HOST_STACK, or `part` quarters of a stack that is too small for that. */
+/* How much of a stack of `size` bytes is reserved for the host: HOST_STACK, or `part` quarters of a smaller stack. */
 static inline size_t host_share(size_t size, unsigned part) {
   size_t share = size / 4 * part;
   return share < HOST_STACK ? share : HOST_STACK;
 }
 
 #ifdef __linux__
-/* The main thread's stack grows as it is used, and how far is looked up then: a limit that was lowered meanwhile ends it early.
- * So it is made to grow at once to where it may be used: the kernel is asked to write down there, which takes one page, and
- * says no where it cannot. Returns the lowest address that can be used. */
+/* The main thread's stack grows as it is used, and its limit is looked up at each growth: a limit that was lowered meanwhile
+ * ends it early. So the stack is made to grow at once to the lowest address that may be used: the kernel is asked to write
+ * there, which takes one page, and refuses where it cannot. Returns the lowest address that can be used. */
 static inline uintptr_t claim_stack(uintptr_t bottom) {
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   const size_t step = 64 << 10;

@@ -5,12 +5,12 @@
  * it as it stands.
  *
  * Rules for every operation, said once:
- *   - A function that returns int returns a wrt_result. On WRT_OK the outputs are set and `failure` is untouched; on any
- *     other result the outputs are untouched and `failure` is filled: whoever called releases it with failure_clear.
- *   - Inputs are borrowed for the duration of the call. What is handed out is owned by the caller where the comment says so
- *     and otherwise belongs to the store, dying with it.
- *   - Engines and modules may be used from any thread. A store, with all that lives in it, is used by one thread at a time;
- *     the caller sees to that.
+ *   - A function that returns int returns a wrt_result. On WRT_OK the outputs are set and `failure` is untouched; on any other
+ *     result the outputs are untouched and `failure` is filled: the caller releases it with failure_clear.
+ *   - Inputs are borrowed for the duration of the call. What an operation hands out is owned by the caller where its comment
+ *     says so; otherwise it belongs to the store and dies with it.
+ *   - Engines and modules may be used from any thread. A store, with all that lives in it, is used by one thread at a time; the
+ *     caller ensures that.
  *   - Sizes and offsets are in bytes unless named pages or elements.
  */
 #ifndef WRT_H
@@ -41,13 +41,14 @@ typedef enum wrt_result {
   WRT_TRAP,        /* the guest trapped: failure->trap says why */
   WRT_HOST,        /* a host function failed and the guest was unwound; the host knows the reason */
   WRT_ERROR,       /* anything else: failure->message says what */
-  WRT_PENDING,     /* it is not over yet, and there is no failure: wrt_task.h */
+  WRT_PENDING,     /* the call is not over yet, and there is no failure (wrt_task.h) */
   WRT_EXIT,        /* a component ended itself by WASI 0.2: failure->status says how */
-  WRT_THROWN       /* of a host function: it has thrown an exception, which guests may catch (exception_throw) */
+  WRT_THROWN       /* a host function has thrown an exception, which guests may catch (exception_throw) */
 } wrt_result;
 
-/* The order of pywasmrt.types.ValueType, where the last four are REF: references that may not be null, or to a type that a
- * module defines, by what they are references to. Values of the last ten pass by call_checked and function_new_as only. */
+/* The order of pywasmrt.types.ValueType. The last four are all REF there: references that may not be null or that refer to a
+ * type that a module defines, told apart by what they refer to. Values of the last ten pass through call_checked and
+ * function_new_as only. */
 typedef enum wrt_type {
   WRT_I32,
   WRT_I64,
@@ -56,7 +57,7 @@ typedef enum wrt_type {
   WRT_V128,
   WRT_FUNCREF,
   WRT_EXTERNREF,
-  WRT_REF, /* of a kind that nothing here knows */
+  WRT_REF, /* of a kind that this contract does not know */
   WRT_ANYREF,
   WRT_EQREF,
   WRT_I31REF,
@@ -69,7 +70,7 @@ typedef enum wrt_type {
   WRT_REF_EXN
 } wrt_type;
 
-/* What a reference is to, whichever way it crosses: externref and anyref may stand for the same thing. */
+/* What a reference refers to, whichever type it crosses as: externref and anyref may stand for the same thing. */
 typedef enum wrt_object { WRT_OBJECT_HOST, WRT_OBJECT_I31, WRT_OBJECT_STRUCT, WRT_OBJECT_ARRAY, WRT_OBJECT_OTHER } wrt_object;
 
 /* The order of pywasmrt.types.ExternKind. */
@@ -119,7 +120,7 @@ typedef struct wrt_instance {
   uint64_t opaque[2];
 } wrt_instance;
 
-/* A rooted reference to a host object; owned by whoever made it, released with ref_delete. */
+/* A rooted reference to a host object; owned by the side that made it, which releases it with ref_delete. */
 typedef struct wrt_ref {
   uint64_t opaque[3];
 } wrt_ref;
@@ -150,7 +151,7 @@ typedef struct wrt_frame {
   char *module_name;
 } wrt_frame;
 
-/* Why an operation failed. The text (UTF-8, may be NULL) and the frames are owned by whoever called. */
+/* Why an operation failed. The text (UTF-8, may be NULL) and the frames are owned by the caller. */
 typedef struct wrt_failure {
   wrt_trap trap;
   char *message;
@@ -166,15 +167,15 @@ typedef struct wrt_bytes {
   void *owner;
 } wrt_bytes;
 
-/* One engine setting; which names there are and what their values mean is the engine's own. */
+/* One engine setting; each engine defines the names and what their values mean. */
 typedef struct wrt_option {
   const char *name;
   int64_t value;
 } wrt_option;
 
 /* A host function: reads its arguments from `slots` and writes its results over them. Returns WRT_OK, WRT_HOST to unwind the
- * guest, or WRT_THROWN after exception_throw. `caller` is dead when it returns. It must not return while an engine call that
- * it made itself is still running. */
+ * guest, or WRT_THROWN after exception_throw. `caller` is invalid once the function has returned. It must not return while an
+ * engine call that it made itself is still running. */
 typedef int (*wrt_host_function)(void *env, wrt_caller *caller, wrt_slot *slots);
 
 /* One function that a module imports: its two names (UTF-8, of the given sizes) and its type, params and then results. */
@@ -196,7 +197,7 @@ typedef struct wrt_engine_ops {
 
   /* Makes an engine with `options`; owned by the caller (engine_delete). WRT_INVALID names an unknown option. */
   int (*engine_new)(const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure);
-  /* Releases the caller's hold; modules and stores keep what they need of the engine. */
+  /* Releases an engine that the caller owns; modules and stores keep alive what they need of it. */
   void (*engine_delete)(wrt_engine *engine);
 
   /* Checks a binary module; nothing is kept. WRT_INVALID with the reason. */
@@ -209,16 +210,16 @@ typedef struct wrt_engine_ops {
   int (*serialize)(wrt_module *module, wrt_bytes *out, wrt_failure *failure);
   /* Loads what serialize gave, owned by the caller (module_delete). The blob is trusted: it is machine code. */
   int (*deserialize)(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_module **out, wrt_failure *failure);
-  /* Releases the caller's hold; instances keep what they need of the module. */
+  /* Releases a module that the caller owns; instances keep alive what they need of it. */
   void (*module_delete)(wrt_module *module);
 
-  /* Makes a store; owned by the caller (store_delete). A limit below zero leaves the engine's own. */
+  /* Makes a store; owned by the caller (store_delete). A limit below zero leaves the engine's default. */
   int (*store_new)(wrt_engine *engine, int64_t memory_bytes, int64_t table_elements, int64_t instances, wrt_store **out,
                    wrt_failure *failure);
-  /* Frees the store and all that lives in it, running the finalisers of host references. Never during a call in it. */
+  /* Frees the store and all that lives in it, running the finalisers of host references. Never called during a call in it. */
   void (*store_delete)(wrt_store *store);
 
-  /* Makes a function of the guest's out of the host's; belongs to the store, as `env` must outlive it. */
+  /* Makes a function that guests can call out of a host function; it belongs to the store, which `env` must outlive. */
   int (*function_new)(wrt_store *store, const uint8_t *types, size_t param_count, size_t result_count,
                       wrt_host_function function, void *env, wrt_extern *out, wrt_failure *failure);
   /* Makes a linear memory of pages; belongs to the store. Uses minimum, maximum, is_64 and shared of `type`. */
@@ -295,83 +296,84 @@ typedef struct wrt_engine_ops {
   void (*store_poll)(wrt_store *store, int (*poll)(void *env), void *env);
   /* Makes every running guest of the engine poll. From any thread; hands out nothing. */
   void (*engine_tick)(wrt_engine *engine);
-  /* Sets what guests of the store may still use, where the engine was made to count it; WRT_UNSUPPORTED where not. The
-   * failure is the caller's, as everywhere. */
+  /* Sets how much fuel guests of the store may still use; WRT_UNSUPPORTED unless the engine was made to count fuel. The failure
+   * is the caller's, as everywhere. */
   int (*fuel_set)(wrt_store *store, uint64_t fuel, wrt_failure *failure);
-  /* Copies what is left of it out. */
+  /* Copies out how much fuel is left. */
   int (*fuel_get)(wrt_store *store, uint64_t *fuel, wrt_failure *failure);
 
-  /* Does once what instantiating `module` takes each time: for a module whose imports, all in `imports` and in its order, are
-   * functions that `function` serves, no two of them by the same names. Owned by the caller (linked_delete). NULL, as the
-   * other two are, where an engine gains nothing by it: then function_new and instantiate do the same. */
+  /* Does once the part of instantiating `module` that is the same each time. All imports of the module must be functions that
+   * `function` serves, no two by the same names; `imports` lists them in the module's order. Owned by the caller
+   * (linked_delete). This and the next two are NULL in an engine that gains nothing by them: function_new and instantiate do
+   * the same. */
   int (*link)(wrt_engine *engine, wrt_module *module, const wrt_import *imports, size_t count, wrt_host_function function,
               wrt_linked **out, wrt_failure *failure);
   /* Instantiates and runs the start function, as `instantiate`. `envs[i]` goes to the function of import i; the array is
-   * borrowed for the store's life. Once in each store. */
+   * borrowed for the store's life. At most once in each store. */
   int (*linked_instantiate)(wrt_store *store, wrt_linked *linked, void *const *envs, wrt_instance *out,
                             wrt_failure *failure);
-  /* Releases the caller's hold; instances keep what they need of it. */
+  /* Releases a linked module that the caller owns; instances keep alive what they need of it. */
   void (*linked_delete)(wrt_linked *linked);
-  /* How guests of this engine are suspended, static; NULL where they cannot be. */
+  /* The operations that suspend guests of this engine, static; NULL where guests cannot be suspended. */
   const wrt_task_ops *tasks;
 
   /* Exceptions. An engine has these five, or NULL in place of each. */
 
   /* Makes a tag whose exceptions carry values of these types; belongs to the store. */
   int (*tag_new)(wrt_store *store, const uint8_t *types, size_t count, wrt_extern *out, wrt_failure *failure);
-  /* Makes an exception with `values`, which are copied, and throws it as soon as the host function that is running has
-   * returned WRT_THROWN, as it must at once. The root, by which exception_is knows it again, is the caller's (ref_delete). */
+  /* Makes an exception with `values`, which are copied. It is thrown when the running host function returns WRT_THROWN, which
+   * it must do at once. The root, by which exception_is recognises the exception, is the caller's (ref_delete). */
   int (*exception_throw)(wrt_store *store, const wrt_extern *tag, const wrt_slot *values, wrt_ref *root,
                          wrt_failure *failure);
-  /* The tag of the exception by which the last call ended in WRT_TRAP_UNCAUGHT_EXCEPTION; it belongs to the store. False
-   * where there is none. The exception itself stays the store's until exception_values, or until another takes its place. */
+  /* The tag of the exception by which the last call ended in WRT_TRAP_UNCAUGHT_EXCEPTION; it belongs to the store. False where
+   * there is none. The store keeps the exception itself until exception_values, or until another takes its place. */
   bool (*exception_tag)(wrt_store *store, wrt_extern *out);
   /* Whether that exception is the one that `root`, which is borrowed, stands for. */
   bool (*exception_is)(wrt_store *store, const wrt_ref *root);
-  /* Reads its values, and lets go of it; references among them are borrowed until the next operation on the store. */
+  /* Reads that exception's values, and releases it; references in them are borrowed until the next operation on the store. */
   int (*exception_values)(wrt_store *store, wrt_slot *out, wrt_failure *failure);
 
-  /* The host has no more use for the instance: frees what it owns as soon as no other instance needs its functions. Its
-   * externs stay valid and refuse whatever is done with them. While nothing in the store runs and no memory of it is
-   * looked at. NULL where an engine frees an instance with its store only. */
+  /* Closes an instance that the host no longer needs: what it owns is freed as soon as no other instance needs its functions.
+   * Its externs stay valid, but every operation on them fails. Called only while nothing in the store runs and no memory of it
+   * is being looked at. NULL in an engine that frees an instance only with its store. */
   void (*instance_close)(wrt_store *store, const wrt_instance *instance);
 
-  /* Makes an empty profile, in which the libraries are `modules`, named by their numbers; owned by the caller
-   * (profile_delete), and keeps what it needs of the modules. NULL, as the other three are, where no stack can be seen. */
+  /* Makes an empty profile, in which the libraries are `modules`, named by their numbers; owned by the caller (profile_delete).
+   * It keeps alive what it needs of the modules. This and the next three are NULL where no stack can be seen. */
   int (*profile_new)(wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out,
                      wrt_failure *failure);
-  /* Adds the stack of the guest that polls in `store`, or waits there for a host function, as one more sample: nothing is
-   * handed out. On the thread that runs it; two threads may not use one profile at a time. */
+  /* Adds one sample: the stack of the guest in `store` that is polling or waiting for a host function. Nothing is handed out.
+   * Called on the thread that runs the guest; two threads may not use one profile at the same time. */
   void (*profile_sample)(wrt_profile *profile, wrt_store *store);
-  /* The samples in their order as a processed profile of Firefox (JSON), owned by the caller (bytes_clear). Once; the profile
-   * takes no samples after it. */
+  /* The samples in their order as a processed profile of Firefox (JSON), owned by the caller (bytes_clear). Called once;
+   * afterwards the profile takes no samples. */
   int (*profile_finish)(wrt_profile *profile, wrt_bytes *out, wrt_failure *failure);
-  /* Releases the caller's hold, and the samples with it. */
+  /* Releases a profile that the caller owns, and its samples. */
   void (*profile_delete)(wrt_profile *profile);
 
   /* References of the proposal gc. An engine has all that follow, or NULL in place of each. */
 
-  /* As `call`, for a function of any type; `types` are its params and then its results, and borrowed. The engine checks the
-   * arguments, and says WRT_INVALID, before the guest runs, where one does not fit. */
+  /* As `call`, for a function of any type; `types`, which is borrowed, holds its params and then its results. The engine checks
+   * the arguments before the guest runs: WRT_INVALID where one does not fit. */
   int (*call_checked)(wrt_store *store, const wrt_extern *function, const uint8_t *types, size_t param_count,
                       size_t result_count, wrt_slot *slots, wrt_failure *failure);
-  /* The types of the function that import number `index` of a module is, params and then results, into `types`, which is the
-   * caller's and has room for `count`. */
+  /* Writes the types of the function that is import number `index` of a module into `types`, params and then results. The array
+   * is the caller's and has room for `count`. */
   int (*import_types)(wrt_module *module, size_t index, uint8_t *types, size_t count, wrt_failure *failure);
-  /* As function_new, for a function of the very type of that import, which `types` are; they are copied. The engine checks the
-   * results. */
+  /* As function_new, for a function of exactly the type of that import, whose params and results are in `types`; they are
+   * copied. The engine checks the results. */
   int (*function_new_as)(wrt_store *store, wrt_module *module, size_t index, const uint8_t *types, size_t param_count,
                          size_t result_count, wrt_host_function function, void *env, wrt_extern *out,
                          wrt_failure *failure);
   /* Puts an i31ref into a slot: the low 31 bits of `value`. Nothing has to be released. */
   void (*i31_to_slot)(wrt_store *store, uint32_t value, wrt_slot *out);
-  /* What the reference in a slot that is not null is to, and its value (sign-extended) if that is an i31; nothing is handed
-   * out. For a slot of an externref or of the references under anyref. */
+  /* Tells what the reference in a slot that is not null refers to, and its value (sign-extended) if it is an i31; nothing is
+   * handed out. For slots of externref, and of anyref and its subtypes. */
   wrt_object (*object_kind)(wrt_store *store, const wrt_slot *slot, int32_t *value);
-  /* Roots the reference in a slot of the type, which may be to an exception too; the root is the caller's (ref_delete), and
-   * goes into a slot by ref_to_slot. */
+  /* Roots the reference in a slot of the type; it may also refer to an exception. The root is the caller's (ref_delete), and
+   * ref_to_slot puts it into a slot. */
   int (*object_root)(wrt_store *store, uint8_t type, const wrt_slot *slot, wrt_ref *out, wrt_failure *failure);
-  /* Whether two roots, which are borrowed, are to the same object. */
+  /* Whether two roots, which are borrowed, refer to the same object. */
   bool (*object_is)(wrt_store *store, const wrt_ref *one, const wrt_ref *other);
   /* How many fields a struct has, or elements an array; the root is borrowed. */
   int (*object_size)(wrt_store *store, const wrt_ref *root, uint64_t *out, wrt_failure *failure);
@@ -379,13 +381,12 @@ typedef struct wrt_engine_ops {
    * until the next operation on the store. WRT_LIMIT beyond the end. */
   int (*object_get)(wrt_store *store, const wrt_ref *root, uint64_t index, wrt_type *type, wrt_slot *out,
                     wrt_failure *failure);
-  /* Makes the exception in the slot of an exnref, not null, the one that exception_tag and exception_values read; the store
-   * owns it. */
+  /* Makes exception_tag and exception_values read the exception in the slot of an exnref, not null; the store owns it. */
   int (*exception_of)(wrt_store *store, const wrt_slot *slot, wrt_failure *failure);
 } wrt_engine_ops;
 
-/* Opens Wasmtime's shared library at `path`. NULL if it serves; otherwise what is wrong, in static storage. Called once before
- * wrt_wasmtime_ops is used, by one thread at a time; calling again is harmless. */
+/* Opens Wasmtime's shared library at `path`. Returns NULL if the library can be used; otherwise what is wrong, in static
+ * storage. Called once before wrt_wasmtime_ops is used, by one thread at a time; calling again is harmless. */
 const char *wrt_wasmtime_load(const char *path);
 /* Wasmtime's table, static. */
 const wrt_engine_ops *wrt_wasmtime_ops(void);

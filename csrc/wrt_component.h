@@ -7,8 +7,8 @@
  *   - The arguments of `call` are the caller's, who may have them anywhere; the engine copies what it keeps.
  *   - The result of `call` is the caller's, who releases it with value_clear.
  *   - The arguments of a host function are the engine's, and gone when it returns.
- *   - The result of a host function is the engine's once it returned: it is made of what list_new, fields_new, texts_new,
- *     text_new and box_new give. The engine hands it over as a cleared value, and whatever the host has put there is whole at
+ *   - The result of a host function is the engine's once the function has returned: it is built from what list_new, fields_new,
+ *     texts_new, text_new and box_new give. The engine passes in a cleared value, and what the host has put there is valid at
  *     every moment, so that the engine can release it when the host function fails.
  * Declarations only, so that cffi can read it as it stands.
  */
@@ -172,27 +172,27 @@ typedef struct wrt_component_ops {
   int (*serialize)(wrt_component *component, wrt_bytes *out, wrt_failure *failure);
   /* Loads what serialize gave, owned by the caller (component_delete). The blob is trusted: it is machine code. */
   int (*deserialize)(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_component **out, wrt_failure *failure);
-  /* Releases the caller's hold; instances keep what they need of the component. */
+  /* Releases a component that the caller owns; instances keep alive what they need of it. */
   void (*component_delete)(wrt_component *component);
 
   /* Makes a linker; owned by the caller (linker_delete). It serves any number of stores, one thread at a time while it is
    * filled and any afterwards; what it was given must outlive the stores that it instantiated in. */
   int (*linker_new)(wrt_engine *engine, wrt_linker **out, wrt_failure *failure);
   void (*linker_delete)(wrt_linker *linker);
-  /* Begins an interface of the linker, or its root where `name` is NULL; owned by the caller (scope_delete), who begins no
-   * other before. Each may be begun once. */
+  /* Begins an interface of the linker, or its root where `name` is NULL. The scope is owned by the caller (scope_delete), who
+   * deletes it before beginning another. Each may be begun once. */
   int (*scope_new)(wrt_linker *linker, const char *name, size_t size, wrt_linker_scope **out, wrt_failure *failure);
   void (*scope_delete)(wrt_linker_scope *scope);
-  /* Defines a function of the host's; `env` is borrowed. */
+  /* Defines a host function; `env` is borrowed. */
   int (*define_function)(wrt_linker_scope *scope, const char *name, size_t size, wrt_component_host function, void *env,
                          wrt_failure *failure);
-  /* Defines a type of the host's resources, which `type` tells from others; `env` is borrowed. */
+  /* Defines a type of the host's resources, identified by `type`; `env` is borrowed. */
   int (*define_resource)(wrt_linker_scope *scope, const char *name, size_t size, uint32_t type, wrt_component_drop drop,
                          void *env, wrt_failure *failure);
   /* Defines the interfaces of WASI 0.2, and those of HTTP. The store needs store_wasi before it instantiates. */
   int (*define_wasi)(wrt_linker *linker, bool http, wrt_failure *failure);
 
-  /* What host functions are called with for this store; borrowed for the store's life. */
+  /* Sets the `host` that host functions receive for this store; borrowed for the store's life. */
   void (*store_bind)(wrt_store *store, void *host);
   /* Gives the store's guests what `wasi` says; copied. */
   int (*store_wasi)(wrt_store *store, const wrt_component_wasi *wasi, wrt_failure *failure);
@@ -202,51 +202,51 @@ typedef struct wrt_component_ops {
   /* Finds an exported function, of an exported interface unless that is NULL; false, `out` untouched, where there is none. */
   bool (*instance_function)(wrt_store *store, const wrt_component_instance *instance, const char *interface,
                             size_t interface_size, const char *name, size_t size, wrt_component_function *out);
-  /* Runs a function. The values are as its type says, or the call fails; `results` are zeros before. */
+  /* Runs a function. The call fails unless the values fit its type; `results` must hold zeros before. */
   int (*call)(wrt_store *store, const wrt_component_function *function, const wrt_value *args, size_t arg_count,
               wrt_value *results, size_t result_count, wrt_failure *failure);
 
-  /* Make what values consist of, filled with zeros but for text_new, which copies. */
+  /* Allocate the parts of values, filled with zeros; only text_new copies its content. */
   void (*list_new)(wrt_values *out, size_t size);
   void (*fields_new)(wrt_fields *out, size_t size);
   void (*texts_new)(wrt_texts *out, size_t size);
   void (*text_new)(wrt_text *out, const char *data, size_t size);
   /* Moves a value into memory of its own, and clears it. */
   wrt_value *(*box_new)(wrt_value *value);
-  /* Releases what a value owns; it may be overwritten then, not read. */
+  /* Releases what a value owns; afterwards the value may be overwritten, but not read. */
   void (*value_clear)(wrt_value *value);
 
   /* A handle to the host's resource `rep`, lent or given away; owned by the caller (resource_delete). */
   int (*resource_new)(wrt_store *store, uint32_t type, uint32_t rep, bool owned, wrt_resource **out, wrt_failure *failure);
-  /* The `rep` of a handle to the host's resource, which is consumed in the store, though not deleted. */
+  /* The `rep` of a handle to the host's resource. The handle is consumed in the store, but still has to be deleted. */
   int (*resource_rep)(wrt_store *store, const wrt_resource *resource, uint32_t *rep, bool *owned, wrt_failure *failure);
   /* A copy of the handle for the same entry of the store; owned by the caller (resource_delete). */
   wrt_resource *(*resource_copy)(const wrt_resource *resource);
-  /* Ends the handle in the store, and if it owns the resource that too, by its destructor, which may run guest code. */
+  /* Ends the handle in the store. If it owns the resource, that ends too, by its destructor, which may run guest code. */
   int (*resource_drop)(wrt_store *store, const wrt_resource *resource, wrt_failure *failure);
   /* Frees the handle itself; nothing happens in the store. */
   void (*resource_delete)(wrt_resource *resource);
 
   /* --- version 2: guests that wait, as in wrt_task.h; NULL where the engine's `tasks` is --- */
 
-  /* Defines a function of the host's that may answer WRT_PENDING, for stores that are entered by tasks alone; `env` is
-   * borrowed. It is asked first with the arguments, which it takes: it moves them out, and leaves zeros. The guest is then
-   * suspended, and at the next poll the function is asked again, with `args` NULL and the same `results`, until it answers
-   * WRT_OK. What else it answers first unwinds the guest; later it has no such choice, and the task is dropped instead. */
+  /* Defines a host function that may return WRT_PENDING, for stores that are entered by tasks alone; `env` is borrowed. Its
+   * first call has the arguments, which it moves out, leaving zeros. The guest is then suspended, and at each poll the function
+   * is called again, with `args` NULL and the same `results`, until it returns WRT_OK. Any other result of the first call
+   * unwinds the guest; later calls have no such choice, and the task is dropped instead. */
   int (*define_waiting)(wrt_linker_scope *scope, const char *name, size_t size, wrt_component_host function, void *env,
                         wrt_failure *failure);
   /* Begins to instantiate, in a linker whose functions were all defined by define_waiting; `linker`, `component` and `out` are
    * borrowed until the task is dropped. The task is the caller's: it is polled and dropped by the engine's `tasks`. */
   int (*instantiate_begin)(wrt_store *store, wrt_linker *linker, wrt_component *component, wrt_component_instance *out,
                            struct wrt_task **task, wrt_failure *failure);
-  /* Begins a call; the values are as of `call`, and all that is passed is borrowed until the task is dropped. The task is the
+  /* Begins a call; the values are as in `call`, and everything passed is borrowed until the task is dropped. The task is the
    * caller's, as above. resource_drop cannot be used in a store that was entered so. */
   int (*call_begin)(wrt_store *store, const wrt_component_function *function, const wrt_value *args, size_t arg_count,
                     wrt_value *results, size_t result_count, struct wrt_task **task, wrt_failure *failure);
 } wrt_component_ops;
 
-/* Looks up what Wasmtime's table needs in the library that wrt_wasmtime_load opened. NULL if it serves; otherwise what is
- * wrong, in static storage. By one thread at a time; calling again is harmless. */
+/* Looks up what Wasmtime's table needs in the library that wrt_wasmtime_load opened. Returns NULL if the library can be used;
+ * otherwise what is wrong, in static storage. By one thread at a time; calling again is harmless. */
 const char *wrt_wasmtime_component_load(void);
 /* Wasmtime's table, static. */
 const wrt_component_ops *wrt_wasmtime_component_ops(void);

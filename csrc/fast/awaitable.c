@@ -55,7 +55,7 @@ static PyObject *Task_next(PyObject *object) { return Task_method_send(object, P
 /* The outcome of the driven coroutine's method `throw`, as PyIter_Send tells it. */
 static PySendResult throw_into(Task *self, PyObject *args, PyObject **value) {
   PyObject *method = PyObject_GetAttrString(self->awaited, "throw");
-  if (method == NULL) { /* an iterator without: it is over */
+  if (method == NULL) { /* an iterator without that method: it is over */
     PyErr_Clear();
     PyObject *type, *error = NULL, *traceback = NULL;
     if (PyArg_ParseTuple(args, "O|OO", &type, &error, &traceback))
@@ -141,11 +141,11 @@ static PyObject *Task_close(PyObject *object, PyObject *unused) {
   return close_task((Task *)object) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
-/* _expire() -> bool: ends the wait, if there is one that has to end, on the thread of the loop; false where it is too early */
+/* _expire() -> bool: ends the wait, on the thread of the loop, if there is one that has to end; false where it is too early */
 static PyObject *Task_expire(PyObject *object, PyObject *unused) {
   (void)unused;
   Task *self = (Task *)object;
-  if (self->phase != WAITING || self->store->top != self) Py_RETURN_TRUE; /* it looks itself when it goes on */
+  if (self->phase != WAITING || self->store->top != self) Py_RETURN_TRUE; /* it looks whether it has to end when it goes on */
   if (!is_stopped(self->store)) Py_RETURN_FALSE;
   task_end_wait(self);
   Py_RETURN_TRUE;
@@ -153,7 +153,7 @@ static PyObject *Task_expire(PyObject *object, PyObject *unused) {
 
 void tasks_stopped(Store *store) {
   Task *top = store->top;
-  if (top->phase != WAITING || top->wait == NULL) return; /* it will see to it itself */
+  if (top->phase != WAITING || top->wait == NULL) return; /* it will look itself whether it has to end */
   PyObject *told = PyObject_CallMethod(top->wait, "soon", NULL);
   if (told == NULL) PyErr_WriteUnraisable((PyObject *)top);
   Py_XDECREF(told);
@@ -189,7 +189,7 @@ static int Task_traverse(PyObject *object, visitproc visit, void *arg) {
   return self->kind == NULL ? 0 : self->kind->traverse(self, visit, arg);
 }
 
-/* Nobody will go on with it: the coroutine's finally blocks run, and the guest is unwound. */
+/* Nobody will resume the task: the coroutine's finally blocks run, and the guest is unwound. */
 static void Task_finalize(PyObject *object) {
   Task *self = (Task *)object;
   PyObject *type, *value, *traceback;
@@ -200,7 +200,7 @@ static void Task_finalize(PyObject *object) {
 
 static int Task_clear(PyObject *object) {
   Task *self = (Task *)object;
-  if (self->phase == WAITING || self->phase == TICKED) task_finish(self); /* finalized before, so this is for what came after */
+  if (self->phase == WAITING || self->phase == TICKED) task_finish(self); /* for what began after finalization */
   task_forget_host(self);
   self->kind->free(self);
   Py_CLEAR(self->wait);

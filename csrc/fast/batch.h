@@ -1,5 +1,5 @@
 /* batch.h: what batches of numbers (batch.c) and of bytes (batch_bytes.c) have in common: columns of numbers, and what a loop
- * over rows looks at beside them.
+ * over rows checks besides.
  */
 #ifndef WRT_FAST_BATCH_H
 #define WRT_FAST_BATCH_H
@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* Rows under which giving the GIL away costs more than it gains. */
+/* With fewer rows, releasing the GIL costs more than it gains. */
 enum { ROWS_TO_RELEASE = 64 };
 /* The time between two polls. */
 enum { POLL_NS = 5 * 1000 * 1000 };
@@ -20,14 +20,14 @@ typedef struct Column {
   char *at;           /* of the next row; borrowed from the view */
   Py_ssize_t stride;  /* 0 for a constant */
   Py_ssize_t size;    /* of a row's value */
-  uint8_t plain;      /* 4 or 8: the value goes to and fro as its bits; 0: it is converted */
+  uint8_t plain;      /* 4 or 8: the value's bits are copied as they are; 0: it is converted */
   uint8_t kind;
   uint8_t type;
   Py_buffer view;     /* owned; view.obj is NULL before it is held */
 } Column;
 
-/* Takes a column of numbers over: (buffer, kind, constant), for a param or result of that type, which is a number's. Written
- * columns hold values of just that type. -1 with an exception set. */
+/* Takes over a column of numbers, (buffer, kind, constant), for a param or result of that number type. A column that is written
+ * holds values of exactly that type. -1 with an exception set. */
 int column_fill(Column *column, PyObject *given, uint8_t type, Py_ssize_t rows, bool input);
 /* Holds a buffer of `rows` values, or of one that stands for every row. -1 with an exception set. */
 int column_hold(Column *column, PyObject *object, Kind kind, Py_ssize_t rows, bool constant, bool writable);

@@ -14,7 +14,7 @@
  * The values of a call's arguments live in an arena of the caller's and borrow the text of Python's strings. The values of a
  * host function's result are made of the engine's own memory. A lowering says which of the two it is for.
  *
- * What a value is refused for is nothing to C: lowering only tells that it does not fit, and Python finds the words
+ * C does not know why a value is refused: lowering only tells that it does not fit, and Python words the error
  * (pywasmrt/component/codecs.py), as for functions of modules.
  */
 #ifndef WRT_FAST_COMPONENT_H
@@ -25,7 +25,7 @@
 
 #include <pthread.h>
 
-/* What a plan is for: a wrt_value_kind, or more exactly one of these. */
+/* The kind of a plan: a wrt_value_kind, or one of these, which are more specific. */
 enum {
   PLAN_OWN = WRT_VALUE_RESOURCE,
   PLAN_BORROW,
@@ -50,7 +50,7 @@ typedef struct Plan {
   PyObject *cache;  /* owned; of flags: a dict of bits to members */
 } Plan;
 
-/* Memory for the values of one call. It is the store's where that is free, and otherwise of its own. */
+/* Memory for the values of one call. It is the store's scratch memory where that is free, and otherwise memory of its own. */
 typedef struct Arena {
   char *at;
   char *end;
@@ -95,7 +95,7 @@ typedef struct Resource {
 typedef struct HostEntry {
   struct Linker *linker; /* borrowed: it owns this */
   PyObject *callable;    /* owned */
-  PyObject *signature;   /* owned: what finds the words for a wrong result */
+  PyObject *signature;   /* owned: words the error of a wrong result */
   Plan *result;          /* owned, or NULL */
   bool fallible;         /* its result is a result<…>: returned, or raised as `error_type` */
   bool awaits;           /* it is a coroutine function */
@@ -113,7 +113,7 @@ typedef struct Linker {
   HostEntry **entries;  /* owned */
   size_t count;
   bool waits;           /* its host functions may wait: it serves stores whose guests can be suspended */
-  bool used;            /* it instantiated, so it takes nothing more */
+  bool used;            /* it has instantiated, so nothing more can be defined in it */
 } Linker;
 
 /* An exported function. */
@@ -129,7 +129,7 @@ typedef struct ComponentFunction {
   bool fallible;       /* the result is a result<…> */
   bool closed;         /* the instance was closed, in a store that goes on */
   PyObject *name;      /* owned: for messages */
-  PyObject *signature; /* owned: the Python half, which names the parameters and finds the words */
+  PyObject *signature; /* owned: the Python half, which names the parameters and words the errors */
   PyObject *keywords;  /* owned: the names of the parameters in Python */
   PyObject *instance;  /* owned: what keeps the instance alive */
   PyObject *weakrefs;
@@ -146,7 +146,7 @@ typedef struct ComponentStream {
 
 /* What a store keeps for its components; made at the first need. */
 typedef struct ComponentState {
-  PyObject *linkers;   /* owned: a list of those that instantiated here, which their guests go on using */
+  PyObject *linkers;   /* owned: a list of the linkers that instantiated here, which their guests go on using */
   HostRef **resources; /* owned; the host's resources that guests hold, by number */
   uint32_t capacity;
   uint32_t free;       /* first number that may be free */
@@ -164,10 +164,10 @@ extern PyType_Spec plan_spec, component_function_spec, linker_spec, resource_spe
 
 /* component_lower.c */
 
-/* Puts `object` into `out`: 0, or -1. Then an exception is set, or none, and the object does not fit the plan. `out` is whole,
- * whatever happens. */
+/* Puts `object` into `out`: 0, or -1, with an exception set or, where the object just does not fit the plan, without one. `out`
+ * is a valid value in every case. */
 int lower(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out);
-/* The same for an argument, which whoever calls holds until the call is over: a string need not be held once more. */
+/* The same for an argument. The caller holds it until the call is over, so a string need not be held once more. */
 int lower_argument(Lowering *lowering, Plan *plan, PyObject *object, wrt_value *out);
 /* component_arena.c */
 

@@ -1,12 +1,13 @@
 /* fastcall.h: what the files of the vectorcall path (this folder) share.
  *
- * The path knows no engine: it works through an engine table (wrt.h). Everything that touches a store, and so everything
- * that may run guest code, happens here, with the GIL held; engines and modules are the business of the adapters, by cffi.
+ * The path knows no engine: it works through an engine table (wrt.h). Everything that touches a store, and so everything that
+ * may run guest code, happens here, with the GIL held; engines and modules are handled by the adapters, through cffi.
  *
- * Who owns whom. A Store owns the engine's store, the host functions made in it (each a reference to a Python callable) and
- * the objects that its guests hold as externrefs. Functions, Memories and Callers own their Store; nothing points the other
- * way, but for what a callable or an externref happens to hold: those cycles are the collector's, through Store's tp_traverse.
- * The engine's store is freed when it is closed or forgotten, but never during a call in it nor under an exported buffer.
+ * Who owns whom. A Store owns the engine's store, the host functions made in it (each a reference to a Python callable) and the
+ * objects that its guests hold as externrefs. Functions, Memories and Callers own their Store; nothing points the other way,
+ * except what a callable or an externref happens to hold: the garbage collector finds those cycles through Store's tp_traverse.
+ * The engine's store is freed when the Store is closed or deallocated, but never during a call in it or while a buffer of it is
+ * exported.
  */
 #ifndef WRT_FAST_FASTCALL_H
 #define WRT_FAST_FASTCALL_H
@@ -25,17 +26,17 @@
 /* Slot arrays of up to this many words lie on the C stack. */
 enum { STACK_WORDS = 32 };
 
-/* References made by guests between two collections in the engine. */
+/* How many references are made for guests between two collections in the engine. */
 enum { REFS_PER_COLLECTION = 10000 };
 
-/* A variable of which each thread has its own. In one load, where a library that is opened at run time may ask for that. */
+/* Declares a thread-local variable, read in one load where a library that is opened at run time may ask for that. */
 #ifdef __GLIBC__
 #define PER_THREAD __attribute__((tls_model("initial-exec"))) _Thread_local
 #else
 #define PER_THREAD _Thread_local
 #endif
 
-/* The module's state: the types, and what C asks of Python (pywasmrt/_shim/bridge.py). */
+/* The module's state: the types, and the Python functions that C calls (pywasmrt/_shim/bridge.py). */
 typedef struct State {
   PyTypeObject *engine_type;
   PyTypeObject *handle_type;
@@ -60,8 +61,8 @@ typedef struct State {
   PyObject *deadline_exceeded;
   PyObject *make_function_type;   /* (param codes, result codes) -> FunctionType */
   PyObject *make_memory_type;     /* (minimum, maximum, is_64, shared, page_size) -> MemoryType */
-  PyObject *convert_arguments;    /* (FunctionType, args) -> args, other kinds of numbers as ints and floats */
-  PyObject *convert_result;       /* (FunctionType, value) -> value, the same */
+  PyObject *convert_arguments;    /* (FunctionType, args) -> args, with other kinds of numbers made ints and floats */
+  PyObject *convert_result;       /* (FunctionType, value) -> value, likewise */
   PyObject *raise_argument_error; /* (name, FunctionType, args, Function) never returns */
   PyObject *raise_uncallable;     /* (name, FunctionType) never returns */
   PyObject *raise_result_error;   /* (name, FunctionType, value, Function) never returns */
@@ -81,7 +82,7 @@ typedef struct State {
   PyObject *payload_name;         /* "payload" */
 } State;
 
-/* An engine, ticked by the ticker (fast/ticker.c) and deleted when the last store, module or runtime lets go of it. */
+/* An engine, ticked by the ticker (fast/ticker.c) and deleted when the last store, module or runtime releases it. */
 typedef struct Engine {
   PyObject_HEAD
   const wrt_engine_ops *ops;
@@ -104,9 +105,9 @@ typedef struct Profile Profile; /* fast/profile.c */
 struct ComponentState;
 typedef struct Thrown Thrown; /* fast/exception.c */
 
-/* A Python object that the guests of a store hold. In the store's `refs` until it is released, and from the time that the
- * engine lets go of it in `garbage` too: releasing runs Python code, which must not happen inside the engine. The engine lets
- * go while guest code runs, so that alone changes nothing that the garbage collector, on any thread, may be looking at. */
+/* A Python object that the guests of a store hold. It is in the store's `refs` until it is released, and also in `garbage` once
+ * the engine has dropped it: releasing runs Python code, which must not happen inside the engine. The engine may drop it while
+ * guest code runs, so dropping changes nothing that the garbage collector, on any thread, may be looking at. */
 typedef struct HostRef {
   struct HostRef *next;
   struct HostRef **link;     /* what points at this one */
@@ -116,9 +117,9 @@ typedef struct HostRef {
   PyObject *object; /* owned */
 } HostRef;
 
-/* A function that a module imports and Python serves. Owned by the Linked that it stands in. */
+/* A function that a module imports and Python serves. Owned by the Linked that contains it. */
 typedef struct HostImport {
-  PyObject *label;            /* owned: a str, for messages; NULL in place of an import that is no host function */
+  PyObject *label;            /* owned: a str, for messages; NULL for an import that is not a host function */
   PyObject *type;             /* owned: the FunctionType */
   PyTypeObject *caller_class; /* owned: what to hand over as first argument, or NULL */
   PyObject *codes;            /* owned: the bytes that `types` points at */
@@ -130,7 +131,7 @@ typedef struct HostImport {
   bool awaits; /* what it returns is awaited: it is a coroutine function */
 } HostImport;
 
-/* A module and what serves its imports, decided once; immutable. Which callables its host functions are is each instance's. */
+/* A module and what serves its imports, decided once; immutable. Each instance has its own callables for the host functions. */
 typedef struct Linked {
   PyObject_HEAD
   Engine *engine;            /* owned */
@@ -157,7 +158,7 @@ typedef struct HostBlock {
   Linked *linked;    /* owned */
   PyObject *context;   /* owned */
   PyObject *originals; /* owned: the tuple of the callables that it was made with; `each` may have others while observed */
-  PyObject *replaced;  /* owned: a list of what stood in `each` and may still run, or NULL */
+  PyObject *replaced;  /* owned: a list of callables taken out of `each` that may still run, or NULL */
   size_t count;
   void **envs; /* of the imports, in this very allocation */
   HostCallable each[];
@@ -179,30 +180,30 @@ struct Store {
   PyObject *observer; /* owned: what makes the callables that stand in for the host functions, or NULL (fast/observe.c) */
   wrt_instance *closing; /* owned: instances that were closed while they could not be freed */
   size_t closing_count;
-  Profile *profile;   /* owned: the last that was made of its guests, which may have ended, or NULL; atomic */
+  Profile *profile;   /* owned: the last profile made of its guests, which may have ended, or NULL; atomic */
   bool has_linked; /* an instance was made by the engine's own form of a linked module */
   HostRef *refs;
   HostRef *garbage;
   Thrown *thrown; /* owned: the exceptions that host functions threw in the call chain that runs; NULL without any */
-  bool releasing; /* somebody is emptying `garbage` */
+  bool releasing; /* `garbage` is being emptied */
   PyObject *parked[3]; /* the exception that is unwinding the guest */
   /* Of the call chain that runs, see fast/gil.c. Times are in nanoseconds of the monotonic clock; 0 is none. */
-  bool eager;              /* the GIL is given away around every call, as guests do not poll, or wait for other threads */
+  bool eager;              /* the GIL is released around every call, as guests do not poll, or wait for other threads */
   bool interruptible;      /* guests poll */
   bool timed;              /* `timeout` or `block_deadline` is set */
   bool stopped;            /* interrupt() was called; atomic */
-  PyObject *stop_error;    /* owned: what this and every later call raises, or NULL where none has ended the store */
+  PyObject *stop_error;    /* owned: the exception that this and every later call raises; NULL unless one has ended the store */
   unsigned polls;          /* since the call began */
-  PyThreadState *released; /* to take the GIL back with, while it is given away */
+  PyThreadState *released; /* to reacquire the GIL with, while it is released */
   int64_t timeout;         /* for each call */
   int64_t block_deadline;  /* for every call until it is reset */
   int64_t call_deadline;   /* of the call that runs, by `timeout` */
   int64_t deadline;        /* of the call that runs, the earlier of both */
   /* Of an asynchronous store, see fast/task.c. Each borrowed: a task that is among them owns the store. */
-  bool asynchronous; /* from its first instantiation on it is entered by coroutines alone */
-  bool suspends;     /* which are tasks; else workers make the calls */
+  bool asynchronous; /* from its first instantiation on, it is entered by coroutines alone */
+  bool suspends;     /* those coroutines are tasks; if not, workers make the calls */
   Task *first;       /* the call that runs or waits in it */
-  Task *top;         /* the innermost of those that host functions of that call have made in turn */
+  Task *top;         /* the innermost of the calls that its host functions have made in turn */
   Task *polled;      /* the one whose guest is running, while the engine polls */
   bool rested;       /* the event loop had its turn since the last poll */
   Task *serving;     /* the one whose host function runs, on the thread `owner` */
@@ -240,14 +241,14 @@ extern PyType_Spec engine_spec, store_spec, function_spec, memory_spec, caller_s
 
 /* fast/handle.c */
 
-/* Takes out what the handle owns, which the caller owns from now on. */
+/* Takes out what the handle owns; the caller owns it from now on. */
 void *handle_take(Handle *self);
 
 /* fast/store.c */
 
 /* Turns an engine's failure into a Python exception, and releases it. Always returns NULL. */
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure);
-/* The same where there is no store; `fail` is the adapter's. `exception` is what it is told of a guest's exception, or NULL. */
+/* The same where there is no store; `fail` is the adapter's. `exception` describes a guest's exception to it, or is NULL. */
 PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure, PyObject *exception);
 /* The slow half of store_enter: says why the store cannot be entered, or measures this thread's stack. */
 int store_enter_slowly(Store *store, uintptr_t thread);
@@ -293,7 +294,7 @@ int function_refuse_closed(Function *function);
 PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name);
 /* The arguments of a typed call into their slots, in a store that may be entered; -1 with an exception set. */
 int function_encode(Function *function, PyObject *const *args, wrt_slot *slots);
-/* Says why function_encode, or the number of arguments, is no good. Always NULL. */
+/* Sets the error of arguments that are too many, too few, or refused by function_encode. Always NULL. */
 PyObject *function_refuse(Function *function, PyObject *const *args, Py_ssize_t count);
 /* The results in their slots as one value, a tuple of them, or None. */
 PyObject *function_decode(Function *function, wrt_slot *slots);
@@ -303,13 +304,14 @@ PyObject *coroutine_of_call(State *state, PyObject *callee, PyObject *const *arg
 
 /* fast/exception.c, which also defines Store's method tag */
 
-/* Raises the exception of a guest's that ended the call, and releases the failure; false, and neither, where there is none. */
+/* Raises the guest's exception that ended the call, and releases the failure; false, having done neither, where there is
+ * none. */
 bool raise_exception(Store *store, wrt_failure *failure);
 /* A host function of `store` has raised the exception that is set: it goes to the guest (WRT_THROWN), or is set aside for
  * the end of the call (WRT_HOST). */
 int throw_or_park(Store *store);
-/* The exception that is set, where the store's guests may catch it: then it is not set any more but the caller's, with its tag
- * and its values, the caller's too. NULL, and what is set stays set, where it is another. May run Python code. */
+/* Takes the exception that is set, if the store's guests may catch it: it is cleared, and the caller owns it, its tag and its
+ * values. Any other exception stays set, and NULL is returned. May run Python code. */
 PyObject *exception_to_throw(Store *store, wrt_extern *tag, PyObject **values);
 /* Throws it into the guest that has called: WRT_THROWN, or WRT_HOST with the reason parked. Runs no Python code. */
 int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObject *exception);
@@ -317,22 +319,22 @@ int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObje
 void thrown_clear(Store *store);
 int thrown_traverse(Store *store, visitproc visit, void *arg);
 
-/* A WasmException of the exception that the engine has put where exception_tag finds it; NULL with an exception set. */
+/* A WasmException for the exception that the engine's exception_tag finds; NULL with an exception set. */
 PyObject *exception_value(Store *store);
 
 /* fast/reference.c */
 
-/* Two steps inwards for a reference that may be to an object of the guest's: turns what the slot holds into something owned,
- * and that into a Python value, a new reference, or NULL with an exception set. */
+/* The two steps inwards for a reference that may refer to an object of the guest's. take_object turns what the slot holds into
+ * something owned; decode_taken turns that into a Python value, a new reference, or NULL with an exception set. */
 void take_object(Store *store, uint8_t type, wrt_slot *slot);
 PyObject *decode_taken(Store *store, wrt_slot *slot);
 /* Releases what decode_taken has not handed over. */
 void drop_taken(Store *store, wrt_slot *slot);
-/* What encode_object says where it has made a root, which is to go into the slot when all the others are made. */
+/* encode_object returns this where it has made a root, which goes into the slot once all the others are made. */
 enum { ROOTED = 1 };
 /* First step outwards, for types beyond WRT_REF: 0 with the value in its slot, ROOTED, or -1 as encode. */
 int encode_object(Store *store, uint8_t type, PyObject *value, wrt_slot *slot, wrt_ref *root);
-/* Roots what a Reference of this store is to; -1 with an exception set. */
+/* Roots what a Reference of this store refers to; -1 with an exception set. */
 int root_reference(Store *store, PyObject *object, wrt_ref *out);
 /* As raise_failure, after an operation that was given a value: WRT_INVALID is a TypeError. */
 PyObject *raise_refused(Store *store, int result, wrt_failure *failure);
@@ -362,7 +364,7 @@ void block_free(HostBlock *block);
 
 /* fast/observe.c */
 
-/* observe(make or None): has what `make` returns called in place of each host function, those of instances to come included. */
+/* observe(make or None): from now on what `make` returns is called in place of each host function, also in later instances. */
 PyObject *store_observe(PyObject *object, PyObject *make);
 /* Does that for the callables of one instance: 0, or -1 with an exception set, and then nothing has changed. */
 int block_observe(Store *store, HostBlock *block, PyObject *make);
@@ -387,49 +389,49 @@ void tasks_stopped(Store *store);
 
 /* fast/ticker.c */
 extern int ticker_calls;   /* how many call chains run; changed with the GIL held */
-extern PER_THREAD int thread_calls; /* of them, those on this thread: all that a child of fork has left */
+extern PER_THREAD int thread_calls; /* those of them on this thread: the only ones left in the child of a fork */
 enum { TICK_NS = 5 * 1000 * 1000 };
-extern int64_t ticker_time; /* of the last tick, by monotonic_ns; atomic: a clock that costs one load */
+extern int64_t ticker_time; /* when the last tick was, by monotonic_ns; atomic: a clock that costs one load */
 extern bool ticker_asleep; /* whether the next call has to wake the ticker; atomic */
 void ticker_wake(void);
-/* The same for a call that begins in `store`, and has been counted: 0, or -1 with an exception set, and it is not counted. */
+/* The same for a call that begins in `store` and has been counted: 0, or -1 with an exception set and the count undone. */
 int ticker_wake_for(Store *store);
 void ticker_stop(void);
-/* Has the child of a fork know of a store, until it is dismissed. */
+/* Lists a store for the child of a fork, until it is dismissed. */
 void ticker_enlist(Store *store);
 void ticker_dismiss(Store *store);
 int64_t monotonic_ns(void);
 
 /* fast/gil.c */
 
-/* A host function or signal handler that runs on this thread in a call of `store`, so that a guest that it calls in another
- * store ends with its own. */
+/* A host function or signal handler that runs on this thread in a call of `store`. By these records, a guest that it calls in
+ * another store is stopped together with its own. */
 typedef struct HostFrame {
   Store *store;
   struct HostFrame *outer;
-  const void *greenlet; /* in which the outer one runs; NULL where there are none */
+  const void *greenlet; /* the greenlet that the outer one runs in; NULL without greenlets */
 } HostFrame;
 
-/* The innermost. A greenlet that is switched inside takes its part of the stack along, and so the frames: who may be another
- * greenlet asks host_greenlet first. */
+/* The innermost frame. A greenlet that is switched inside takes its part of the stack along, and so its frames: code that may
+ * run in another greenlet checks host_greenlet first. */
 extern PER_THREAD HostFrame *host_frames;
 
 /* fast/greenlet.c */
 
 /* Whether there are greenlets, as far as is known. */
 extern bool greenlets_loaded;
-/* Finds out. */
+/* Looks whether greenlets are loaded, and sets that. */
 void greenlets_look(void);
-/* The one that runs, to be compared only; once they are loaded. */
+/* The running greenlet, for comparison only; to be called only when greenlets are loaded. */
 const void *greenlet_here(void);
-/* In which the innermost host function of this thread runs; NULL where there are none. */
+/* The greenlet in which the innermost host function of this thread runs; NULL without greenlets. */
 extern PER_THREAD const void *host_greenlet;
 /* Whether a call may begin on top of the host function that runs on this thread: 0, or -1 with an exception set. */
 int greenlet_check(Store *store);
 /* Whether that host function runs in this greenlet, so that its frame is there to be read. */
 bool greenlet_is_here(void);
 
-/* Host functions and signal handlers begin and end so. */
+/* Called where a host function or signal handler begins, and where it ends. */
 static inline void host_begin(HostFrame *frame, Store *store) {
   *frame = (HostFrame){store, host_frames, NULL};
   host_frames = frame;
@@ -444,9 +446,9 @@ static inline void host_end(HostFrame *frame) {
   if (UNLIKELY(greenlets_loaded)) host_greenlet = frame->greenlet;
 }
 
-/* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding it. An engine's frames cannot be
- * unwound so: the thread that has some sleeps instead, and is gone with the process. EXIT_GUARD(name) stands below such frames;
- * whoever has it says name.armed = false before returning. Without exits it costs nothing. */
+/* When the interpreter ends, it ends every other thread that asks for the GIL by unwinding its stack. An engine's frames cannot
+ * be unwound that way: a thread that has some sleeps instead, and ends with the process. EXIT_GUARD(name) stands below such
+ * frames; the function that has it sets name.armed = false before it returns. It costs nothing unless the thread is unwound. */
 typedef struct ExitGuard {
   bool armed;
 } ExitGuard;
@@ -459,23 +461,23 @@ static inline void exit_guard_leave(ExitGuard *guard) {
 /* The engine's poll: WRT_OK to go on, WRT_PENDING where a task runs the guest, or WRT_HOST with an exception parked on the
  * store `env`, holding the GIL. */
 int poll_python(void *env);
-/* Gives the GIL away for the rest of the call, and takes it back. */
+/* Releases the GIL for the rest of the call, and reacquires it. */
 void gil_release(Store *store);
 void gil_retake(Store *store);
-/* Puts the exception that is set aside for the end of the call that the guest is unwound to. Always WRT_HOST. */
+/* Parks the exception that is set until the call that the guest is unwound to has ended. Always WRT_HOST. */
 int park(Store *store);
 /* Whether the call is to end: 0, or -1 with an exception set. With the GIL. */
 int check_stopped(Store *store);
 /* Whether check_stopped would say so; without the GIL. */
 bool is_stopped(Store *store);
-/* When the call that runs on this thread has to end, host functions further out included; 0 for never. */
+/* The time at which the call that runs on this thread has to end, calls further out on the stack included; 0 for never. */
 int64_t running_until(Store *store);
-/* Sets the deadline of a call that begins: 0, or -1 with an exception set as it has passed. */
+/* Sets the deadline of a call that begins: 0, or -1 with an exception set where it has already passed. */
 int begin_timed(Store *store);
-/* Sets `block_deadline`, for the call that runs too, and returns what it was. */
+/* Sets `block_deadline`, also for the running call, and returns its previous value. */
 int64_t swap_deadline(Store *store, int64_t until);
 
-/* The running thread, by what is quickest to read; threads that exist at the same time differ. */
+/* Identifies the running thread by the value that is quickest to read; no two threads that exist at once share it. */
 static inline uintptr_t this_thread(void) {
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && defined(__linux__)
   return (uintptr_t)__builtin_thread_pointer();
@@ -484,23 +486,23 @@ static inline uintptr_t this_thread(void) {
 #endif
 }
 
-/* Lowest address of the running thread's stack, 0 where the system does not tell; beyond every address until it is known.
- * It is the thread's own, as another thread may later have the same place and name, and less stack. */
+/* Lowest address of the running thread's stack, 0 where the system does not tell; above every address until it is known. It is
+ * thread-local, as a later thread may have the same place and identity but less stack. */
 extern PER_THREAD uintptr_t stack_bottom;
-/* Bytes above it that are Python's: guests that have come so far call no host function (stack.h). */
+/* Bytes above it that are reserved for Python: a guest that has come so far down may call no host function (stack.h). */
 extern PER_THREAD size_t stack_for_host;
 
 /* Sets the trap of a guest that calls a host function, `name` in the message, with less stack left than Python may need.
  * Always -1. */
 int refuse_host_call(Store *store, PyObject *name);
 
-/* Whether a guest calls a host function with so little stack left. A stack that is not the thread's own, as that of a guest
- * in an asynchronous store, lies outside, and is not measured. */
+/* Whether a guest calls a host function with so little stack left. A stack that is not the thread's own, such as that of a
+ * guest in an asynchronous store, lies elsewhere and is not measured. */
 static inline bool host_lacks_stack(void) {
   return (uintptr_t)__builtin_frame_address(0) - stack_bottom < stack_for_host;
 }
 
-/* Enters the store for a call into the engine: 0, or -1 with an exception set. Every entry is left again. */
+/* Enters the store for a call into the engine: 0, or -1 with an exception set. Every successful entry must be left again. */
 static inline int store_enter(Store *store) {
   uintptr_t thread = this_thread();
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -515,7 +517,7 @@ static inline int store_enter(Store *store) {
     store->polls = 0;
     thread_calls++;
     __atomic_store_n(&ticker_calls, ticker_calls + 1, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker orders the rest */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the ticker's side does the rest of the ordering */
     if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED)) && ticker_wake_for(store) < 0) return -1;
   } else if (UNLIKELY(greenlets_loaded) && greenlet_check(store) < 0) {
     return -1;

@@ -2,7 +2,7 @@
  *
  *   Function_vectorcall -> encode each argument into its slot -> ops->call -> decode the results
  *
- * What does not go well leaves this path for Python (pywasmrt/_shim/bridge.py), which finds the words.
+ * Errors leave this path for Python (pywasmrt/_shim/bridge.py), which words them.
  */
 #include "values.h"
 
@@ -10,7 +10,7 @@
 
 /* An argument was refused: a wrong number of them, or one that did not fit. Always NULL. */
 static PyObject *refuse_arguments(Function *self, PyObject *const *args, Py_ssize_t count, bool raw) {
-  if (PyErr_Occurred()) return NULL; /* refused with words already */
+  if (PyErr_Occurred()) return NULL; /* refused, and the error is set already */
   State *state = self->store->state;
   PyObject *tuple = PyTuple_New(count);
   if (tuple == NULL) return NULL;
@@ -66,7 +66,7 @@ static inline PyObject *run(Function *self, wrt_slot *slots) {
   return raise_failure(store, result, &failure);
 }
 
-/* NULL without an exception where the arguments were refused: then they did not enter the guest. */
+/* NULL without an exception where the arguments were refused: then the guest was not entered. */
 static inline PyObject *call_typed(Function *self, PyObject *const *args, wrt_slot *slots) {
   Store *store = self->store;
   if (UNLIKELY(store_enter(store) < 0)) return NULL;
@@ -97,7 +97,7 @@ static PyObject *call_long(Function *self, PyObject *const *args) {
   return value;
 }
 
-/* Calls again, with numbers of other kinds as ints and floats: their code runs here, outside of the store. */
+/* Calls again, with numbers of other kinds turned into ints and floats; their own code runs here, outside of the store. */
 static PyObject *call_converted(Function *self, PyObject *const *args) {
   Py_ssize_t count = (Py_ssize_t)self->param_count;
   PyObject *given = PyTuple_New(count);
@@ -190,7 +190,7 @@ static size_t raw_count(const uint8_t *types, size_t count) {
   return words;
 }
 
-/* Reads one unsigned word; false if it is no int, or beyond 64 bits or `limit`. */
+/* Reads one unsigned word; false if it is not an int, or exceeds 64 bits or `limit`. */
 static inline bool read_word(PyObject *object, uint64_t limit, uint64_t *out) {
   if (!PyLong_Check(object)) return false;
   *out = PyLong_AsUnsignedLongLong(object);
@@ -343,7 +343,7 @@ static PyObject *Function_run(PyObject *object, PyObject *const *args, Py_ssize_
   return Function_vectorcall(object, args, (size_t)count, NULL);
 }
 
-/* map(*columns, out=None, on_error="raise"): pywasmrt/_shim/batch.py, which comes back by way of _map */
+/* map(*columns, out=None, on_error="raise"): pywasmrt/_shim/batch.py, which calls back into C by _map */
 static PyObject *Function_map(PyObject *object, PyObject *args, PyObject *keywords) {
   PyObject *all = PyTuple_New(PyTuple_GET_SIZE(args) + 1), *value = NULL;
   if (all != NULL) {
@@ -386,7 +386,7 @@ static PyObject *Function_repr(PyObject *object) {
   return PyUnicode_FromFormat("<Function %U %S%s>", self->name, self->type, closed ? " (closed)" : "");
 }
 
-/* Two objects for one function of the guest are equal, as a funcref makes a new object each time it comes out. */
+/* Two objects for one function of the guest are equal, as a funcref becomes a new object each time it comes out to Python. */
 static PyObject *Function_compare(PyObject *left, PyObject *right, int op) {
   if ((op != Py_EQ && op != Py_NE) || !Py_IS_TYPE(right, Py_TYPE(left))) Py_RETURN_NOTIMPLEMENTED;
   Function *a = (Function *)left, *b = (Function *)right;

@@ -136,8 +136,8 @@ int refuse_result(HostCallable *self, PyObject *value) {
   return -1;
 }
 
-/* `args` has room for one more in front, as vectorcall likes it, and for the Caller. Python code runs up to the point where
- * the results go into their slots and not after: a raw reference in a slot is safe only until something else is made. */
+/* `args` has room for one more item in front, which vectorcall may use, and for the Caller. Python code runs only until the
+ * results go into their slots, not after: a raw reference in a slot is safe only until something else is made. */
 static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **args, wrt_slot *slots) {
   Store *store = self->store;
   Caller *caller = NULL;
@@ -152,7 +152,7 @@ static inline int call_with(HostCallable *self, wrt_caller *native, PyObject **a
   PyObject *value = NULL;
   if (LIKELY(first == 0 || caller != NULL))
     value = PyObject_Vectorcall(self->callable, args, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-  if (caller != NULL) caller->native = NULL; /* whoever kept it finds it dead */
+  if (caller != NULL) caller->native = NULL; /* a Caller that was kept is dead from here on */
   for (size_t i = caller == NULL ? first : 0; i < count; i++) Py_DECREF(args[i]);
   if (value == NULL) return -1;
   if (UNLIKELY(store->closed || store->stopped || store->deadline != 0) && check_stopped(store) < 0) {
@@ -199,7 +199,7 @@ int call_python(void *env, wrt_caller *caller, wrt_slot *slots) {
   host_end(&frame);
   guard.armed = false;
   if (UNLIKELY(result < 0)) return throw_or_park(self->store);
-  /* Asleep, though this call runs: the host function forked, and this is the child. */
+  /* The ticker sleeps though this call runs: the host function forked, and this is the child. */
   if (UNLIKELY(__atomic_load_n(&ticker_asleep, __ATOMIC_RELAXED))) ticker_wake();
   guest_begin(self->store);
   return WRT_OK;

@@ -18,8 +18,8 @@ PyObject *caller_new(HostCallable *self, wrt_caller *native);
 /* The callable returned something that does not fit its signature: -1 with an exception set. */
 int refuse_result(HostCallable *self, PyObject *value);
 
-/* What the callable returned, a stolen reference, with numbers of other kinds as ints and floats: a new one, or NULL with an
- * exception set. Runs their code. */
+/* Turns numbers of other kinds, in what the callable returned, into ints and floats. Steals that reference and returns a new
+ * one, or NULL with an exception set. Runs the numbers' own code. */
 PyObject *converted_result(HostCallable *self, PyObject *value);
 /* Whether a number is wanted where there is neither an int nor a float; several results are in a tuple. */
 bool has_odd_number(HostCallable *self, PyObject *value);

@@ -1,5 +1,5 @@
-/* task.h: a call that can be suspended: what task.c, which runs it, awaitable.c, which shows it to Python, and the two kinds
- * of calls share. */
+/* task.h: a call that can be suspended, as shared by task.c, which runs it, awaitable.c, which shows it to Python, and the two
+ * kinds of calls. */
 #ifndef WRT_FAST_TASK_H
 #define WRT_FAST_TASK_H
 
@@ -13,17 +13,17 @@ typedef struct TaskKind {
   int (*prepare)(Task *self);
   /* Begins the engine's task, on the guest's stack if it is not the first of its chain: WRT_OK, or how it failed. */
   int (*begin)(Task *self);
-  /* Calls the callable that the guest has called: a new reference, or NULL with an exception set. */
+  /* Calls the Python callable that the guest has called: a new reference, or NULL with an exception set. */
   PyObject *(*call_host)(Task *self);
   /* Puts what the callable has returned, a borrowed reference, where the guest takes it: 0, or -1 with an exception set. */
   int (*answer)(Task *self, PyObject *value);
-  /* The same for the exception that is set, which it takes where that is an answer: 0, or -1 with one set. */
+  /* The same for the exception that is set, which it takes if that is an answer: 0, or -1 with an exception set. */
   int (*answer_error)(Task *self);
   /* Releases what belongs to the host function that the guest has called. */
   void (*forget_host)(Task *self);
   /* What the guest has returned: a new reference, or NULL with an exception set. */
   PyObject *(*result)(Task *self);
-  /* Releases what the call was made with, as the engine's task is gone. Runs no Python code but finalizers. */
+  /* Releases what the call was made with, once the engine's task is gone. Runs no Python code but finalizers. */
   void (*release)(Task *self);
   int (*traverse)(Task *self, visitproc visit, void *arg);
   /* Frees the rest, with the object. */
@@ -73,23 +73,23 @@ struct Task {
 /* A new task in the store; NULL with an exception set. */
 Task *task_new(Store *store, const TaskKind *kind, PyObject *name);
 
-/* task.c. A PySendResult comes with what was yielded or returned in `out`, or with an exception set, as of PyIter_Send. */
+/* task.c. A PySendResult comes with what was yielded or returned in `out`, or with an exception set, as in PyIter_Send. */
 
 /* Puts a new task on top of its store's chain, with its arguments in their slots: 0, or -1 with an exception set. */
 int task_enter(Task *self);
 /* Goes on until the guest ends or waits. */
 PySendResult task_go_on(Task *self, PyObject **out);
-/* Takes what came of driving the coroutine that the guest waits for, `result` and `value`, and goes on. */
+/* Takes the outcome of driving the coroutine that the guest waits for, `result` and `value`, and goes on. */
 PySendResult task_driven(Task *self, PySendResult result, PyObject *value, PyObject **out);
 /* Ends the task with the exception that is set. Always PYGEN_ERROR. */
 PySendResult task_fail(Task *self);
-/* Ends the task, which has begun, and with it the calls that its host functions have made and not ended. May run Python code;
- * an exception that is set stays so. */
+/* Ends a task that has begun, and with it the unfinished calls that its host functions have made. May run Python code; an
+ * exception that is set stays so. */
 void task_finish(Task *self);
-/* Has the calls into the store that follow, on this thread, be the chain's, until the store's `serving` is set back to what
+/* Counts the calls into the store that follow on this thread as the chain's, until the store's `serving` is set back to what
  * this returns. */
 Task *task_serve(Task *self);
-/* Has the wait end, which has to end before its own: whoever awaits the task is cancelled. */
+/* Ends the wait early, as it has to: the coroutine that awaits the task is cancelled. */
 void task_end_wait(Task *self);
 /* Releases what belongs to the host function that the guest has called. */
 void task_forget_host(Task *self);

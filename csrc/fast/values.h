@@ -24,7 +24,7 @@ static inline HostRef *host_ref_new(Store *store, PyObject *object) {
   return ref;
 }
 
-/* The release of a reference, by the engine or in its stead. */
+/* Finalises a reference, called by the engine or in its place. */
 static void host_ref_finalize(void *data) {
   HostRef *ref = data;
   if (ref->dead) return;
@@ -98,7 +98,7 @@ static inline float narrow(double value) {
   return result;
 }
 
-/* Writes a value that is no externref into its slot. -1 if it does not fit `type`, with or without an exception set. */
+/* Writes a value that is not an externref into its slot. -1 if it does not fit `type`, with or without an exception set. */
 static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *slot) {
   switch (type) {
     case WRT_I32: {
@@ -167,10 +167,10 @@ static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *
   }
 }
 
-/* Whether a reference of this type goes two steps: all do but those to functions. */
+/* Whether a reference of this type takes two steps: all do except references to functions. */
 static inline bool is_taken(uint8_t type) { return type >= WRT_EXTERNREF && type != WRT_REF_FUNC; }
 
-/* In a slot, while others are still to be made: its value is a root. No raw reference has these bits. */
+/* Marks a slot whose value is a root, while other roots are still to be made. No raw reference has these bits. */
 #define IN_ROOTS UINT64_MAX
 
 /* Writes `count` values into their slots, references included; `step` words lie between two. -1 as encode. */
@@ -208,7 +208,7 @@ static inline int encode_refs(Store *store, const uint8_t *types, PyObject *cons
   return result;
 }
 
-/* First step inwards: replaces every reference in the slots, but for those to functions, by the object behind it, owned (NULL
+/* First step inwards: replaces every reference in the slots, except those to functions, by the object behind it, owned (NULL
  * for null), or by what reference.c makes of one of the guest's own. */
 static inline void take_refs(Store *store, const uint8_t *types, size_t count, wrt_slot *slots) {
   size_t step = store->ops->slot_words;
