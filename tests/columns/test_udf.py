@@ -129,7 +129,7 @@ def test_the_child_of_a_fork() -> None:
 
 def test_an_instance_that_was_stopped_is_not_used_again(name: str, runtime: Runtime, needs: Any) -> None:
     needs("deadline")
-    limits = Limits(timeout=0.2)
+    limits = Limits(timeout=2)
     count = Udf(TEXT, "count", runtime=name, limits=limits)
     assert count(numpy.arange(3)).tolist() == [1, 2, 3]
     with pytest.raises(pywasmrt.DeadlineExceeded):

@@ -216,7 +216,12 @@ def test_a_deadline_ends_it(misbehaving: Callable[..., Any], needs: Callable[...
 def test_an_interrupt_ends_it(misbehaving: Callable[..., Any], needs: Callable[..., None]) -> None:
     needs("interruption")
     instance = misbehaving()
-    stopper = threading.Thread(target=lambda: (time.sleep(0.05), instance.interrupt()))
+
+    def interrupt() -> None:
+        while not instance.interrupt():  # False before the call begins
+            time.sleep(0.01)
+
+    stopper = threading.Thread(target=interrupt)
     stopper.start()
     with pytest.raises(pywasmrt.Interrupted):
         instance.exports.spin()

@@ -1,7 +1,7 @@
-"""The scenarios of `test_leaks`: `python leak_scenarios.py RUNTIME SCENARIO ROUNDS SECONDS`.
+"""The scenarios of `test_leaks`: `python leak_scenarios.py RUNTIME SCENARIO ROUNDS`.
 
-Does the scenario's work that often, or for about so long if that is less. Prints as JSON how often it was, and what was
-in use at the end of each of a few equal parts.
+Does the scenario's work that often. Prints as JSON how often it was, and what was in use at the end of each of a few
+equal parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import io
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -434,14 +433,9 @@ def in_use() -> dict[str, int]:
     }
 
 
-def main(name: str, scenario: str, rounds: str, seconds: str) -> None:
+def main(name: str, scenario: str, rounds: str) -> None:
     turn, count = getattr(Scenarios(pywasmrt.new_runtime(name)), scenario)()
-    began = time.perf_counter()
-    for _ in range(5):
-        turn()
-    each = (time.perf_counter() - began) / 5
-    # A slow runtime does fewer rounds, so that all take about the same time.
-    turns = max(5, min(int(rounds) // count // PARTS, int(float(seconds) / PARTS / each)))
+    turns = max(5, int(rounds) // count // PARTS)
     states = []
     for _ in range(PARTS):
         for _ in range(turns):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pywasmrt import ModuleInstance, Runtime
+from pywasmrt import DeadlineExceeded, ModuleInstance, Runtime
 from pywasmrt.testing import guests
 
 Needs = Callable[..., None]
@@ -46,4 +46,12 @@ def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterat
 
 
 def works(instance: ModuleInstance) -> bool:
-    return instance.exports.count(1000) == 1000
+    """Whether a short call goes through. On a busy machine a thread may get nothing for as long as the instance's limit
+    is: such a call is made again.
+    """
+    for _ in range(100):
+        try:
+            return instance.exports.count(1000) == 1000
+        except DeadlineExceeded:
+            continue
+    return False

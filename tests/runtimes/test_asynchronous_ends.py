@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -152,16 +153,24 @@ def test_a_deadline_ends_the_wait_and_the_computing(runtime: pywasmrt.Runtime, n
         return x
 
     async def main() -> None:
-        instance = await start(runtime, wait, limits=Limits(timeout=0.05))
         arguments = [1] if export == "run" else []
-        with pytest.raises(DeadlineExceeded):
-            await instance.exports[export].call_async(*arguments)
+        for timeout in (0.05, 1, 20):  # on a busy machine it may be over before the host function waits
+            instance = await start(runtime, wait, limits=Limits(timeout=timeout))
+            with pytest.raises(DeadlineExceeded):
+                await instance.exports[export].call_async(*arguments)
+            if events or export != "run":
+                break
         task: Any = asyncio.current_task()
         if sys.version_info >= (3, 11):
             assert task.cancelling() == 0
         await asyncio.sleep(0)  # nobody is cancelled any more
         assert events == (["finally"] if export == "run" else [])
-        assert await instance.exports.add.call_async(1, 2) == 3
+        for _ in range(20):  # the limit may be over before this one runs, too
+            with suppress(DeadlineExceeded):
+                assert await instance.exports.add.call_async(1, 2) == 3
+                break
+        else:
+            pytest.fail("no call goes through")
 
     run(main)
 
@@ -190,17 +199,24 @@ def test_a_deadline_and_a_cancelling_at_once_are_a_cancelling(runtime: pywasmrt.
     async def main() -> None:
         calls: list[asyncio.Task[Any]] = []
 
+        waited: list[int] = []
+
         async def wait(x: int) -> int:
+            waited.append(x)
             try:
                 await asyncio.Event().wait()
             finally:
                 calls[0].cancel()  # somebody else, just when the deadline ends the wait
             return x
 
-        instance = await start(runtime, wait, limits=Limits(timeout=0.02))
-        calls.append(asyncio.create_task(instance.exports.run.call_async(1)))
-        with pytest.raises(asyncio.CancelledError):
-            await calls[0]
+        for timeout in (0.02, 1, 20):  # on a busy machine it may be over before the host function waits
+            instance = await start(runtime, wait, limits=Limits(timeout=timeout))
+            calls[:] = [asyncio.create_task(instance.exports.run.call_async(1))]
+            with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
+                await calls[0]
+            if waited:
+                break
+        assert calls[0].cancelled()
 
     run(main)
 

@@ -42,9 +42,9 @@ with warnings.catch_warnings(record=True) as caught:
     elif what == "free":
         print(free.exports.f(), free.exports.f())
     else:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         signal.signal(signal.SIGALRM, lambda *unused: 1 / 0)
         try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
             free.exports.spin()
         except ZeroDivisionError as error:
             print(type(error).__name__)

@@ -160,10 +160,14 @@ def test_a_guest_goes_on_where_a_signal_handler_interrupted_it(runtime: Runtime,
 def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtime, needs: Needs) -> None:
     """So a guest that it calls in another store ends with that call."""
     needs("interruption", "deadline")
-    inner = loops(runtime, limits=Limits(timeout=60))  # a signal that comes too late finds no call that would end it
-    outer = loops(runtime, limits=Limits(timeout=10 * SOON))
+    inner, outer = loops(runtime, limits=Limits(timeout=60)), loops(runtime, limits=Limits(timeout=60))
     began = time.monotonic()
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: inner.exports.forever())
+
+    def handler(*_: object) -> None:
+        with outer.deadline(SOON):  # from here on, however late the signal comes
+            inner.exports.forever()
+
+    before = signal.signal(signal.SIGUSR1, handler)
     try:
         with after(SOON, outer, send(signal.SIGUSR1)), pytest.raises(DeadlineExceeded):
             outer.exports.forever()

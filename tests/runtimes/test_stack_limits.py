@@ -224,12 +224,14 @@ print(instance.exports.one())
 
 
 @pytest.mark.parametrize(
-    ("timeout", "how", "error"),
-    [("0.6", "", "DeadlineExceeded"), ("50", "signalled", "KeyError"), ("50", "interrupted", "Interrupted")],
+    ("timeouts", "how", "error"),
+    [("0.6 6 50", "", "DeadlineExceeded"), ("50", "signalled", "KeyError"), ("50", "interrupted", "Interrupted")],
 )
 def test_a_guest_that_a_signal_handler_calls_is_stopped(
-    runtime: pywasmrt.Runtime, timeout: str, how: str, error: str
+    runtime: pywasmrt.Runtime, timeouts: str, how: str, error: str
 ) -> None:
+    """On a busy machine the other thread may have no turn before a short limit: then a longer one is tried."""
     if not {"interruption", "deadline"} <= set(runtime.info.features):
         pytest.skip(f"{runtime.info.name} runs no handlers during a call")
-    assert run(IN_A_HANDLER, runtime.info.name, timeout, how) == f"{error} 1\n1\n"
+    wanted = f"{error} 1\n1\n"
+    assert any(run(IN_A_HANDLER, runtime.info.name, timeout, how) == wanted for timeout in timeouts.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,9 +61,17 @@ def test_a_guest_cannot_catch_its_end(runtime: Runtime, needs: Needs, export: st
 def test_a_timeout_is_of_each_call_and_not_of_all(runtime: Runtime, needs: Needs) -> None:
     needs("deadline")
     instance = loops(runtime, limits=Limits(timeout=0.2))
-    until = time.monotonic() + 0.4
-    while time.monotonic() < until:
-        assert works(instance)
+
+    def all_calls_work() -> bool:
+        """A busy machine may hold up one call for as long as the limit is, and hardly twenty times."""
+        until = time.monotonic() + 0.4
+        with suppress(DeadlineExceeded):
+            while time.monotonic() < until:
+                instance.exports.count(1000)
+            return True
+        return False
+
+    assert any(all_calls_work() for _ in range(20))
 
 
 def test_a_timeout_ends_a_start_function(runtime: Runtime, needs: Needs) -> None:

@@ -105,8 +105,8 @@ def test_other_threads_go_on_during_a_long_call(wazero: Runtime) -> None:
         instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": lambda x: x}}, limits=limits)
 
         def stop() -> None:
-            time.sleep(0.05)
-            instance.interrupt()
+            while not instance.interrupt():  # False before the call begins
+                time.sleep(0.01)
 
         thread = threading.Thread(target=stop)
         thread.start()
