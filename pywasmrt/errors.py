@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Sequence
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
-from .types import Frame, TrapCode, printable
+from .types import Frame, TrapCode, expect, printable
 
 if TYPE_CHECKING:
     from .protocols import Tag
@@ -94,6 +94,8 @@ class ModuleInstantiateError(WasmError):
     """The module cannot be instantiated; `problems` lists every missing or mismatching import, one sentence each."""
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        expect("ModuleInstantiateError", "a str", str, message=message)
+        expect("ModuleInstantiateError", "a sequence of sentences", (tuple, list), problems=problems)
         super().__init__(message)
         self.problems = tuple(problems)
 
@@ -118,6 +120,8 @@ class UnsupportedFeatureError(WasmError):
     """
 
     def __init__(self, message: str, feature: str | None = None) -> None:
+        expect("UnsupportedFeatureError", "a str", str, message=message)
+        expect("UnsupportedFeatureError", "a str or None", (str, type(None)), feature=feature)
         super().__init__(message)
         self.feature = feature
 
@@ -160,10 +164,18 @@ class Trap(WasmError):
         code: TrapCode = TrapCode.OTHER,
         frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = (),
     ) -> None:
+        if type(message) is not str or type(code) is not TrapCode:
+            expect("Trap", "a str", str, message=message)
+            expect("Trap", "a TrapCode", TrapCode, code=code)
         super().__init__(message)
         self.message = message
         self.code = code
-        self._frames = frames if callable(frames) else tuple(frames)
+        if not callable(frames):
+            expect("Trap", "a sequence of Frame, or a function that makes one", (tuple, list), frames=frames)
+            for each in frames:
+                expect("Trap", "a sequence of Frame", Frame, frames=each)
+            frames = tuple(frames)
+        self._frames = frames
 
     @property
     def frames(self) -> tuple[Frame, ...]:
@@ -221,11 +233,17 @@ class WasmException(Trap):
         message: str = "",
         frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = (),
     ) -> None:
+        if type(values) is not tuple:
+            expect("WasmException", "a sequence of values", Iterable, values=values)
+        if isinstance(values, (str, bytes)):  # which are values, and hardly meant by the piece
+            expect("WasmException", "a sequence of values", (), values=values)
         given = tuple(values)
+        if type(message) is not str:
+            expect("WasmException", "a str", str, message=message)
         if tag is not None:
             check = getattr(type(tag), "payload", None)
             if check is None:
-                raise TypeError(f"an exception has a tag, of an instance or by store.tag(...), not {tag!r:.60}")
+                expect("WasmException", "a tag, of an instance or by store.tag(...), or None", (), tag=tag)
             given = check(tag, given)
         if not message:
             message = "thrown Wasm exception" + (f" with {_brief(given)}" if given else "")
@@ -249,6 +267,8 @@ class RowError(WasmError):
     """A row of a batch trapped. `row` counts from 0; the trap is the error's `__cause__`."""
 
     def __init__(self, message: str, row: int) -> None:
+        expect("RowError", "a str", str, message=message)
+        expect("RowError", "an int", int, row=row)
         super().__init__(message)
         self.row = row
 
@@ -264,6 +284,7 @@ class Exit(WasmError):
     """The guest ended itself by WASI's `proc_exit`; `code` is its exit code."""
 
     def __init__(self, code: int) -> None:
+        expect("Exit", "an int", int, code=code)
         super().__init__(f"the guest exited with code {code}")
         self.code = code
 
@@ -285,4 +306,5 @@ class FuelExhausted(WasmError):
     def __init__(
         self, message: str = "the guest used up its fuel; instance.fuel sets what it may use from here"
     ) -> None:
+        expect("FuelExhausted", "a str", str, message=message)
         super().__init__(message)

@@ -35,6 +35,23 @@ PAGE_SIZE = 65536
 """Bytes in one page of linear memory (WebAssembly core specification, section 4.2.8)."""
 
 
+def expect(owner: str, phrase: str, kinds: type | tuple[type, ...], **values: object) -> None:
+    """Raise `TypeError` for a value that is of none of the kinds, naming the parameter: `phrase` says what it has to
+    be. A bool counts as an int only where bools are among the kinds.
+    """
+    listed = kinds if isinstance(kinds, tuple) else (kinds,)
+    for name, value in values.items():
+        if not isinstance(value, listed) or (isinstance(value, bool) and bool not in listed and object not in listed):
+            try:
+                text = printable(repr(value)[:60])
+            except Exception:  # its __repr__ is not ours
+                text = "an object"
+            raise TypeError(f"{name} of {owner} is {phrase}, not {text} ({type(value).__name__})")
+
+
+_OPTIONAL_STR, _OPTIONAL_INT = (str, type(None)), (int, type(None))
+
+
 class ValueType(enum.Enum):
     """The type of one WebAssembly value (core specification, section 2.3).
 
@@ -90,6 +107,15 @@ class FunctionType:
     params: tuple[ValueType, ...] = ()
     results: tuple[ValueType, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, types in (("params", self.params), ("results", self.results)):
+            if type(types) is not tuple:
+                expect("FunctionType", "a tuple of ValueType", (tuple, list), **{name: types})
+                object.__setattr__(self, name, tuple(types))
+            for each in types:
+                if type(each) is not ValueType:
+                    expect("FunctionType", "a tuple of ValueType", ValueType, **{name: each})
+
     def __str__(self) -> str:
         return f"({_listed(self.params)}) -> ({_listed(self.results)})"
 
@@ -103,6 +129,12 @@ class MemoryType:
     is_64: bool = False
     shared: bool = False
     page_size: int = PAGE_SIZE
+
+    def __post_init__(self) -> None:
+        expect("MemoryType", "an int, in pages", int, minimum=self.minimum)
+        expect("MemoryType", "an int, in pages, or None", _OPTIONAL_INT, maximum=self.maximum)
+        expect("MemoryType", "True or False", bool, is_64=self.is_64, shared=self.shared)
+        expect("MemoryType", "an int, in bytes", int, page_size=self.page_size)
 
     def __str__(self) -> str:
         words = ["memory64" if self.is_64 else "memory", str(self.minimum)]
@@ -124,6 +156,12 @@ class TableType:
     maximum: int | None = None
     is_64: bool = False
 
+    def __post_init__(self) -> None:
+        expect("TableType", "a ValueType", ValueType, element=self.element)
+        expect("TableType", "an int", int, minimum=self.minimum)
+        expect("TableType", "an int or None", _OPTIONAL_INT, maximum=self.maximum)
+        expect("TableType", "True or False", bool, is_64=self.is_64)
+
     def __str__(self) -> str:
         limits = f"{self.minimum}" if self.maximum is None else f"{self.minimum} {self.maximum}"
         return f"{'table64' if self.is_64 else 'table'} {limits} {self.element}"
@@ -135,6 +173,10 @@ class GlobalType:
 
     content: ValueType
     mutable: bool = False
+
+    def __post_init__(self) -> None:
+        expect("GlobalType", "a ValueType", ValueType, content=self.content)
+        expect("GlobalType", "True or False", bool, mutable=self.mutable)
 
     def __str__(self) -> str:
         return f"global (mut {self.content})" if self.mutable else f"global {self.content}"
@@ -158,6 +200,7 @@ class ExternKind(enum.Enum):
 
 # A tag (exception-handling proposal) is described by the function type of its payload.
 ExternType = Union[FunctionType, MemoryType, TableType, GlobalType]
+_TYPES = (FunctionType, MemoryType, TableType, GlobalType)
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -184,6 +227,13 @@ class ImportType:
     kind: ExternKind
     type: ExternType
 
+    def __post_init__(self) -> None:
+        if type(self.module) is type(self.name) is str and type(self.kind) is ExternKind and type(self.type) in _TYPES:
+            return  # as readers of modules make them, by the thousand
+        expect("ImportType", "a str", str, module=self.module, name=self.name)
+        expect("ImportType", "an ExternKind", ExternKind, kind=self.kind)
+        expect("ImportType", "a type of a function, memory, table or global", _TYPES, type=self.type)
+
     def __str__(self) -> str:
         return printable(f"{self.module}.{self.name}: {_shown(self.kind, self.type)}")
 
@@ -195,6 +245,13 @@ class ExportType:
     name: str
     kind: ExternKind
     type: ExternType
+
+    def __post_init__(self) -> None:
+        if type(self.name) is str and type(self.kind) is ExternKind and type(self.type) in _TYPES:
+            return
+        expect("ExportType", "a str", str, name=self.name)
+        expect("ExportType", "an ExternKind", ExternKind, kind=self.kind)
+        expect("ExportType", "a type of a function, memory, table or global", _TYPES, type=self.type)
 
     def __str__(self) -> str:
         return printable(f"{self.name}: {_shown(self.kind, self.type)}")
@@ -216,6 +273,16 @@ class HostFunction:
     results: tuple[ValueType | LooseType, ...] | None = None
     pass_caller: bool = False
     takes_state: bool = False
+
+    def __post_init__(self) -> None:
+        expect("HostFunction", "a str", str, name=self.name)
+        if not callable(self.callable):
+            expect("HostFunction", "a function", (), callable=self.callable)
+        for name, types in (("params", self.params), ("results", self.results)):
+            expect("HostFunction", "a tuple of ValueType and LooseType, or None", (tuple, type(None)), **{name: types})
+            for each in types or ():
+                expect("HostFunction", "a tuple of ValueType and LooseType", (ValueType, LooseType), **{name: each})
+        expect("HostFunction", "True or False", bool, pass_caller=self.pass_caller, takes_state=self.takes_state)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: self.__dict__[name] for name in self.__dataclass_fields__}  # without what linking has noted
@@ -282,6 +349,13 @@ class Frame:
     file: str | None = None
     line: int | None = None
     column: int | None = None
+
+    def __post_init__(self) -> None:
+        expect("Frame", "an int", int, func_index=self.func_index)
+        names = {"func_name": self.func_name, "module_name": self.module_name, "file": self.file}
+        expect("Frame", "a str or None", _OPTIONAL_STR, **names)
+        offsets = {"func_offset": self.func_offset, "module_offset": self.module_offset}
+        expect("Frame", "an int or None", _OPTIONAL_INT, **offsets, line=self.line, column=self.column)
 
     def __str__(self) -> str:
         name = self.func_name or f"<function {self.func_index}>"
@@ -379,3 +453,12 @@ class RuntimeInfo:
     features: frozenset[str] = frozenset()
     reason: str | None = None
     caution: str | None = None
+
+    def __post_init__(self) -> None:
+        expect("RuntimeInfo", "a str", str, name=self.name)
+        expect("RuntimeInfo", "True or False", bool, available=self.available)
+        told = {"version": self.version, "reason": self.reason, "caution": self.caution}
+        expect("RuntimeInfo", "a str or None", _OPTIONAL_STR, **told)
+        expect("RuntimeInfo", "a set of names", (frozenset, set), features=self.features)
+        for each in self.features:
+            expect("RuntimeInfo", "a set of names", str, features=each)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn, Union
 from ..errors import Exit, FuelExhausted, FunctionNotExportedError, Interrupted, RowError, Trap, UdfError
 from ..protocols import CompiledModule, FunctionInstance, ModuleInstance
 from ..registry import new_runtime
-from ..types import FunctionType, Limits, RuntimeConfig, ValueType, printable
+from ..types import FunctionType, Limits, RuntimeConfig, ValueType, expect, printable
 from ..values import did_you_mean, shown
 from ..wasi import WasiConfig
 from .arrow_guest import call_scalar, call_table, find_signature, is_arrow_guest
@@ -77,7 +77,9 @@ class Udf:
         """Nothing is compiled before the first call, so this never fails because of the module's content."""
         if not isinstance(name, str):
             raise TypeError(f"the name of the function is a str, not {shown(name)}")
-        if on_error not in ("raise", "null"):
+        expect("Udf", "a name, a RuntimeConfig or a mapping", (str, RuntimeConfig, Mapping), runtime=runtime)
+        expect("Udf", "Limits or None", (Limits, type(None)), limits=limits)
+        if not isinstance(on_error, str) or on_error not in ("raise", "null"):
             raise ValueError(f"on_error is 'raise' or 'null', not {shown(on_error)}")
         if nulls not in ("skipped", "seen"):
             raise ValueError(f"nulls is 'skipped' or 'seen', not {shown(nulls)}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ..errors import ClosedError, DeadlineExceeded, Interrupted, WasmError
 from ..plugin.errors import GuestProtocolError, PluginError, status_text
+from ..types import expect
 
 __all__ = ["TelemetryError", "telemetry_error"]
 
@@ -35,6 +36,9 @@ class TelemetryError(PluginError):
         status_name: Callable[[int], str] = status_text,
     ) -> None:
         """`status_name` puts the status into words if it does not come from a guest."""
+        expect("TelemetryError", "a str", str, component=component, signal=signal, reason=reason)
+        expect("TelemetryError", "an int or None", (int, type(None)), status=status)
+        expect("TelemetryError", "True or False", bool, permanent=permanent)
         answer = "failed" if status is None else f"answered {status_name(status)}"
         super().__init__(f"{component} {answer} ({signal}): {reason or 'the guest gave no reason'}")
         self.component = component

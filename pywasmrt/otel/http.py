@@ -6,6 +6,7 @@ import gzip
 import http.client
 import logging
 import math
+import os
 import random
 import re
 import ssl
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
 from ..plugin.forking import renew_after_fork
-from ..types import printable
+from ..types import expect, printable
 from ..values import shown
 from .connection import Connection, SecureConnection
 from .errors import TelemetryError
@@ -63,6 +64,11 @@ class OtlpHttpSender:
     ) -> None:
         if isinstance(endpoint, str):
             endpoint = {signal: f"{endpoint.rstrip('/')}/v1/{signal}" for signal in SIGNALS}
+        maybe = (str, os.PathLike, type(None))
+        expect("an OTLP endpoint", "a URL or a mapping of signals to URLs", (str, Mapping), endpoint=endpoint)
+        expect("an OTLP endpoint", "a mapping of names to values, or None", (Mapping, type(None)), headers=headers)
+        files = {"certificate": certificate, "client_certificate": client_certificate, "client_key": client_key}
+        expect("an OTLP endpoint", "a path or None", maybe, **files)
         self._urls = {signal: _Url(url) for signal, url in endpoint.items()}
         self._tls: ssl.SSLContext | None = None
         if any(url.secure for url in self._urls.values()):
@@ -70,19 +76,27 @@ class OtlpHttpSender:
                 self._tls = ssl.create_default_context(cafile=certificate)
                 if client_certificate is not None:
                     self._tls.load_cert_chain(client_certificate, client_key)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the second for paths that no file can have
                 raise InvalidConfigurationError(
                     f"the certificates of an OTLP endpoint cannot be used: {error}"
                 ) from None
         if compression not in ("none", "gzip", "deflate"):
             raise InvalidConfigurationError(f"compression is one of none, gzip, deflate; not {shown(compression)}")
-        if not isinstance(timeout, (int, float)) or not 0 < timeout <= threading.TIMEOUT_MAX:
+        if (
+            not isinstance(timeout, (int, float))
+            or isinstance(timeout, bool)
+            or not 0 < timeout <= threading.TIMEOUT_MAX
+        ):
             raise InvalidConfigurationError(
                 f"the timeout of an OTLP endpoint is a number of seconds above 0, not {shown(timeout)}"
             )
         for name, value in (headers or {}).items():
+            expect("an OTLP endpoint", "a mapping of names to values", str, headers=name)
+            expect("an OTLP endpoint", "a mapping of names to values", str, headers=value)
             if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-                raise InvalidConfigurationError(f"{name!r} cannot be a header of HTTP with the value that it is given")
+                raise InvalidConfigurationError(
+                    f"headers: {name!r} cannot be a header of HTTP with the value that it is given"
+                )
         self._timeout = timeout
         self._compression = compression
         self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": "pywasmrt", **(headers or {})}

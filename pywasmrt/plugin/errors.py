@@ -9,6 +9,7 @@ WasmError
 from __future__ import annotations
 
 from ..errors import WasmError
+from ..types import expect
 
 __all__ = ["GuestProtocolError", "GuestStatusError", "PluginError", "status_text"]
 
@@ -28,6 +29,8 @@ class GuestProtocolError(PluginError):
     """The guest broke the rules of its ABI. `transient` says that the same call may go well at another time."""
 
     def __init__(self, message: str, transient: bool = False) -> None:
+        expect("GuestProtocolError", "a str", str, message=message)
+        expect("GuestProtocolError", "True or False", bool, transient=transient)
         super().__init__(message)
         self.transient = transient
 
@@ -36,6 +39,8 @@ class GuestStatusError(PluginError):
     """A guest function answered with the status `status`, other than 0, and gave `reason` for it (empty if none)."""
 
     def __init__(self, function: str, status: int, reason: str) -> None:
+        expect("GuestStatusError", "a str", str, function=function, reason=reason)
+        expect("GuestStatusError", "an int", int, status=status)
         super().__init__(f"{function} answered {status_text(status)}: {reason or 'the guest gave no reason'}")
         self.function = function
         self.status = status

@@ -20,7 +20,7 @@ from ..errors import (
 )
 from ..registry import new_runtime
 from ..runtimes.base.source import load
-from ..types import ExternKind
+from ..types import ExternKind, expect
 from .abi import CALLS, SUPPORTED_TELEMETRY, V1_FUNCTIONS, Dialect, Role, Telemetry, canonical_name, dialect_of
 from .config import DEFAULT_TIMEOUT, PluginConfig
 from .errors import GuestProtocolError, PluginError
@@ -59,6 +59,11 @@ class WasmPlugin:
         self, config: PluginConfig | Any, required_functions: Iterable[str] = (), *, role: Role | None = None
     ) -> None:
         """`role` is that of the component; None takes it from the required functions."""
+        kinds = (str, tuple, list, set, frozenset)
+        expect("WasmPlugin", "names of functions of the guest", kinds, required_functions=required_functions)
+        for each in required_functions:
+            expect("WasmPlugin", "names of functions of the guest", str, required_functions=each)
+        expect("WasmPlugin", "a Role or None", (Role, type(None)), role=role)
         self.config = config if isinstance(config, PluginConfig) else PluginConfig.from_mapping(config)
         self.config.validate()
         required = (required_functions,) if isinstance(required_functions, str) else tuple(required_functions)

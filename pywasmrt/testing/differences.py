@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..types import TrapCode, ValueType
+from ..types import TrapCode, ValueType, expect
 
 __all__ = ["KNOWN_DIFFERENCES", "Difference"]
 
@@ -28,6 +28,12 @@ class Difference:
     bits: tuple[tuple[int, int], ...] = ()
     traps: frozenset[TrapCode] = frozenset()
     runtimes: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        expect("Difference", "a str", str, name=self.name, source=self.source)
+        expect("Difference", "a set", (frozenset, set), types=self.types, traps=self.traps)
+        expect("Difference", "a tuple of ranges", tuple, bits=self.bits)
+        expect("Difference", "a set of names, or None", (frozenset, set, type(None)), runtimes=self.runtimes)
 
     def applies(self, runtimes: Iterable[str]) -> bool:
         """Whether it applies when these runtimes are compared."""

@@ -31,6 +31,7 @@ from ..types import (
     TableType,
     TrapCode,
     ValueType,
+    expect,
 )
 from ..values import arity_error, from_slots, results_from_host, shown, to_slots, to_wasm
 from ..wasm.module import Module
@@ -66,6 +67,13 @@ class FakeRuntime(BaseRuntime):
         features: Iterable[str] = _FEATURES,
         name: str = "fake",
     ) -> None:
+        maybe = (Mapping, type(None))
+        expect("FakeRuntime", "a mapping of names", maybe, functions=functions, globals=globals)
+        for function in (functions or {}).values():
+            if not callable(function):
+                expect("FakeRuntime", "a mapping of names to functions", (), functions=function)
+        expect("FakeRuntime", "a str", str, name=name)
+        expect("FakeRuntime", "a set of names", (frozenset, set, tuple, list), features=features)
         self.scripts = dict(functions or {})
         self.globals = dict(globals or {})
         self.compiled: list[bytes] = []

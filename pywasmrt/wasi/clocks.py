@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from ..types import expect
+
 __all__ = ["Clock", "FixedClock", "SteppingClock", "SystemClock"]
 
 _LAST = (1 << 64) - 1
@@ -55,6 +57,7 @@ class FixedClock(Clock):
     virtual = True
 
     def __init__(self, realtime: int = 0, monotonic: int = 0) -> None:
+        expect(type(self).__name__, "an int, in nanoseconds", int, realtime=realtime, monotonic=monotonic)
         self._realtime = realtime
         self._monotonic = monotonic
 
@@ -75,6 +78,7 @@ class SteppingClock(FixedClock):
 
     def __init__(self, realtime: int = 0, monotonic: int = 0, step: int = 1_000_000) -> None:
         super().__init__(realtime, monotonic)
+        expect("SteppingClock", "an int, in nanoseconds", int, step=step)
         self._step = step
 
     def realtime(self) -> int:

@@ -479,7 +479,8 @@ class BaseRuntime(Components):
             raise TypeError(f"limits is a Limits, not {shown(limits)}")
         for name in ("memory_bytes", "table_elements", "instances", "fuel"):
             value = getattr(limits, name)
-            if value is not None and (not isinstance(value, int) or not 0 <= value < 1 << 63):
+            fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+            if value is not None and not fits:
                 raise InvalidConfigurationError(
                     f"Limits.{name} is a number of 0 to 2**63 - 1, or None; not {shown(value)}"
                 )
