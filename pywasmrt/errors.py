@@ -244,7 +244,8 @@ class WasmException(Trap):
             check = getattr(type(tag), "payload", None)
             if check is None:
                 expect("WasmException", "a tag, of an instance or by store.tag(...), or None", (), tag=tag)
-            given = check(tag, given)
+            else:
+                given = check(tag, given)
         if not message:
             message = "thrown Wasm exception" + (f" with {_brief(given)}" if given else "")
         super().__init__(message, TrapCode.UNCAUGHT_EXCEPTION, frames)
