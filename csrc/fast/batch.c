@@ -1,8 +1,8 @@
-/* batch.c: a call for each row of some columns. pywasmrt/_shim/batch.py has checked what was given and made the results'
- * columns; what bounds reads and writes is checked here once more, against the buffers as they are held for the loop.
+/* batch.c: a call for each row of some columns. pywasmrt/_shim/batch.py has checked the arguments and made the results'
+ * columns; the bounds of reads and writes are checked here once more, against the buffers as they are held for the loop.
  *
  * The store is entered once, so a deadline, an interrupt and the ticker's polls count for the loop as for one long call. Where
- * no host function can be called back the GIL is given away at once; elsewhere at the second poll, as in any call.
+ * no host function can be called back the GIL is released at once; elsewhere at the second poll, as in any call.
  */
 #include "batch.h"
 #include "values.h"
@@ -16,7 +16,7 @@ typedef struct Batch {
   size_t count; /* of columns, params and then results */
   Column *each;
   Column mask;
-  PyObject *progress; /* borrowed: a list, whose first item becomes the number of the row that trapped */
+  PyObject *progress; /* borrowed: a list whose first item becomes the number of the row that trapped */
 } Batch;
 
 static void batch_clear(Batch *batch) {
@@ -155,7 +155,7 @@ __attribute__((noinline)) bool column_convert(const Column *column, wrt_slot *sl
 
 /* ---- the loop ---- */
 
-/* A row that trapped: into the mask, if there is one and the next row may do better. */
+/* Marks a row that trapped in the mask, if there is one and the next row may succeed. */
 static bool masked(Batch *batch, int result, wrt_failure *failure) {
   if (batch->mask.at == NULL || result != WRT_TRAP || failure->trap == WRT_TRAP_OUT_OF_FUEL ||
       failure->trap == WRT_TRAP_INTERRUPT)
@@ -164,7 +164,7 @@ static bool masked(Batch *batch, int result, wrt_failure *failure) {
   return true;
 }
 
-/* Ends the loop at a failure of the engine, with the GIL: an exception is set, and the row told where the guest trapped. */
+/* Ends the loop at a failure of the engine, with the GIL: sets an exception, and notes the row if the guest trapped. */
 static void fail_at(Batch *batch, Py_ssize_t row, int result, wrt_failure *failure) {
   bool trapped = result == WRT_TRAP;
   raise_failure(batch->function->store, result, failure);
@@ -172,7 +172,7 @@ static void fail_at(Batch *batch, Py_ssize_t row, int result, wrt_failure *failu
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
   PyObject *number = PyLong_FromSsize_t(row);
-  if (number == NULL || PyList_SetItem(batch->progress, 0, number) < 0) PyErr_Clear(); /* then the trap comes out as it is */
+  if (number == NULL || PyList_SetItem(batch->progress, 0, number) < 0) PyErr_Clear(); /* then the trap is raised as it is */
   PyErr_Restore(type, value, traceback);
 }
 

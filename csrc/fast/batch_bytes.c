@@ -1,10 +1,10 @@
-/* batch_bytes.c: a call for each row of some columns, of which some hold bytes: what a guest gets as pointer and size.
+/* batch_bytes.c: a call for each row of some columns, some of which hold bytes, passed to the guest as pointer and size.
  *
  * A row's bytes are copied to one place in the guest's memory, which its allocator gave for the whole batch, or to a place of
- * their own for each row where the guest takes them over. What it gives back is copied out into one buffer, and freed by the
- * guest. pywasmrt/runtimes/base/map_bytes.py has checked what was given; what bounds reads and writes is checked here.
+ * their own for each row where the guest takes them over. The bytes that it returns are copied out into one buffer, and freed
+ * by the guest. pywasmrt/runtimes/base/map_bytes.py has checked the arguments; the bounds of reads and writes are checked here.
  *
- * The loop runs without the GIL where the store has no host function. So what goes wrong in it is noted (Problem), and becomes
+ * The loop runs without the GIL where the store has no host function. So an error in the loop is noted (Problem), and becomes
  * an exception afterwards.
  */
 #include "batch.h"
@@ -15,18 +15,18 @@ typedef enum Form { NUMBERS, POINTER_HIGH, POINTER_LOW, PAIR, OUT_FIRST, OUT_LAS
 
 typedef enum Problem { NONE, ENGINE, UNFIT, OFFSETS, NO_ROOM, BAD_ROOM, BAD_RESULT, STATUS, TOO_MUCH, NO_MEMORY } Problem;
 
-/* A call of the guest's allocator: what it is called with, number by number. */
+/* A call of the guest's allocator: its arguments, number by number. */
 typedef struct GuestCall {
   Function *function; /* borrowed from the arguments; NULL for none */
   size_t count;
   int64_t args[4];
 } GuestCall;
-/* Among the args: what the call is about. */
+/* Placeholders among the args, replaced for each call. */
 enum { GIVEN_SIZE = -1, GIVEN_POINTER = -2 };
 
 /* A column of bytes: row n is data[offsets[n], offsets[n + 1]). */
 typedef struct Texts {
-  bool is; /* else it is a column of numbers */
+  bool is; /* otherwise it is a column of numbers */
   bool wide, constant;
   Py_buffer data, offsets; /* owned */
 } Texts;
@@ -34,7 +34,7 @@ typedef struct Texts {
 enum { MOST_CALLS = 2, OUT_BYTES = 16, ALIGNED = 8, MOST_SLOTS = 64 };
 
 typedef struct Rows {
-  Function *function; /* borrowed from the caller, as is everything that is not said to be owned */
+  Function *function; /* borrowed from the caller, as is everything that is not marked as owned */
   Py_ssize_t rows;
   size_t given;  /* arguments: columns of bytes, each for two params, and of numbers */
   Texts *texts;  /* owned: one for each argument */
@@ -45,17 +45,17 @@ typedef struct Rows {
   GuestCall allocate[MOST_CALLS], release;
   bool frees, gives;
   Py_ssize_t most;   /* bytes of all results */
-  Py_buffer ends;    /* owned: int64, where each row's result begins, and the last one ends */
+  Py_buffer ends;    /* owned: int64, where each row's result begins, and where the last one ends */
   Column mask, nulls; /* owned */
   char *made;        /* owned: the results' bytes */
   size_t used, room;
   uint8_t *base;     /* the guest's memory, which never moves */
-  size_t size;       /* of it, when it was looked at last */
+  size_t size;       /* of the memory, when it was last looked at */
   uint64_t arena, arena_size;
-  wrt_slot *slots;   /* of a call; an allocator's have their own place */
+  wrt_slot *slots;   /* of a call; calls of an allocator have slots of their own */
   wrt_failure failure;
   Problem problem;
-  int result;        /* of the engine, where that is the problem */
+  int result;        /* the engine's result, where that is the problem */
   uint64_t at, much; /* what the problem is about */
   size_t column;
 } Rows;
@@ -106,7 +106,7 @@ static inline bool engine_runs(Rows *batch, Function *function, wrt_slot *slots)
   return LIKELY(batch->result == WRT_OK) || fails(batch, ENGINE, 0, 0);
 }
 
-/* Calls the guest's allocator; `pointer` is also what comes out. */
+/* Calls the guest's allocator; `pointer` receives the result too. */
 static bool call_guest(Rows *batch, const GuestCall *call, uint64_t size, uint64_t *pointer) {
   wrt_slot slots[MOST_SLOTS];
   Function *function = call->function;
@@ -120,7 +120,7 @@ static bool call_guest(Rows *batch, const GuestCall *call, uint64_t size, uint64
 }
 
 static bool allocate(Rows *batch, uint64_t size, uint64_t *pointer) {
-  if (size == 0) size = 1; /* an allocator may give 0 for nothing */
+  if (size == 0) size = 1; /* an allocator may return 0 for an allocation of no bytes */
   if (size > UINT32_MAX && batch->allocate[0].function->types[0] == WRT_I32) return fails(batch, NO_ROOM, 0, size);
   for (size_t i = 0; i < MOST_CALLS && batch->allocate[i].function != NULL; i++) {
     if (!call_guest(batch, &batch->allocate[i], size, pointer)) return false;
@@ -199,7 +199,7 @@ static bool put_row(Rows *batch, Py_ssize_t row) {
       return fails(batch, OFFSETS, 0, 0);
     }
     if (batch->gives && !allocate(batch, size, &pointer)) return false;
-    if (UNLIKELY(!batch->gives && pointer + size > batch->arena + batch->arena_size)) { /* it was longer than a moment ago */
+    if (UNLIKELY(!batch->gives && pointer + size > batch->arena + batch->arena_size)) { /* it has grown meanwhile */
       batch->column = i;
       return fails(batch, OFFSETS, 0, 0);
     }
@@ -257,7 +257,7 @@ static bool take_bytes(Rows *batch, Py_ssize_t row) {
     memcpy(batch->made + batch->used, batch->base + pointer, size);
     batch->used += size;
   }
-  bool ours = pointer >= batch->arena && pointer <= batch->arena + batch->arena_size; /* its end is that of an empty part */
+  bool ours = pointer >= batch->arena && pointer <= batch->arena + batch->arena_size; /* an empty part may begin at the end */
   return !batch->frees || pointer == 0 || ours || release(batch, pointer, size);
 }
 
@@ -286,7 +286,7 @@ static bool masked(Rows *batch, Py_ssize_t row, size_t used) {
   return true;
 }
 
-/* The number of rows done, fewer than there are where `problem` says why; inside the store, without the GIL perhaps. */
+/* The number of rows done; where that is not all, `problem` says why. Runs inside the store, perhaps without the GIL. */
 static Py_ssize_t run(Rows *batch, bool *closed) {
   Function *function = batch->function;
   Store *store = function->store;
@@ -316,7 +316,7 @@ static Py_ssize_t run(Rows *batch, bool *closed) {
       store->ops->failure_clear(&batch->failure);
       batch->problem = first;
     }
-  } else if (!*closed && batch->result == WRT_TRAP) { /* a guest that trapped in a row can be used further */
+  } else if (!*closed && batch->result == WRT_TRAP) { /* a guest that trapped in a row can be used again */
     wrt_failure failure = batch->failure;
     if (!release(batch, batch->arena, batch->arena_size)) store->ops->failure_clear(&batch->failure);
     batch->failure = failure;
@@ -325,8 +325,8 @@ static Py_ssize_t run(Rows *batch, bool *closed) {
   return row;
 }
 
-/* Sets the exception of the problem, with the GIL, and whether it is the row's own; false where it is a value that does not
- * fit, which Python has the words for. */
+/* Sets the exception of the problem, with the GIL, and whether it is the row's own; false where a value does not fit, an error
+ * that Python words. */
 static bool raise_problem(Rows *batch, bool *own) {
   State *state = batch->function->store->state;
   unsigned long long at = batch->at, much = batch->much;
@@ -394,7 +394,7 @@ static int refuse(const char *what) {
   return -1;
 }
 
-/* Takes (function, numbers) over, of which `numbers` may be left out; None for none. */
+/* Takes over (function, numbers), where `numbers` may be left out; None for no function. */
 static int fill_call(Rows *batch, GuestCall *call, PyObject *given, bool gives_pointer) {
   if (given == Py_None) return 0;
   PyObject *function, *numbers;
@@ -435,7 +435,7 @@ static bool is_pointer(const Function *function, size_t index, size_t count) {
   return index < count && function->types[index] <= WRT_I64;
 }
 
-/* The arguments against the params, whose types say what fits. */
+/* Checks the arguments against the types of the params. */
 static int fill_arguments(Rows *batch, PyObject *columns) {
   Function *function = batch->function;
   size_t param = batch->form == OUT_FIRST ? 1 : 0, count = function->param_count - (batch->form == OUT_LAST ? 1 : 0);

@@ -40,7 +40,7 @@ void *arena_take(Lowering *lowering, size_t count, size_t size) {
       state->scratch_taken = false;
       return NULL;
     }
-    *held = (ArenaHeld){.next = arena->held, .rep = 1}; /* neither object nor handle: the scratch memory is given back */
+    *held = (ArenaHeld){.next = arena->held, .rep = 1}; /* neither object nor handle: for the scratch memory */
     arena->held = held;
     return state->scratch;
   }
@@ -53,7 +53,7 @@ void *arena_take(Lowering *lowering, size_t count, size_t size) {
   block->next = arena->blocks;
   arena->blocks = block;
   char *start = (char *)(block + 1);
-  if (bytes <= ARENA_BLOCK) { /* the rest of a large block is not worth having */
+  if (bytes <= ARENA_BLOCK) { /* the rest of a large block is not worth keeping */
     arena->at = start + bytes;
     arena->end = (char *)block + block_bytes;
   }
@@ -68,7 +68,7 @@ ArenaHeld *arena_hold(Lowering *lowering, PyObject *object) {
   return held;
 }
 
-/* Ends the handle that a call took for a resource of the host's. */
+/* Ends the handle that was made for a call's argument, a resource of the host's. */
 static void end_host_handle(Store *store, ArenaHeld *held, bool called) {
   const wrt_component_ops *ops = store->engine->component_ops;
   wrt_failure failure;

@@ -45,7 +45,7 @@ PyObject *component_take_result(ComponentFunction *self, wrt_value *result) {
   }
   Lifting lifting = {self->store, self->ops, false, NULL};
   PyObject *value = UNLIKELY(self->fallible) ? lift_fallible(self, &lifting, result) : lift(&lifting, self->result, result);
-  if (result->kind >= WRT_VALUE_STRING) self->ops->value_clear(result); /* the others own nothing */
+  if (result->kind >= WRT_VALUE_STRING) self->ops->value_clear(result); /* values of smaller kinds own nothing */
   return value;
 }
 
@@ -62,7 +62,7 @@ static PyObject *run(ComponentFunction *self, const wrt_value *values) {
   return component_take_result(self, &result);
 }
 
-/* A host function called the component that called it. Not every engine looks for that. */
+/* A host function called the component that called it. Not every engine checks that. */
 PyObject *component_refuse_reentrance(ComponentFunction *self) {
   PyErr_Format(self->store->state->busy_error,
                "%U() cannot be called now: its component is running, and the component model does not let a host function "
@@ -104,7 +104,7 @@ static PyObject *call(ComponentFunction *self, PyObject *const *args) {
   return value;
 }
 
-/* Brings the arguments into their places, by the Python half: a tuple, or NULL with an exception set. */
+/* Puts the arguments in the order of the parameters, by the Python half: a tuple, or NULL with an exception set. */
 static PyObject *arrange(ComponentFunction *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
   PyObject *positional = PyTuple_New(count);
   for (Py_ssize_t i = 0; positional != NULL && i < count; i++) PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));

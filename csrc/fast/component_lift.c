@@ -62,7 +62,7 @@ static PyObject *lift_record(Lifting *lifting, Plan *plan, const wrt_value *valu
   return record;
 }
 
-/* The number of the case of that name; the engine gives none that there is not. */
+/* The number of the case of that name; the engine only gives names that exist. */
 static uint32_t case_named(Plan *plan, const wrt_text *name) {
   for (uint32_t i = 0; i < plan->count; i++)
     if (plan->names[i].size == name->size && memcmp(plan->names[i].data, name->data, name->size) == 0) return i;

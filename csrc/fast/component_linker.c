@@ -1,7 +1,7 @@
 /* component_linker.c: what a component imports: Python callables as host functions, and types of the host's resources.
  *
  * The round trip of a host function is that of fast/host.c, with values in place of slots. A linker serves any number of
- * stores; the store that calls comes along with each call. Each store keeps the linkers that instantiated in it.
+ * stores; each call says which store it comes from. Each store keeps the linkers that instantiated in it.
  */
 #include "component.h"
 #include "values.h"
@@ -10,7 +10,7 @@ enum { FEW_ARGUMENTS = 8 };
 
 /* ---- the call ---- */
 
-/* What was lent to the host function comes back; whoever kept such an object finds it ended. */
+/* What was lent to the host function comes back; an object that was kept is dead from here on. */
 void end_loans(Store *store, PyObject *lent) {
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lent); i++) {
     Resource *resource = (Resource *)PyList_GET_ITEM(lent, i);
@@ -25,7 +25,7 @@ void end_loans(Store *store, PyObject *lent) {
   Py_DECREF(lent);
 }
 
-/* The host function returned what does not fit. Always -1, with an exception set. */
+/* The host function returned a value that does not fit. Always -1, with an exception set. */
 static int refuse_result(HostEntry *entry, PyObject *value) {
   if (!PyErr_Occurred()) {
     PyObject *never = PyObject_CallMethod(entry->signature, "refuse_result", "O", value);
@@ -76,7 +76,7 @@ int put_result(Lowering *lowering, HostEntry *entry, PyObject *value, wrt_value 
   return LIKELY(result == 0) ? 0 : refuse_result(entry, value);
 }
 
-/* Has the event loop's thread call the host function, for a guest that runs on a worker's. */
+/* Has the event loop's thread call the host function, for a guest that runs on a worker thread. */
 static PyObject *ask_in_turn(Store *store, HostEntry *entry, PyObject *const *args) {
   PyObject *tuple = PyTuple_New((Py_ssize_t)entry->count);
   if (tuple == NULL) return NULL;
@@ -86,7 +86,7 @@ static PyObject *ask_in_turn(Store *store, HostEntry *entry, PyObject *const *ar
   return value;
 }
 
-/* `args` has room for one more in front, as vectorcall likes it. */
+/* `args` has room for one more item in front, which vectorcall may use. */
 static int call_with(Store *store, HostEntry *entry, PyObject **args, const wrt_value *values, wrt_value *results) {
   Lifting lifting = {store, store->engine->component_ops, true, NULL};
   size_t count = entry->count, lifted = 0;
@@ -190,8 +190,8 @@ static void entry_free(HostEntry *entry) {
   PyMem_Free(entry);
 }
 
-/* A host function out of (name, callable, plans, result plan or None, fallible, signature, whether it is awaited, label), kept
- * by the linker. */
+/* Makes a host function, which the linker keeps, of (name, callable, plans, result plan or None, fallible, signature, whether
+ * it is awaited, label). */
 static HostEntry *entry_new(Linker *self, PyObject *item) {
   PyObject *name, *callable, *plans, *result, *signature, *label;
   int fallible, awaits;
@@ -255,7 +255,7 @@ static bool define(Linker *self, wrt_linker_scope *scope, PyObject *item) {
   return result == WRT_OK;
 }
 
-/* interface(name or None, items): defines an interface, or what belongs to no interface; each once */
+/* interface(name or None, items): defines an interface, or the items that belong to none; each once */
 static PyObject *Linker_interface(PyObject *object, PyObject *args) {
   Linker *self = (Linker *)object;
   const char *name;

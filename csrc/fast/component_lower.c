@@ -1,12 +1,12 @@
 /* component_lower.c: Python objects to values of the engine, by a plan.
  *
- * Whatever Python code this runs (a property, an __index__) may change the objects that are being read: nothing is kept
- * across it but what a reference holds, and lengths are looked at again.
+ * The Python code that this may run (a property, an __index__) can change the objects that are being read. So nothing is kept
+ * across it except by a reference, and lengths are looked at again.
  */
 #include "component.h"
 #include "values.h"
 
-/* ---- what values consist of: of the arena's memory or the engine's ---- */
+/* ---- the parts of values, in the arena's memory or the engine's ---- */
 
 static bool make_values(Lowering *lowering, wrt_values *out, size_t count) {
   if (lowering->arena == NULL) {
@@ -19,7 +19,7 @@ static bool make_values(Lowering *lowering, wrt_values *out, size_t count) {
   return true;
 }
 
-/* A value of its own that `value` moves to. */
+/* A value in memory of its own, into which `value` is moved. */
 static wrt_value *make_box(Lowering *lowering) {
   if (lowering->arena == NULL) {
     wrt_value zeros = {0};
@@ -40,7 +40,7 @@ static void put_name(Lowering *lowering, const wrt_text *name, wrt_text *out) {
 
 /* ---- numbers ---- */
 
-/* Reads an integer of at most 64 bits, signed or not; -1 if it is none, with or without an exception set. */
+/* Reads an integer of at most 64 bits, signed or not; -1 if it is not one, with or without an exception set. */
 static int read_integer(PyObject *object, bool is_signed, uint64_t *out) {
   int64_t number;
   if (UNLIKELY(!PyLong_Check(object))) {
@@ -148,7 +148,7 @@ static int lower_char(PyObject *object, wrt_value *out) {
 
 /* ---- lists ---- */
 
-/* The format of a buffer whose items are as the numbers of a list; with any of those that mean the same here. */
+/* The size and kind of a number in a buffer, by the kind of the list's numbers; several format letters may mean the same. */
 static const struct {
   uint8_t size;
   char kind; /* i, u or f, and b for bool */
@@ -238,7 +238,7 @@ static inline PyObject *item_at(PyObject *sequence, size_t index) {
   return Py_NewRef(PySequence_Fast_GET_ITEM(sequence, (Py_ssize_t)index));
 }
 
-/* Items of a list or tuple into as many values, which are of the arena, or whole. */
+/* Lowers the items of a list or tuple into as many values, which lie in the arena or are valid already. */
 static int lower_items(Lowering *lowering, Plan *const *plans, bool same, PyObject *sequence, wrt_value *to, size_t count) {
   size_t i = 0;
   for (; i < count; i++) {
@@ -257,7 +257,7 @@ static int lower_list(Lowering *lowering, Plan *plan, PyObject *object, wrt_valu
   size_t count = (size_t)PySequence_Fast_GET_SIZE(object);
   wrt_values list;
   if (!make_values(lowering, &list, count)) return -1;
-  if (lowering->arena == NULL) { /* where it is whole at every moment */
+  if (lowering->arena == NULL) { /* `out` must be valid at every moment */
     out->of.list = list;
     out->kind = WRT_VALUE_LIST;
   }
@@ -337,13 +337,13 @@ static int lower_payload(Lowering *lowering, Plan *plan, PyObject *object, wrt_v
   PyObject *payload = PyObject_GetAttr(object, lowering->store->state->value_name);
   if (payload == NULL) return -1;
   wrt_value *box = make_box(lowering);
-  *out = box; /* first, so that it is whole at every moment */
+  *out = box; /* first, so that the value is valid at every moment */
   int result = box == NULL ? -1 : lower(lowering, plan, payload, box);
   Py_DECREF(payload);
   return result;
 }
 
-/* The number of what `object` is among the plan's objects; -1 where it is none of them, with or without an exception set. */
+/* The number of `object` among the plan's objects; -1 where it is none of them, with or without an exception set. */
 static Py_ssize_t find_case(Plan *plan, PyObject *object) {
   for (uint32_t i = 0; i < plan->count && i < 8; i++)
     if (plan->objects[i] == object) return i;

@@ -1,11 +1,11 @@
-/* component_resource.c: handles to resources, of the guests' in Python's hands and of the host's in theirs.
+/* component_resource.c: handles to resources: those of guests that Python holds, and those of the host that guests hold.
  *
  * A guest's resource is an object of a class that Python makes on top of Resource. It owns a handle, which it gives back by
- * _drop, or gives away as an argument. An object that dies with its handle leaves that to the store, which drops it at its next
- * call: the destructor is guest code, and must not run wherever an object happens to die.
+ * _drop, or gives away as an argument. An object that dies while it owns a handle leaves it to the store, which drops it at its
+ * next call: the destructor is guest code, and must not run wherever an object happens to die.
  *
  * A resource of the host's is any object. The guest has a number for it, under which the store keeps a reference until the
- * guest drops its handle; that may happen without the GIL, so the reference goes the way of externrefs.
+ * guest drops its handle; that may happen without the GIL, so the reference is released in the way of externrefs.
  */
 #include "component.h"
 #include "values.h"
@@ -66,7 +66,7 @@ void drop_forgotten(Store *store) {
     wrt_failure failure;
     wrt_resource *native = state->forgotten[--state->forgotten_count];
     int result = drop_handle(store, native, &failure);
-    if (result != WRT_OK) { /* the destructor trapped, or was stopped; there is nobody to tell but the hook */
+    if (result != WRT_OK) { /* the destructor trapped, or was stopped; only the unraisable hook can be told */
       raise_failure(store, result, &failure);
       PyErr_WriteUnraisable((PyObject *)store);
     }
@@ -74,7 +74,7 @@ void drop_forgotten(Store *store) {
   PyErr_Restore(type, error, traceback);
 }
 
-/* _drop(): ends the resource by its destructor. Nothing to do where it was given away or dropped. */
+/* _drop(): ends the resource by its destructor. Does nothing where it was given away or dropped. */
 static PyObject *Resource_drop(PyObject *object, PyObject *unused) {
   (void)unused;
   Resource *self = (Resource *)object;
@@ -109,7 +109,7 @@ static PyObject *Resource_get_borrowed(PyObject *object, void *unused) {
   return PyBool_FromLong(((Resource *)object)->borrowed);
 }
 
-/* Whether it belongs to this store: for messages. */
+/* Whether it belongs to this store, for messages. */
 static PyObject *Resource_in_store(PyObject *object, PyObject *store) {
   return PyBool_FromLong((PyObject *)((Resource *)object)->store == store);
 }

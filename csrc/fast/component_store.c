@@ -31,7 +31,8 @@ int component_state_traverse(Store *store, visitproc visit, void *arg) {
   return 0;
 }
 
-/* With the engine's store gone; what guests held of the host's is released with the rest of its references. */
+/* Called once the engine's store is gone; the host's objects that guests held are released with the store's other
+ * references. */
 void component_state_free(Store *store) {
   ComponentState *state = store->components;
   if (state == NULL) return;

@@ -1,8 +1,8 @@
 /* component_task.c: the calls of components that can be suspended (task.c): how values and host functions pass.
  *
  * The arguments of a call lie in an arena of the task's own, and those of a host function are moved to memory of the task's:
- * Python code runs off the guest's stack, when the engine's place for them is gone. The result of a host function is made in
- * place, while the guest is suspended.
+ * Python code runs off the guest's stack, when the engine has freed them. The result of a host function is made in place, while
+ * the guest is suspended.
  */
 #include "component.h"
 #include "task.h"
@@ -14,7 +14,7 @@ typedef struct ComponentCall {
   PyObject *args;              /* owned: a tuple; NULL likewise */
   wrt_value *values;           /* owned: the arguments, in the arena */
   bool lowered;                /* the arena is open */
-  bool begun;                  /* the engine has had the arguments */
+  bool begun;                  /* the engine has taken the arguments */
   Arena arena;
   wrt_value result;
   /* Of an instantiation: */

@@ -1,8 +1,8 @@
 /* component_wasi.c: what a component's guests write to their streams, on its way to Python.
  *
  * Wasmtime writes from a thread of its own, while the guest waits for it; the guest's thread may hold the GIL then. So that
- * thread only puts the bytes aside, and Python gets them when the guest's thread is at hand: at the end of a call, before a
- * host function, and at polls.
+ * thread only puts the bytes aside, and the guest's thread hands them to Python: at the end of a call, before a host function,
+ * and at polls.
  */
 #include "component.h"
 
@@ -63,7 +63,7 @@ int component_drain(Store *store) {
   if (!component_output_waits(store) || state->draining) return 0;
   PyObject *type, *error, *traceback;
   PyErr_Fetch(&type, &error, &traceback);
-  state->draining = true; /* what it calls may come here again */
+  state->draining = true; /* the callable may come here again */
   int result = drain_stream(&state->streams[0]);
   if (result < 0 && error != NULL) PyErr_WriteUnraisable(state->streams[0].sink);
   if (drain_stream(&state->streams[1]) < 0) {
@@ -72,7 +72,7 @@ int component_drain(Store *store) {
   }
   state->draining = false;
   if (error == NULL) return result;
-  PyErr_Restore(type, error, traceback); /* what ended the call comes first */
+  PyErr_Restore(type, error, traceback); /* the exception that ended the call comes first */
   return 0;
 }
 
@@ -85,7 +85,7 @@ void component_streams_free(ComponentState *state) {
   }
 }
 
-/* component_wasi(address of a wrt_component_wasi, what takes stdout or None, what takes stderr or None) */
+/* component_wasi(address of a wrt_component_wasi, callable that takes stdout or None, callable that takes stderr or None) */
 PyObject *store_component_wasi(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
   PyObject *address, *sinks[2];

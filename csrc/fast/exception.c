@@ -1,13 +1,13 @@
 /* exception.c: exceptions of guests as Python exceptions, and the other way round.
  *
  * A WasmException (pywasmrt/errors.py) that a host function raises, with a tag of the store that calls, is thrown into the
- * guest: guests may catch it. One that no guest catches ends the call, and the innermost call from Python raises it: the very
- * object that was thrown, if it is among the last that host functions have thrown in this call chain, and else a new one with
- * the exception's tag and values. The objects are kept in a ring, so that a guest that catches a million costs no memory.
+ * guest: guests may catch it. One that no guest catches ends the call, and the innermost call from Python raises it: the same
+ * object that was thrown, if it is among the last that host functions have thrown in this call chain, and otherwise a new one
+ * with the exception's tag and values. The objects are kept in a ring, so that a guest that catches a million costs no memory.
  */
 #include "values.h"
 
-/* How many of the exceptions that host functions have thrown come out as the same objects. */
+/* How many of the exceptions thrown by host functions are kept, to come out as the same objects. */
 enum { THROWN_KEPT = 64 };
 
 struct Thrown {
@@ -42,7 +42,7 @@ int thrown_traverse(Store *store, visitproc visit, void *arg) {
   return 0;
 }
 
-/* Has the next place in the ring be empty: 0, or -1 with an exception set. May run Python code. */
+/* Empties the next place in the ring: 0, or -1 with an exception set. May run Python code. */
 static int make_place(Store *store) {
   if (store->thrown == NULL && (store->thrown = PyMem_Calloc(1, sizeof *store->thrown)) == NULL) {
     PyErr_NoMemory();
@@ -59,7 +59,7 @@ static int make_place(Store *store) {
   }
 }
 
-/* Releases an object later, as no Python code may run now: with what guests no longer hold. Without memory it stays. */
+/* Releases an object later, with what guests no longer hold, as no Python code may run now. Without memory it leaks. */
 static void release_later(Store *store, PyObject *object) {
   HostRef *ref = host_ref_new(store, object);
   if (ref == NULL) {
@@ -70,8 +70,8 @@ static void release_later(Store *store, PyObject *object) {
   host_ref_finalize(ref);
 }
 
-/* Puts an exception that was thrown into the ring, which takes over the root. Where the place that was made for it has been
- * filled meanwhile, nobody will know the exception again. */
+/* Puts an exception that was thrown into the ring, which takes over the root. If the place that was made for it has been filled
+ * meanwhile, the exception will not be recognised. */
 static void keep_thrown(Store *store, wrt_ref *root, PyObject *exception, PyObject *values) {
   size_t at = store->thrown->next % THROWN_KEPT;
   if (store->thrown->kept[at].exception != NULL) {
@@ -119,7 +119,7 @@ PyObject *exception_to_throw(Store *store, wrt_extern *tag, PyObject **values) {
     *values = PySequence_Tuple(given);
   Py_XDECREF(given);
   if (*values != NULL && make_place(store) < 0) Py_CLEAR(*values);
-  PyErr_Clear(); /* of attributes that a class has made its own: then it is an exception like others */
+  PyErr_Clear(); /* the error of an attribute that a class has overridden: this is then an exception like others */
   if (*values == NULL) {
     PyErr_Restore(type, exception, traceback);
     return NULL;
@@ -177,7 +177,7 @@ int throw_or_park(Store *store) {
   PyObject *values, *exception = exception_to_throw(store, &tag, &values);
   if (LIKELY(exception == NULL)) return park(store);
   int result = exception_send(store, &tag, values, exception);
-  Py_DECREF(values); /* both are kept, or the exception that says why not is to come first */
+  Py_DECREF(values); /* both are in the ring; or it failed, and that exception is parked already */
   Py_DECREF(exception);
   return result;
 }
@@ -243,7 +243,7 @@ PyObject *exception_value(Store *store) {
   raise_told(store->ops, store->fail, WRT_TRAP, &failure, told);
   Py_DECREF(told);
   if (!PyErr_ExceptionMatches(store->state->wasm_exception)) return NULL;
-  PyObject *type, *value, *traceback; /* it is a value here, which nobody has raised */
+  PyObject *type, *value, *traceback; /* it is a value here, and was not raised */
   PyErr_Fetch(&type, &value, &traceback);
   PyErr_NormalizeException(&type, &value, &traceback);
   PyException_SetTraceback(value, Py_None);
@@ -264,7 +264,7 @@ bool raise_exception(Store *store, wrt_failure *failure) {
   }
   raise_told(store->ops, store->fail, WRT_TRAP, failure, told);
   Py_DECREF(told);
-  if (exception != NULL && PyErr_ExceptionMatches((PyObject *)Py_TYPE(exception))) { /* without the adapter's own frame */
+  if (exception != NULL && PyErr_ExceptionMatches((PyObject *)Py_TYPE(exception))) { /* without the adapter's frame */
     PyObject *type, *value, *of_adapter;
     PyErr_Fetch(&type, &value, &of_adapter);
     PyErr_NormalizeException(&type, &value, &of_adapter);

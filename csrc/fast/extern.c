@@ -1,7 +1,7 @@
 /* extern.c: everything the host makes, links, reads and sets in a store: the methods of Store named EXTERN_METHODS.
  *
- * Handles pass between Python and C as bytes objects holding the plain struct; they come from this file only, and the
- * adapter sees to it that a handle is used with the store it came from.
+ * Handles pass between Python and C as bytes objects holding the plain struct; they come from this file only, and the adapter
+ * ensures that a handle is used with the store that it came from.
  */
 #include "values.h"
 
@@ -42,7 +42,7 @@ PyObject *store_memory(PyObject *object, PyObject *args) {
 }
 
 /* Encodes one value of a global or table, inside the store; -1 with an exception set. The adapter has checked the value, so
- * only a function of another store or a lack of memory is left to refuse. */
+ * only a function of another store or a lack of memory can still make this fail. */
 static int encode_one(Store *store, wrt_type type, PyObject *value, wrt_slot *slot) {
   uint8_t code = (uint8_t)type;
   slot[0].u64 = slot[1].u64 = 0;

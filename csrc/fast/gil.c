@@ -1,4 +1,4 @@
-/* gil.c: what a running call does at a poll: gives the GIL away, takes it back, and ends when it is told to. */
+/* gil.c: what a running call does at a poll: releases the GIL, reacquires it, and ends when it is told to. */
 #include "fastcall.h"
 
 #include <unistd.h>
@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #endif
 
-/* Polls between two looks for signals, on the main thread of a call that has given the GIL away. */
+/* Polls between two looks for signals, by a call on the main thread that has released the GIL. */
 enum { POLLS_PER_SIGNAL_CHECK = 10 };
 
 PER_THREAD HostFrame *host_frames;
@@ -14,7 +14,7 @@ PER_THREAD HostFrame *host_frames;
 /* ---- the GIL ---- */
 
 void gil_release(Store *store) {
-  store->released = PyThreadState_Get(); /* before the GIL goes: whoever has it then must find this */
+  store->released = PyThreadState_Get(); /* before the GIL is released: the next thread to hold it must find this */
   PyEval_SaveThread();
 }
 
@@ -51,8 +51,8 @@ static int raise_stopped(Store *store) {
   return -1;
 }
 
-/* The store of this thread that has to end, or NULL: `store`, or one whose host function called into it. Within a call, which
- * begins in no other greenlet than those host functions', or where greenlet_is_here. */
+/* The store on this thread whose call has to end, or NULL: `store`, or one whose host function called into it. May be used
+ * within a call, which begins only in the greenlet of those host functions, or where greenlet_is_here. */
 static Store *find_stopped(Store *store) {
   if (is_stopped(store)) return store;
   for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
@@ -65,7 +65,7 @@ int check_stopped(Store *store) { return is_stopped(store) ? raise_stopped(store
 int64_t running_until(Store *store) {
   if (is_stopped(store)) return 1; /* long ago */
   int64_t until = store->deadline;
-  if (!greenlet_is_here()) return until; /* an asynchronous store's, beside which the others wait */
+  if (!greenlet_is_here()) return until; /* of an asynchronous store, while the calls further out wait */
   if (find_stopped(store) != NULL) return 1;
   for (HostFrame *frame = host_frames; frame != NULL; frame = frame->outer)
     if (until == 0 || (frame->store->deadline != 0 && frame->store->deadline < until)) until = frame->store->deadline;
@@ -87,8 +87,8 @@ static bool exception_waits(Store *store) {
   return __atomic_load_n(&thread->async_exc, __ATOMIC_RELAXED) != NULL;
 }
 
-/* Raises it: -1 with an exception set, or 0 where there is none any more. Python's own loop takes it, which notes that it has
- * been taken: so a function in Python is called. */
+/* Raises it: -1 with an exception set, or 0 where there is none any more. Only Python's own evaluation loop takes it and notes
+ * that it has, so a function in Python is called. */
 static int take_exception(Store *store) {
   PyObject *nothing = PyObject_CallNoArgs(store->state->run_pending);
   Py_XDECREF(nothing);
@@ -98,12 +98,12 @@ static int take_exception(Store *store) {
 int poll_python(void *env) {
   Store *store = env;
   if (UNLIKELY(__atomic_load_n(&store->profile, __ATOMIC_ACQUIRE) != NULL)) profile_poll(store);
-  if (store->polled != NULL) return WRT_PENDING; /* the task looks after the rest, off the guest's stack */
+  if (store->polled != NULL) return WRT_PENDING; /* the task does the rest, off the guest's stack */
   Store *stopped = find_stopped(store);
   unsigned polls = ++store->polls;
   int result = WRT_OK;
   EXIT_GUARD(guard);
-  bool begun = polls > 1 || stopped != NULL; /* else the tick came just after the call */
+  bool begun = polls > 1 || stopped != NULL; /* if not, the tick came just after the call began */
   bool waits = component_output_waits(store);
   bool thrown = exception_waits(store);
   bool look = stopped != NULL || waits || thrown || (polls % POLLS_PER_SIGNAL_CHECK == 0 && on_main_thread());
@@ -144,7 +144,7 @@ int begin_timed(Store *store) {
   store->call_deadline = store->timeout == 0 ? 0 : now + store->timeout;
   store->deadline = earlier(store->call_deadline, store->block_deadline);
   if (now < store->deadline) return 0;
-  store->deadline = 0; /* no call begins that it could be the deadline of */
+  store->deadline = 0; /* no call begins, so none has a deadline */
   PyErr_SetString(store->state->deadline_exceeded, "the deadline had passed before the call began");
   return -1;
 }

@@ -1,8 +1,8 @@
 /* handle.c: a Handle owns one engine, module or component of an engine's, from the moment that the engine hands it out.
  *
- * The engine writes the pointer straight into the object (`place`), so no signal handler's exception can come between the two.
- * It is freed here, in C and with the GIL held: no Python code runs meanwhile that an exception could arrive in, and no
- * os.fork() can come in the middle, since that needs the GIL as well.
+ * The engine writes the pointer straight into the object (`place`), so no exception from a signal handler can come in between.
+ * It is freed here, in C and with the GIL held: meanwhile no Python code runs that a signal handler could interrupt, and no
+ * os.fork() can happen, since that needs the GIL as well.
  */
 #include "fastcall.h"
 

@@ -7,7 +7,7 @@
 typedef struct LinkedImport {
   HostImport host;   /* its label is NULL where the import is an extern */
   wrt_extern handle; /* of the extern */
-  PyObject *held;    /* owned: what the handle was read from, which may keep the extern's own store */
+  PyObject *held;    /* owned: the object that the handle was read from; it may keep the extern's own store */
 } LinkedImport;
 
 /* ---- the callables of one instance ---- */
@@ -80,7 +80,7 @@ static int make_imports(Store *store, Linked *linked, HostBlock *block, wrt_exte
   return WRT_OK;
 }
 
-/* Instantiates by the engine's own form where there is one, and else from handles. A wrt_result, or -1 without memory. */
+/* Instantiates by the engine's own form where there is one, and otherwise from handles. A wrt_result, or -1 without memory. */
 static int instantiate(Store *store, Linked *linked, HostBlock *block, wrt_instance *out, wrt_failure *failure) {
   if (linked->native != NULL && !store->has_linked) {
     store->has_linked = true;
@@ -171,7 +171,7 @@ PyObject *store_instantiate_async(PyObject *object, PyObject *args) {
 /* ---- Linked ---- */
 
 /* Reads (module, name, label, FunctionType, params and results, how many are params, caller class or None, whether it is
- * awaited) into both. */
+ * awaited) into both structs. */
 static int read_host(PyObject *item, HostImport *host, wrt_import *import) {
   PyObject *module, *name, *label, *type, *codes, *caller_class;
   Py_ssize_t param_count, module_size, name_size;
@@ -205,8 +205,8 @@ static int read_host(PyObject *item, HostImport *host, wrt_import *import) {
   return 0;
 }
 
-/* Asks the engine for the types of an import that passes references of the proposal gc: Python's ValueType.REF says less. 0, or
- * -1 with an exception set. */
+/* Asks the engine for the types of an import that passes references of the proposal gc, as Python's ValueType.REF is less
+ * specific. 0, or -1 with an exception set. */
 static int read_precisely(Linked *self, size_t index, HostImport *host, PyObject *fail) {
   const wrt_engine_ops *ops = self->engine->ops;
   wrt_failure failure;
@@ -230,7 +230,7 @@ static int read_precisely(Linked *self, size_t index, HostImport *host, PyObject
   return 0;
 }
 
-/* Reads the imports: handles of externs, or what read_host takes. `described` receives the latter for the engine. */
+/* Reads the imports: handles of externs, or the tuples that read_host reads. `described` receives the latter for the engine. */
 static int read_imports(Linked *self, PyObject *imports, wrt_import *described, PyObject *fail) {
   for (size_t i = 0; i < self->count; i++) {
     PyObject *item = PyTuple_GET_ITEM(imports, (Py_ssize_t)i);
@@ -247,8 +247,8 @@ static int read_imports(Linked *self, PyObject *imports, wrt_import *described, 
   return 0;
 }
 
-/* Linked(engine, fail, keeper of the module, its address, imports, own form): `own form` has the engine do once what it can;
- * the imports are host functions then, no two by the same names. */
+/* Linked(engine, fail, keeper of the module, its address, imports, own form): with `own form` the engine links the module once;
+ * all imports are host functions then, no two by the same names. */
 static PyObject *Linked_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   PyObject *engine, *fail, *keeper, *address, *imports;
   int own_form;

@@ -30,7 +30,7 @@ static PyObject *shown_int(Memory *self, PyObject *number) {
 
 static inline bool read_size(Memory *self, PyObject *object, const char *what, size_t *out);
 
-/* What read_size does with an object that is no int, but may have an __index__. */
+/* What read_size does with an object that is not an int, but may have an __index__. */
 static bool read_index(Memory *self, PyObject *object, const char *what, size_t *out) {
   PyObject *number = PyNumber_Index(object);
   if (number == NULL) {
@@ -58,7 +58,7 @@ static inline bool read_size(Memory *self, PyObject *object, const char *what, s
   return true;
 }
 
-/* `wanted` is a new reference or NULL with an exception set, as it comes from where it is made. */
+/* `wanted` is passed on as it was made: a new reference, or NULL with an exception set. */
 static PyObject *refuse_access(Memory *self, const char *verb, PyObject *offset, PyObject *wanted, size_t size) {
   PyObject *much = wanted != NULL ? shown_int(self, wanted) : NULL, *at = much != NULL ? shown_int(self, offset) : NULL;
   if (at != NULL)
@@ -70,7 +70,7 @@ static PyObject *refuse_access(Memory *self, const char *verb, PyObject *offset,
   return NULL;
 }
 
-/* What a method takes, in order. */
+/* The parameters of a method, in order. */
 typedef struct Parameters {
   const char *method, *listed, *names[2];
   Py_ssize_t count;
@@ -80,8 +80,8 @@ static const Parameters of_read = {"read", "2 arguments (offset, size)", {"offse
 static const Parameters of_write = {"write", "2 arguments (offset, data)", {"offset", "data"}, 2};
 static const Parameters of_grow = {"grow", "1 argument (pages)", {"pages"}, 1};
 
-/* Puts arguments, some of which were given by name, where they belong in `room`, and returns that; NULL with an exception
- * set. `count` are given by position, before them.
+/* Puts arguments, some of them given by name, into their places in `room`, and returns that; NULL with an exception set.
+ * `count` are given by position, before them.
  */
 static PyObject *const *order(const Parameters *wanted, PyObject *const *args, Py_ssize_t count, PyObject *names,
                               PyObject **room) {

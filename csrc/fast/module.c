@@ -131,7 +131,7 @@ static PyMethodDef module_methods[] = {
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
 #ifdef Py_mod_gil
-    {Py_mod_gil, Py_MOD_GIL_USED}, // the checks of a store lean on it: a free-threaded interpreter turns it on, and warns
+    {Py_mod_gil, Py_MOD_GIL_USED}, // the checks of a store rely on the GIL: a free-threaded interpreter turns it on, and warns
 #endif
     {0, NULL},
 };

@@ -1,12 +1,12 @@
-/* observe.c: putting other callables in the place of a store's host functions, for as long as somebody looks at their calls.
+/* observe.c: replacing the callables of a store's host functions for as long as their calls are observed.
  *
- * A host function's record (HostCallable) names the callable that its guests reach. Observing exchanges that callable, so that
- * calls which nobody observes do nothing for it. A callable that is taken out may be running further out on the stack, and is
- * kept until no call runs in the store.
+ * A host function's record (HostCallable) names the callable that its guests reach. Observing replaces that callable, so that
+ * calls which are not observed cost nothing extra. A callable that is taken out may be running further out on the stack, so it
+ * is kept until no call runs in the store.
  */
 #include "fastcall.h"
 
-/* What stands in for one host function, as `make` says: a new reference, or NULL with an exception set. */
+/* The stand-in for one host function, made by `make`: a new reference, or NULL with an exception set. */
 static PyObject *stand_in(HostBlock *block, size_t at, PyObject *make) {
   HostCallable *host = &block->each[at];
   PyObject *original = PyTuple_GET_ITEM(block->originals, (Py_ssize_t)at);
@@ -16,7 +16,7 @@ static PyObject *stand_in(HostBlock *block, size_t at, PyObject *make) {
                                host->import->awaits ? Py_True : Py_False);
 }
 
-/* Keeps what stands in the block while it may run. */
+/* Keeps the callables of the block that may be running. */
 static int keep_running(Store *store, HostBlock *block) {
   if (store->depth <= 1) { /* the one is this */
     Py_CLEAR(block->replaced);
@@ -31,7 +31,7 @@ static int keep_running(Store *store, HostBlock *block) {
 int block_observe(Store *store, HostBlock *block, PyObject *make) {
   PyObject *made = PyTuple_New((Py_ssize_t)block->count);
   if (made == NULL) return -1;
-  Py_XINCREF(make); /* which may make the store forget it */
+  Py_XINCREF(make); /* calling it may make the store release it */
   for (size_t i = 0; i < block->count; i++) {
     PyObject *each = stand_in(block, i, make);
     if (each == NULL) {
@@ -58,7 +58,7 @@ PyObject *store_observe(PyObject *object, PyObject *make) {
   PyObject *observer = make == Py_None ? NULL : Py_NewRef(make);
   Py_XSETREF(self->observer, observer);
   if (self->depth == 0) self->owner = this_thread();
-  self->depth++; /* what Python code runs here cannot free the store, nor another thread enter it */
+  self->depth++; /* Python code that runs here cannot free the store, and no other thread can enter it */
   int result = 0;
   for (HostBlock *block = self->blocks; block != NULL && result == 0; block = block->next)
     result = block_observe(self, block, self->observer);

@@ -1,13 +1,13 @@
 /* profile.c: where the guests of a store spend their time, sampled when they poll.
  *
  * The engine takes the guest's stack (profile_sample of the table); here stands what it cannot know: how long ago the last
- * sample was, and which host functions were running. A host function does not poll. So a Probe stands in its place, which
- * looks at the ticker's clock before and after the call, and takes a sample where there was a tick in between: the stack of
- * the guest is then what it was during the call.
+ * sample was, and which host functions were running. A host function does not poll. So a Probe is called in its place. It looks
+ * at the ticker's clock before and after the call, and takes a sample if there was a tick in between: the stack of the guest is
+ * then what it was during the call.
  *
- * A guest that a host function calls lies above that host function, and the engine tells the stacks of both guests in one
- * list. Where to put the host function in it is known when the host function ends: the stack is then that of the outer guest
- * alone, and its length says it. That sample is the host function's marker.
+ * A guest that a host function calls lies above that host function, and the engine reports the stacks of both guests in one
+ * list. Where the host function belongs in that list is known when it ends: the stack is then that of the outer guest alone,
+ * and its length is the place. The sample taken then is the host function's marker.
  *
  * Samples are taken by the thread that runs the guest, with or without the GIL, and a profile may be ended by any other:
  * `lock` is held for a sample and for the end. A store keeps its profile until it makes another, so that a guest which polls
@@ -31,13 +31,13 @@ typedef struct Running {
   int64_t own;     /* ns that it took itself, before a guest that it called polled */
   int32_t outer;   /* the one around it, or -1 */
   int32_t number;  /* the probe's */
-  int32_t marker;  /* the sample that has the stack of the guest which called it, or -1 */
-  int32_t padding; /* so that the struct has no holes */
+  int32_t marker;  /* the sample with the stack of the guest that called it, or -1 */
+  int32_t padding; /* so that the struct has no padding */
 } Running;
 
 typedef struct Sample {
   int64_t time;    /* in ns of the monotonic clock */
-  int64_t weight;  /* ns that it stands for; 0 for what is a marker only */
+  int64_t weight;  /* ns that it stands for; 0 for one that is only a marker */
   int32_t running; /* the innermost host function around the guest, or -1 */
   int32_t number;  /* of the probe whose host function the guest was calling, or -1 */
 } Sample;
@@ -45,17 +45,17 @@ typedef struct Sample {
 struct Profile {
   PyObject_HEAD
   pthread_mutex_t lock; /* of all but `top`, which is the running thread's */
-  pid_t process;        /* the child of a fork leaves it alone: the lock may be held by a thread that is not there */
+  pid_t process;        /* the child of a fork does not use it: a thread that is gone may hold the lock */
   Engine *engine;       /* owned */
   wrt_profile *native;  /* owned; NULL once ended */
   bool ended;           /* atomic */
-  int64_t accounted;    /* the ticker's time until which all has been put down to somebody */
+  int64_t accounted;    /* the ticker's time up to which all time is in samples */
   Entry *top;           /* the innermost call of a host function */
   Sample *samples;      /* owned */
   size_t count, room, most;
   Running *running;     /* owned */
   size_t running_count, running_room;
-  unsigned long long dropped; /* samples that there was no room for */
+  unsigned long long dropped; /* how many samples there was no room for */
   struct Profile *before;     /* owned: one that a guest may still be looking at, or NULL */
 };
 
@@ -118,7 +118,7 @@ void profile_poll(Store *store) {
   if (!lock_running(self)) return;
   int64_t now = ticker_now(), weight = now - self->accounted, own = 0;
   if (store->polls == 0 && weight > TICK_NS) weight = TICK_NS; /* the call began since the last tick */
-  if (self->top != NULL && weight > TICK_NS) { /* a guest that ran would have polled before: the host function was at work */
+  if (self->top != NULL && weight > TICK_NS) { /* a running guest would have polled before, so the host function was running */
     own = weight - TICK_NS;
     weight = TICK_NS;
   }
@@ -128,7 +128,7 @@ void profile_poll(Store *store) {
   pthread_mutex_unlock(&self->lock);
 }
 
-/* A host function has ended, in whose time there was a tick or a sample. */
+/* A host function has ended during which there was a tick or a sample. */
 static void host_ended(Profile *self, Store *store, Entry *entry) {
   if (!lock_running(self)) return;
   int64_t now = ticker_now(), since = entry->begun > self->accounted ? entry->begun : self->accounted;
@@ -147,7 +147,7 @@ static PyObject *Probe_call(PyObject *object, PyObject *const *args, size_t coun
   Profile *profile = self->profile;
   if (UNLIKELY(__atomic_load_n(&profile->ended, __ATOMIC_RELAXED)))
     return PyObject_Vectorcall(self->callable, args, count, names);
-  Store *store = self->store; /* the call may drop the probe; the profile is the store's as well */
+  Store *store = self->store; /* the call may drop the probe; the profile is kept by the store as well */
   Entry entry = {profile->top, ticker_now(), self->number, -1};
   profile->top = &entry;
   PyObject *result = PyObject_Vectorcall(self->callable, args, count, names);
@@ -215,7 +215,7 @@ PyType_Spec probe_spec = {
 
 /* ---- Profile ---- */
 
-/* Makes it the profile of the store. One that was before may be looked at by a guest that runs, and is kept then. */
+/* Makes it the profile of the store. A running guest may be looking at the previous one, which is kept then. */
 static void install(Store *store, Profile *self) {
   Profile *before = store->profile;
   if (before != NULL && store->depth != 0)

@@ -1,11 +1,12 @@
 /* reference.c: references of the proposal gc as Python values, and calls of functions that pass them.
  *
- * What a guest's reference is to decides what it is in Python, whichever type it crosses as: an i31 is an int, an object of
- * Python's is that object, an exception is a WasmException, and everything else is a Reference. A Reference owns its store and
- * a root of the engine's.
+ * What a guest's reference refers to decides its Python value, whichever type it crosses as: an i31 becomes an int, an object
+ * of Python's that object, an exception a WasmException, and everything else a Reference. A Reference owns its store and a root
+ * of the engine's.
  *
- * Inwards a value goes two steps, as an externref does (values.h): take_object turns the raw reference in a slot into what
- * follows, and decode_taken makes the Python value of it. In between the slot holds one of three, told apart by its low bits:
+ * Inwards a value takes two steps, as an externref does (values.h): take_object replaces the raw reference in a slot, and
+ * decode_taken makes the Python value of the replacement. In between the slot holds one of three things, told apart by its low
+ * bits:
  *   00  an object of Python's, owned        01  a Taken, owned        10  an i31, in the upper half
  */
 #include "values.h"
@@ -18,7 +19,7 @@ typedef struct Reference {
   PyObject *weakrefs;
 } Reference;
 
-/* A root on its way to its Reference. The address of `lost` stands for one that could not be made. */
+/* A root on its way to its Reference. The address of `lost` stands for a Taken that could not be allocated. */
 typedef struct Taken {
   wrt_ref root;
   wrt_object kind;
@@ -161,7 +162,7 @@ static int encode_i31(Store *store, PyObject *value, wrt_slot *slot) {
   return 0;
 }
 
-/* Whether a type takes such a Reference, or may take it, which the engine checks then. */
+/* Whether a type takes such a Reference, or may take it; in that case the engine checks. */
 static bool takes(uint8_t type, wrt_object kind) {
   switch (type) {
     case WRT_ANYREF:
@@ -309,7 +310,7 @@ static PyObject *Reference_compare(PyObject *left, PyObject *right, int op) {
   return PyBool_FromLong(equal == (op == Py_EQ));
 }
 
-/* The same for all of a store's: the engine moves what they refer to, so nothing else of it stays. */
+/* The same hash for all of a store's: the engine moves what they refer to, so it has no other lasting property. */
 static Py_hash_t Reference_hash(PyObject *object) {
   return (Py_hash_t)((uintptr_t)((Reference *)object)->store >> 4);
 }

@@ -1,4 +1,4 @@
-/* store.c: a store, which guests live in: who may enter, how what runs is stopped, and when all of it is freed. */
+/* store.c: a store, which guests live in: who may enter it, how a running call is stopped, and when everything is freed. */
 #include "values.h"
 #include "stack.h"
 
@@ -103,12 +103,12 @@ int store_enter_slowly(Store *store, uintptr_t thread) {
 /* ---- releasing ---- */
 
 void release_garbage(Store *store) {
-  if (store->releasing) return; /* a destructor has come here: the loop that runs it goes on, and nothing gets deeper */
+  if (store->releasing) return; /* called from a destructor: the loop that runs it goes on, without recursion */
   store->releasing = true;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback); /* a destructor must not see, nor lose, an exception on its way */
-  /* A destructor lets other threads run. To one that has entered meanwhile the list belongs, which its guest adds to without
-   * the GIL; it releases what it finds at its end, or leaves that to the loop that still runs. */
+  /* A destructor lets other threads run. If one of them has entered the store meanwhile, the list is that thread's, as its
+   * guest adds to it without the GIL. At the end of its call it releases what is there, or leaves that to this loop. */
   while (store->garbage != NULL && (store->depth == 0 || store->owner == this_thread())) {
     HostRef *ref = store->garbage;
     PyObject *object = ref->object;
@@ -116,7 +116,7 @@ void release_garbage(Store *store) {
     *ref->link = ref->next;
     if (ref->next != NULL) ref->next->link = ref->link;
     PyMem_Free(ref);
-    Py_DECREF(object); /* may run Python code, which finds the lists in order */
+    Py_DECREF(object); /* may run Python code; the lists are consistent by now */
   }
   store->releasing = false;
   PyErr_Restore(type, value, traceback);
@@ -135,7 +135,7 @@ static void free_native(Store *store) {
   store->closing_count = 0;
   wrt_store *native = store->native;
   HostBlock *blocks = store->blocks;
-  store->native = NULL; /* first, so that Python code run below finds it gone */
+  store->native = NULL; /* first, so that Python code that runs below finds no store */
   store->blocks = NULL;
   if (native != NULL) store->ops->store_delete(native); /* moves every reference to the garbage */
   component_state_free(store);
@@ -144,7 +144,7 @@ static void free_native(Store *store) {
     block_free(blocks);
     blocks = next;
   }
-  for (HostRef *ref = store->refs; ref != NULL; ref = ref->next) host_ref_finalize(ref); /* should the engine forget one */
+  for (HostRef *ref = store->refs; ref != NULL; ref = ref->next) host_ref_finalize(ref); /* in case the engine forgets one */
   Py_CLEAR(store->engine);
 }
 
@@ -160,10 +160,10 @@ void store_settle(Store *store) {
   Py_DECREF(store);
 }
 
-/* A call that runs on another thread, without the GIL, looks at it when it polls. */
+/* Atomic, as a call that runs on another thread, without the GIL, reads it when it polls. */
 static void set_closed(Store *store) { __atomic_store_n(&store->closed, true, __ATOMIC_RELAXED); }
 
-/* mark(): from now on everything in it is closed, and a call that runs ends; close() frees. */
+/* mark(): from now on everything in the store counts as closed, and a running call is stopped; close() frees. */
 static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   (void)unused;
   Store *self = (Store *)object;
@@ -173,7 +173,7 @@ static PyObject *Store_mark(PyObject *object, PyObject *unused) {
   Py_RETURN_NONE;
 }
 
-/* belongs_to(store): to be found by Engine.stores */
+/* belongs_to(store): names the adapter's store, for Engine.stores */
 static PyObject *Store_belongs_to(PyObject *object, PyObject *adapter) {
   Store *self = (Store *)object;
   PyObject *reference = PyWeakref_NewRef(adapter, NULL); /* without a callback, which would take longer than all of this */
@@ -216,7 +216,7 @@ static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keyword
   self->eager = !interruptible;
   self->interruptible = interruptible != 0;
   if (UNLIKELY(!greenlets_loaded)) greenlets_look();
-  self->closed = true; /* to whoever finds it through gc.get_objects(), until there is something to use */
+  self->closed = true; /* until it can be used: gc.get_objects() may show it to others */
   wrt_failure failure;
   int result = self->ops->store_new(self->engine->native, memory_bytes, table_elements, instances, &self->native, &failure);
   if (result != WRT_OK) {
@@ -230,8 +230,8 @@ static PyObject *Store_new(PyTypeObject *type, PyObject *args, PyObject *keyword
   return (PyObject *)self;
 }
 
-/* interrupt(thread=0, error=None): stops the call that runs, if one does, on that thread unless 0 -> whether one did. With an
- * exception `error`, the call raises that, and so does every later one. */
+/* interrupt(thread=0, error=None): stops the running call, on that thread only unless it is 0 -> whether a call ran. With an
+ * exception `error`, that call and every later one raise it. */
 static PyObject *Store_interrupt(PyObject *object, PyObject *args) {
   Store *self = (Store *)object;
   unsigned long long thread = 0;
@@ -266,7 +266,8 @@ static PyObject *Store_begin_asynchronous(PyObject *object, PyObject *suspends) 
   Py_RETURN_NONE;
 }
 
-/* lend(thread): lets that thread use the store while the one that runs a call in it waits; 0 takes it back for this one */
+/* lend(thread): lets that thread use the store while the thread that runs a call in it waits; 0 takes the store back for this
+ * thread */
 static PyObject *Store_lend(PyObject *object, PyObject *number) {
   Store *self = (Store *)object;
   unsigned long long thread = PyLong_AsUnsignedLongLong(number);
@@ -275,7 +276,7 @@ static PyObject *Store_lend(PyObject *object, PyObject *number) {
   Py_RETURN_NONE;
 }
 
-/* release_at_once(): from now on every call gives the GIL away from its beginning */
+/* release_at_once(): from now on every call releases the GIL from its beginning */
 static PyObject *Store_release_at_once(PyObject *object, PyObject *unused) {
   (void)unused;
   ((Store *)object)->eager = true;
@@ -367,7 +368,7 @@ static void Store_dealloc(PyObject *object) {
   Store *self = (Store *)object;
   PyTypeObject *type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
-  Py_TRASHCAN_BEGIN(self, Store_dealloc) /* an externref may be the last to hold another store, and so on */
+  Py_TRASHCAN_BEGIN(self, Store_dealloc) /* an externref may hold the last reference to another store, and so on */
   if (self->weakrefs != NULL) PyObject_ClearWeakRefs(object);
   ticker_dismiss(self);
   self->closed = true;

@@ -1,18 +1,20 @@
 /* task.c: a call that can be suspended, as an awaitable: what call_async and instantiate_async of an asynchronous store give.
- * What is particular to modules and to components stands in task_module.c and component_task.c.
+ * What differs between modules and components stands in task_module.c and component_task.c.
  *
  * The round trip of a host function that waits:
  *   1. a coroutine awaits the task, and so send() polls the engine's task (wrt_task.h): the guest runs, on a stack of its own;
  *   2. the guest calls its import; call_waiting (of the kind) notes which, and the engine suspends it: the poll is over;
- *   3. send() calls the callable, and drives the coroutine that it returns. What that yields, an asyncio.Future say, goes on to
- *      whoever awaits the task: to the event loop, in the end, which resumes the same chain when the future is done;
+ *   3. send() calls the callable, and drives the coroutine that it returns. What that yields, such as an asyncio.Future, goes
+ *      on to the coroutine that awaits the task, and in the end to the event loop, which resumes the same chain when the future
+ *      is done;
  *   4. what the coroutine returns is the answer: the next poll has call_waiting hand it to the guest, which goes on;
- *   5. what it raises ends the call: the guest is unwound, and send() raises the exception, unchanged.
- * So no Python code runs on a guest's stack, which may be small, and no loop is known here: cancelling is the exception that
- * the loop throws into the chain. At a tick the guest is suspended too, and send() yields None, as asyncio.sleep(0) does.
+ *   5. what it raises ends the call: the guest is unwound, and send() raises the exception, unchanged. So no Python code runs
+ *      on a guest's stack, which may be small, and nothing here depends on a particular event loop: a cancellation is an
+ *      exception that the loop throws into the chain. At a tick the guest is suspended too, and send() yields None, as
+ *      asyncio.sleep(0) does.
  *
  * A coroutine that a task drives may await further calls into the same store. They form a chain, from the store's `first` to
- * its `top`, and their guests are run on top of each other's stacks: who polls the top polls the first, whose call_waiting
+ * its `top`, and their guests are run on top of each other's stacks: to poll the top, the first is polled, whose call_waiting
  * polls the next, and so on. Any other call into the store is refused while there is a chain.
  *
  * Who owns whom: a task owns its store and the engine's task; the store only points at the chain. Tasks end from the top down.
@@ -41,7 +43,7 @@ void task_forget_host(Task *self) {
   Py_CLEAR(self->awaited);
 }
 
-/* Unwinds the guest, if it has not ended by itself, and takes the task off the top of its chain. */
+/* Takes the task off the top of its chain, and unwinds its guest if that has not ended by itself. */
 static void leave_chain(Task *self, Phase phase) {
   Store *store = self->store;
   wrt_task *native = self->native;
@@ -62,7 +64,7 @@ void task_finish(Task *self) {
   Store *store = self->store;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
-  while (store->top != self) leave_chain(store->top, CUT_OFF); /* their own objects go when they are next used, or released */
+  while (store->top != self) leave_chain(store->top, CUT_OFF); /* their objects go when they are used or freed */
   leave_chain(self, ENDED);
   task_forget_host(self);
   if (self->wait != NULL) {
@@ -95,7 +97,7 @@ int task_enter(Task *self) {
     self->deadline = store->top->deadline;
   Task *top = store->top;
   if (self->kind->prepare(self) < 0) goto refused;
-  if (store->top != top || check_idle(store) < 0) { /* converting the arguments ran Python code, which used the store */
+  if (store->top != top || check_idle(store) < 0) { /* converting the arguments ran Python code that used the store */
     if (!PyErr_Occurred()) PyErr_SetString(store->state->busy_error, "the store was entered while the arguments were read");
     self->kind->release(self);
     goto refused;
@@ -125,7 +127,7 @@ static PyObject *await_on(Task *self, PyObject *value) {
   return NULL;
 }
 
-/* The answer is where the guest takes it: lets go of all else of the host function. */
+/* The answer is where the guest takes it: releases everything else of the host function. */
 static void note_answer(Task *self) {
   void *host = self->host;
   PyObject *answer = self->answer, *values = self->values;
@@ -137,7 +139,7 @@ static void note_answer(Task *self) {
   self->answered = true;
 }
 
-/* Takes what the host function has come to for the answer to the guest: 0, or -1 with an exception set. Steals `value`. */
+/* Takes the outcome of the host function as the answer to the guest: 0, or -1 with an exception set. Steals `value`. */
 static int take_answer(Task *self, PyObject *value) {
   while (self->store->top != self) leave_chain(self->store->top, CUT_OFF);
   int result = check_stopped(self->store) < 0 ? -1 : self->kind->answer(self, value);
@@ -161,8 +163,8 @@ Task *task_serve(Task *self) {
   return before;
 }
 
-/* Calls what the guest has called, and drives it as far as it goes: PYGEN_NEXT with what it yields in `out`; PYGEN_RETURN,
- * and the answer is taken; PYGEN_ERROR with an exception set. */
+/* Calls the host function that the guest has called, and drives it as far as it goes: PYGEN_NEXT with what it yields in `out`,
+ * PYGEN_RETURN with the answer taken, or PYGEN_ERROR with an exception set. */
 static PySendResult serve_guest(Task *self, PyObject **out) {
   if (self->store->garbage != NULL) release_garbage(self->store);
   Task *before = task_serve(self);
@@ -185,7 +187,7 @@ static PySendResult serve_guest(Task *self, PyObject **out) {
 /* ---- sending ---- */
 
 PySendResult task_fail(Task *self) {
-  if (self->ending) { /* the loop's cancelling was ours; whether it is to be told so */
+  if (self->ending) { /* the loop may have cancelled because we asked: if so, the call's own reason is raised */
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
@@ -200,7 +202,7 @@ PySendResult task_fail(Task *self) {
     }
     Py_XDECREF(ours);
   }
-  if (PyErr_ExceptionMatches(PyExc_StopIteration)) { /* which would read as the result, to whoever awaits this */
+  if (PyErr_ExceptionMatches(PyExc_StopIteration)) { /* the awaiting coroutine would take it for the result */
     PyObject *type, *value, *traceback, *error_type, *error;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
@@ -254,10 +256,10 @@ static PySendResult wait_on(Task *self, PyObject **out) {
   return PYGEN_NEXT;
 }
 
-/* Polls the chain. `rested`: since the loop had its turn. */
+/* Polls the chain. `rested`: the loop had its turn since the last poll. */
 static void poll(Task *self, bool rested) {
   Store *store = self->store;
-  self->result = WRT_ERROR; /* should the outer ones not come to run it */
+  self->result = WRT_ERROR; /* in case the outer tasks do not get to run it */
   self->failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
   store->owner = this_thread();
   store->depth = 1;

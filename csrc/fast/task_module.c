@@ -1,4 +1,5 @@
-/* task_module.c: the calls of modules that can be suspended (task.c): how their arguments, results and host functions pass. */
+/* task_module.c: the calls of modules that can be suspended (task.c): how arguments and results pass, to guests and to host
+ * functions. */
 #include "task.h"
 
 /* ---- on the guest's stack: no Python code runs here ---- */
@@ -67,7 +68,7 @@ static int prepare(Task *self) {
   if ((size_t)PyTuple_GET_SIZE(self->args) == function->param_count) {
     if (LIKELY(!has_odd_argument(self))) {
       if (LIKELY(arguments_fit(self))) return 0;
-    } else { /* numbers of other kinds, as ints and floats: their code runs */
+    } else { /* turns numbers of other kinds into ints and floats, which runs their code */
       PyObject *numbers =
           PyObject_CallFunctionObjArgs(self->store->state->convert_arguments, function->type, self->args, NULL);
       if (numbers == NULL) return -1;
@@ -124,7 +125,7 @@ static int answer_error(Task *self) {
 }
 
 static void forget_host(Task *self) {
-  if (self->caller != NULL) self->caller->native = NULL; /* whoever kept it finds it dead */
+  if (self->caller != NULL) self->caller->native = NULL; /* a Caller that was kept is dead from here on */
   Py_CLEAR(self->caller);
 }
 

@@ -1,4 +1,4 @@
-/* ticker.c: the ticker, which keeps long calls from holding Python up, and the engines that it ticks.
+/* ticker.c: the ticker, which keeps long calls from blocking Python, and the engines that it ticks.
  *
  * A call starts with the GIL held, so that a short one pays nothing. The ticker, one thread for the process that never takes
  * the GIL, ticks every engine each TICK_NS while any call runs; soon after a tick the engine lets the running guest poll:
@@ -36,12 +36,12 @@ bool ticker_asleep = true;
 int64_t ticker_time;
 
 static struct {
-  pthread_mutex_t lock; /* of everything here; held for no longer than it takes to tick */
+  pthread_mutex_t lock; /* guards everything here; held for no longer than a tick takes */
   pthread_cond_t changed;
   pthread_t thread;
   bool started;
 #ifdef __linux__
-  timer_t timer; /* in place of the thread, where there is none to be had */
+  timer_t timer; /* ticks in place of the thread, where none can be started */
   bool timing;
   int idle; /* ticks of the timer without calls */
 #endif
@@ -66,7 +66,7 @@ static void wait_for_change(int64_t ns) {
   pthread_cond_timedwait(&ticker.changed, &ticker.lock, &at);
 }
 
-/* After this, a call that was counted is seen, or sees that the ticker sleeps. */
+/* After this, the ticker sees every call that was counted before, or that call sees that the ticker sleeps. */
 static void order_with_calls(void) {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #ifdef __linux__
@@ -106,8 +106,8 @@ static void *tick(void *unused) {
   return unused;
 }
 
-/* In the child of a fork only the forking thread lives on: the ticker starts anew with the next call, and what ran on other
- * threads is nobody's, though a new thread may come to lie where one of these has been, and so have its name. */
+/* In the child of a fork only the forking thread lives on: the ticker starts anew with the next call. Calls that ran on other
+ * threads have no owner any more: otherwise a new thread, which may get the identity of one that is gone, would pass for it. */
 static void forget_after_fork(void) {
   for (Store *store = ticker.stores; store != NULL; store = store->next) {
     if (store->depth != 0 && (thread_calls == 0 || store->owner != this_thread())) store->owner = 0;
@@ -122,7 +122,7 @@ static void forget_after_fork(void) {
 }
 
 #ifdef __linux__
-/* A tick by the timer, in a signal handler of whatever thread. Where the lock is held, be it by this thread, it is left out. */
+/* A tick by the timer, in a signal handler on any thread. It is skipped while the lock is held, even by this thread. */
 static void tick_by_signal(int signal_number) {
   int saved = errno;
   (void)signal_number;
@@ -144,7 +144,7 @@ static void tick_by_signal(int signal_number) {
   errno = saved;
 }
 
-/* Has a timer of the system's tick by a real-time signal that nobody uses. Whether it does; the lock is held. */
+/* Starts a system timer that ticks by a real-time signal that nothing else uses. Returns whether it could; the lock is held. */
 static bool start_timer(void) {
   struct sigaction before, action = {.sa_handler = tick_by_signal, .sa_flags = SA_RESTART};
   int number = SIGRTMAX - 1;
@@ -192,15 +192,15 @@ static void start(void) {
   pthread_cond_init(&ticker.changed, &attributes);
   pthread_condattr_destroy(&attributes);
   ticker.quit = false;
-  sigset_t all, before; /* signals are the program's, which may block them later and wait for them */
+  sigset_t all, before; /* signals are for the program's threads, which may block and await them */
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   ticker.started = pthread_create(&ticker.thread, NULL, tick, NULL) == 0;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* Where there is no thread to be had, a timer ticks, and where that cannot be had either, nothing does: the next call tries
- * again. Returns what ticks. */
+/* Where no thread can be started, a timer ticks, and where no timer can be had either, nothing does: the next call tries again.
+ * Returns what ticks. */
 static enum { BY_THREAD, BY_TIMER, BY_NOTHING } wake(void) {
   pthread_mutex_lock(&ticker.lock);
   __atomic_store_n(&ticker_asleep, false, __ATOMIC_RELAXED);
@@ -229,7 +229,7 @@ int ticker_wake_for(Store *store) {
     result = -1;
   } else if (!warned) {
     warned = true;
-    store->depth++; /* this runs Python code, and no other thread may enter meanwhile */
+    store->depth++; /* the warning runs Python code, and no other thread may enter meanwhile */
     result = PyErr_WarnEx(PyExc_RuntimeWarning,
                           by == BY_TIMER ? "no thread can be started that stops guests in time; a timer's signal does instead"
                                          : "no thread can be started, nor a timer set, that would stop guests: deadlines, "
@@ -330,7 +330,7 @@ static PyObject *Engine_stores(PyObject *object, PyObject *unused) {
   (void)unused;
   for (;;) {
     Py_ssize_t count = count_stores(self);
-    PyObject *found = PyTuple_New(count); /* which may collect garbage, and destructors make and end stores */
+    PyObject *found = PyTuple_New(count); /* this may collect garbage, and destructors may make and end stores */
     if (found == NULL) return NULL;
     if (count != count_stores(self)) {
       Py_DECREF(found);
