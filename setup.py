@@ -1,10 +1,11 @@
-"""Builds the native parts; everything else about the package stands in pyproject.toml.
+"""Builds the native parts; everything else about the package is in pyproject.toml.
 
-Four extension modules: `_wrt`, the engine tables, by cffi; `_fastcall`, the calls, `_wire`, the tools for telemetry
-payloads, and `_files`, the descriptors of WASI, plain CPython extensions. Where they cannot be built the install goes
-on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from where `list_runtimes()` tells it.
+There are four extension modules. cffi makes `_wrt`, the engine tables; `_fastcall` (the calls), `_wire` (the tools for
+telemetry payloads) and `_files` (the descriptors of WASI) are plain CPython extensions. Where they cannot be built the
+install goes on, and the reason is written to `pywasmrt/_shim/_build_info.py`, from which `list_runtimes()` reads it.
 
-wazero is built where there is a fitting Go; where there is none, or where Go cannot get the sources, likewise.
+wazero is built where there is a Go that is new enough. Where there is none, or where Go cannot get the sources, the
+install goes on likewise.
 
 Environment variables, each off unless set to something other than "" and "0":
 
@@ -19,9 +20,9 @@ Environment variables, each off unless set to something other than "" and "0":
     PYWASMRT_TARGET=TARGET   build for x86_64-linux-gnu.2.17 and the like, by Zig (pywasmrt/_shim/build_zig.py)
     PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/engines/fault)
 
-With one of the last five set, a failed build fails the install: whoever asks for such a build does not want another.
-wazero is then left out unless it is asked for: most of these settings concern C alone.
-WASM3_SOURCE_DIR names a folder of wasm3's sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
+With one of the last five set, a failed build fails the install: no other build serves in its place. wazero is then left
+out unless it is asked for: most of these settings concern C alone. WASM3_SOURCE_DIR names a folder of wasm3's sources
+to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from setuptools.command.sdist import sdist
 from setuptools.errors import BaseError, CCompilerError, CompileError, LinkError
 
 SHIM = os.path.join("pywasmrt", "_shim")
-# Not as part of the package, which would need to be imported first.
+# Imported from their folder: to import them from the package would import the package first.
 sys.path.insert(0, os.path.abspath(SHIM))
 import build_wasm3  # noqa: E402
 import build_wazero  # noqa: E402
@@ -83,20 +84,20 @@ PURE_REASON = "installed without native parts, as PYWASMRT_PURE asked; install a
 
 def flags() -> tuple[list[str], list[str]]:
     """The options of the compiler and of the linker."""
-    # With -std=c11 alone the system's headers hide what is POSIX's; Python.h defines _GNU_SOURCE too, to the same
+    # With -std=c11 alone the system's headers hide the functions of POSIX. Python.h defines _GNU_SOURCE to the same
     # value.
     compile_args = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
     if TARGET is None or TARGET.unwinds:
-        compile_args += ["-fexceptions"]  # for what a thread does when the interpreter ends under it (fast/fastcall.h)
+        compile_args += ["-fexceptions"]  # for threads that unwind when the interpreter ends (fast/fastcall.h)
     link_args: list[str] = TARGET.link_args() if TARGET else []
     if WERROR:
         compile_args += ["-Werror"]
     if SANITIZE:
         compile_args += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-O1", "-g", "-UNDEBUG"]
-        compile_args += ["-fno-wrapv"]  # the interpreter's own flags define signed overflow, which hides it
+        compile_args += ["-fno-wrapv"]  # the interpreter's flags define signed overflow, and so hide it
         link_args += [f"-fsanitize={SANITIZE}"]
         if SANITIZE == "thread":
-            compile_args += ["-Wno-tsan"]  # a fence, which it does not know: what it orders is atomic besides
+            compile_args += ["-Wno-tsan"]  # it does not know fences, and what ours order is atomic anyway
         if "undefined" in SANITIZE:
             compile_args += ["-fno-sanitize-recover=undefined"]
     if COVERAGE:
@@ -106,12 +107,12 @@ def flags() -> tuple[list[str], list[str]]:
 
 
 def wasm3_flags() -> list[str]:
-    """The options for wasm3's own files, of which the interpreter needs each: without the jumps that -O3 makes of its
-    calls it would use up the stack. Its warnings, lines and undefined behaviour are its own.
+    """The options for wasm3's own files. The interpreter needs each of them: unless -O3 turns its calls into jumps, it
+    uses up the stack. Warnings, coverage and the checks of undefined behaviour are off for them.
     """
     args = ["-std=gnu11", "-O3", "-fomit-frame-pointer", "-fno-stack-protector", "-fvisibility=hidden", "-w"]
-    args += ["-falign-functions=64"]  # where an operation begins decides how fast loops are
-    # The library's functions make a quiet NaN of a signalling one, the compiler's own code does not.
+    args += ["-falign-functions=64"]  # the alignment of an operation decides how fast loops are
+    # The library's functions turn a signalling NaN into a quiet one; the compiler's own code does not.
     args += [f"-fno-builtin-{name}" for name in ("ceil", "floor", "rint", "trunc")]
     sanitizers = [name for name in SANITIZE.split(",") if name and name != "undefined"]
     return args + ["-g"] * bool(SANITIZE) + ([f"-fsanitize={','.join(sanitizers)}"] if sanitizers else [])
@@ -132,11 +133,11 @@ def record(folder: str, reason: str | None, wasm3_reason: str | None, wazero_rea
 def explain(error: BaseException, output: str) -> str:
     """Why the build failed: the compiler's own last complaint if it said anything, else the error."""
     lines = [line.strip() for line in output.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("warning: ")]  # those are setuptools' and ours
+    lines = [line for line in lines if line and not line.startswith("warning: ")]  # setuptools' and our own
     complaints = [line for line in lines if "error" in line.lower()] or lines
     if complaints:
         return f"building the native parts failed: {complaints[-1]}"
-    told = re.sub(r"^Command '\['([^']*)'.*\]' ", r"\1 ", str(error))  # which has every option of the compiler's
+    told = re.sub(r"^Command '\['([^']*)'.*\]' ", r"\1 ", str(error))  # the command has every option of the compiler
     return f"building the native parts failed: {told.rstrip('.')}; with a C compiler at hand, install pywasmrt again"
 
 
@@ -158,7 +159,7 @@ def stderr_copied() -> Iterator[BinaryIO]:
 
 
 class BuildPython(build_py):
-    """Copies the modules; in a build without native parts, nothing else writes the record."""
+    """Copies the modules, and writes the record of a build without native parts, where nothing else does."""
 
     def run(self) -> None:
         super().run()
@@ -179,7 +180,7 @@ class BuildNative(build_ext):
     wazero_reason: str | None = None
 
     def run(self) -> None:
-        if WAZERO:  # before all that takes long
+        if WAZERO:  # before the steps that take long
             self.need_go()
         super().run()
         folder = os.path.dirname(self.get_ext_fullpath("pywasmrt._shim._fastcall"))
@@ -231,7 +232,7 @@ class BuildNative(build_ext):
         extension.extra_objects = [*extension.extra_objects, *objects]
         extension.define_macros = [*extension.define_macros, ("WRT_WASM3", "1")]
         extension.extra_compile_args = [*extension.extra_compile_args, "-isystem", sources.folder]
-        self.force = True  # which sources there are is not told by any time stamp
+        self.force = True  # time stamps do not tell when the set of sources changes
 
     def need_go(self) -> None:
         """Fail where wazero is asked for and there is no Go."""
@@ -308,7 +309,7 @@ def native() -> dict[str, object]:
     }
 
 
-if TARGET:  # which setuptools takes from the environment: the wheel's platform, and how the modules' files end
+if TARGET:  # setuptools takes the wheel's platform and the suffix of the modules from the environment
     os.environ["_PYTHON_HOST_PLATFORM"] = TARGET.platform
     os.environ["SETUPTOOLS_EXT_SUFFIX"] = TARGET.suffix(str(sysconfig.get_config_var("EXT_SUFFIX")))
 

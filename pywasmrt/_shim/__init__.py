@@ -16,7 +16,7 @@ _MODULES = ("_wrt", "_fastcall")
 
 @cache
 def unavailable_reason() -> str | None:
-    """Why the native parts cannot be used here, in one sentence; None where both are loaded, as the first call does."""
+    """Why the native parts cannot be used here, in one sentence; None where they can. The first call loads them."""
     recorded = _recorded_reason()
     if recorded is not None:
         return recorded
@@ -26,14 +26,14 @@ def unavailable_reason() -> str | None:
         except ImportError as error:
             return f"the native module {__name__}.{name} cannot be imported: {error}"
     lock_is_on = getattr(sys, "_is_gil_enabled", lambda: True)
-    if not lock_is_on():  # which importing them has turned on, unless that was forbidden
+    if not lock_is_on():  # importing them turns the lock on, unless the user has forbidden that
         return "the native parts need the global interpreter lock; start Python without PYTHON_GIL=0 and -X gil=0"
     return None
 
 
 @cache
 def wasm3_reason() -> str | None:
-    """Why the native parts, which there are, hold no wasm3, in one sentence; None where they do."""
+    """Why the native parts, which must be there, hold no wasm3, in one sentence; None where they do hold it."""
     if importlib.import_module(f"{__name__}._wrt").lib.wrt_wasm3_ops():
         return None
     recorded = importlib.import_module(f"{__name__}._build_info")

@@ -1,6 +1,6 @@
 """Calling a guest from a coroutine: the call runs on a worker thread, and cancelling the task stops the guest.
 
-Loaded with the native part, and so without asyncio, which a program that has no loop need not load.
+It is loaded with the native part, so it imports asyncio only for a call: a program without a loop need not load that.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ async def call_async(function: Function, *args: Any) -> Any:
     if store.turns is not None:
         return await store.turns.call(partial(function._run, *args))
     context = copy_context()
-    lock = Lock()  # of the next two
-    worker = 0  # the thread that makes the call, while it does: it then turns to others, which are not to be stopped
+    lock = Lock()  # guards the next two
+    worker = 0  # the thread, while it makes this call: afterwards it makes others, which must not be stopped
     cancelled = False
 
     def run() -> Any:
@@ -47,7 +47,7 @@ async def call_async(function: Function, *args: Any) -> Any:
             worker = this_thread()
         try:
             return context.run(function, *args)
-        except StopIteration as stop:  # which a future cannot carry
+        except StopIteration as stop:  # a future cannot carry it
             raise RuntimeError("a host function raised StopIteration") from stop
         finally:
             with lock:
@@ -56,7 +56,7 @@ async def call_async(function: Function, *args: Any) -> Any:
     def stop() -> bool:
         with lock:
             if worker:
-                store.interrupt(worker)  # this call, and not one of another thread that has it refused
+                store.interrupt(worker)  # only this call: another thread's stays untouched
             return worker != 0
 
     call = asyncio.get_running_loop().run_in_executor(None, run)
@@ -66,10 +66,10 @@ async def call_async(function: Function, *args: Any) -> Any:
         with lock:
             cancelled = True
         while store.interruptible and stop() and not call.done():
-            with suppress(asyncio.CancelledError):  # cancelled again: the first cancelling is under way
+            with suppress(asyncio.CancelledError):  # cancelled again, while the first cancelling is under way
                 await asyncio.wait({call}, timeout=_RETRY)
         if call.done():
-            call.exception()  # looked at, so that nobody is told it was not
+            call.exception()  # asyncio warns of an exception that was never retrieved
         else:
             call.add_done_callback(_look)
         raise

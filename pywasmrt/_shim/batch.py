@@ -1,4 +1,4 @@
-"""`map` of a function: what its columns may be, the columns of its results, and the words for what does not fit.
+"""`map` of a function: which columns it takes, the columns of its results, and the errors for what does not fit.
 
 The loop is C for native runtimes (csrc/fast/batch.c); `map_calls` is the same in Python, for the others.
 """
@@ -48,7 +48,7 @@ _WHOLE = (ValueType.I32, ValueType.I64)
 
 @dataclass(frozen=True)
 class Column:
-    """A param's values: a view of one dimension, or of one value that stands for every row."""
+    """The values of a param: a one-dimensional view, or a view of one value that stands for every row."""
 
     view: memoryview[Any]
     kind: int
@@ -59,7 +59,7 @@ class Column:
 
 
 class Named(Protocol):
-    """What a function is known by here."""
+    """What this module uses of a function."""
 
     @property
     def type(self) -> FunctionType: ...
@@ -112,14 +112,14 @@ def _kind(view: memoryview, type: ValueType, where: str) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar as Python's own number: NumPy's are buffers without a dimension."""
+    """A scalar as a Python number. NumPy's scalars are buffers without a dimension."""
     if isinstance(value, (int, float)):
         return value
     try:
         view = memoryview(value)
         return f32_from_bits(int.from_bytes(view, sys.byteorder)) if view.format == "f" else view.tolist()
     except (TypeError, ValueError, BufferError, NotImplementedError):
-        return value  # the rules of values say what is wrong with it
+        return value  # converting the value will say what is wrong with it
 
 
 def read_column(value: object, type: ValueType, where: str) -> Column:
@@ -128,13 +128,13 @@ def read_column(value: object, type: ValueType, where: str) -> Column:
         return Column(view, _kind(view, type, where))
     number = to_wasm(_plain(value), type, where)
     code = PLAIN[type]
-    if type is ValueType.F32:  # by its bits, as the array would quieten a signaling NaN
+    if type is ValueType.F32:  # by its bits: the array would make a signaling NaN quiet
         return Column(memoryview(array("I", [f32_bits(number)])).cast("B").cast("f"), KINDS[code], True)
     return Column(memoryview(array(code, [number])), KINDS[code], True)
 
 
 def _rows(columns: Sequence[Column], outs: Sequence[memoryview], name: str) -> int:
-    """The one length of all columns."""
+    """The length that all columns have in common."""
     lengths = {f"argument {n}": len(each.view) for n, each in enumerate(columns, 1) if not each.constant}
     lengths |= {f"out {n}": len(view) for n, view in enumerate(outs, 1)}
     if not lengths:
@@ -146,7 +146,7 @@ def _rows(columns: Sequence[Column], outs: Sequence[memoryview], name: str) -> i
 
 
 def _given(name: str, results: tuple[ValueType, ...], out: object) -> list[memoryview]:
-    """The views of `out`, checked."""
+    """Check `out`, and return views of it."""
     outs = [out] if len(results) == 1 else list(out) if isinstance(out, (tuple, list)) else None
     if outs is None or len(outs) != len(results):
         wanted = "no out=" if not results else f"out= as a tuple of {len(results)} columns"
@@ -237,7 +237,7 @@ def map_native(function: Function, *columns: object, out: object = None, on_erro
 
 
 def value_of(column: Column, row: int) -> Any:
-    """A row's value, also where the format has a mark for the order of bytes, which `memoryview` does not read."""
+    """A row's value. Unlike `memoryview`, this reads formats with a mark of the byte order."""
     view = column.view[row : row + 1]
     return struct.unpack(view.format, view.tobytes())[0]
 
@@ -258,7 +258,7 @@ def map_calls(
     def loop(columns: list[Column], outs: list[memoryview], rows: int, mask: memoryview | None) -> None:
         rows_of[0] = rows
         for view in outs:
-            if len(view.format) != 1:  # memoryview writes no others
+            if len(view.format) != 1:  # memoryview cannot write longer formats
                 raise TypeError(
                     f"out of {name}.map() has the format {view.format!r}; this runtime writes aligned columns"
                 )

@@ -1,4 +1,4 @@
-"""What the C of the call path asks of Python: types to describe things with, and the words for what went wrong."""
+"""What the call path in C asks of Python: the types of functions and memories, and the errors to raise."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _CODES = {type: code for code, type in enumerate(ValueType)}
 
 
 def type_codes(types: tuple[ValueType, ...]) -> bytes:
-    """The numbers of value types, one byte each."""
+    """The codes of value types, one byte each."""
     return bytes(map(_CODES.__getitem__, types))
 
 
 @cache
 def make_function_type(params: bytes, results: bytes) -> FunctionType:
-    """The signature that type codes stand for; the same object each time."""
+    """The signature with these type codes; the same object each time."""
     return FunctionType(tuple(VALUE_TYPES[code] for code in params), tuple(VALUE_TYPES[code] for code in results))
 
 
@@ -54,14 +54,14 @@ def make_memory_type(minimum: int, maximum: int | None, is_64: bool, shared: boo
 
 
 def convert_arguments(type: FunctionType, args: tuple[object, ...]) -> tuple[object, ...]:
-    """The arguments with numbers of other kinds as ints and floats. Runs their code, so that it is not called within
-    the store.
+    """The arguments, with numbers of other classes made ints and floats. It runs the code of those classes, so it is
+    called outside of the store.
     """
     return numbers(type.params, args)
 
 
 def convert_result(type: FunctionType, value: object) -> object:
-    """The same for what a host function returned; a tuple or list comes as a tuple."""
+    """The same for what a host function returned. A list becomes a tuple."""
     results = type.results
     if len(results) == 1:
         return as_number(value, results[0])
@@ -71,7 +71,7 @@ def convert_result(type: FunctionType, value: object) -> object:
 def raise_argument_error(
     name: str, type: FunctionType, args: tuple[object, ...], function_class: builtins.type
 ) -> NoReturn:
-    """Raise what is wrong with a typed call's arguments, or with the function's signature. `function_class` is that of
+    """Raise the error of a typed call's arguments, or of the function's signature. `function_class` is the class of
     functions of native runtimes.
     """
     if len(args) == len(type.params):
@@ -80,7 +80,7 @@ def raise_argument_error(
 
 
 def raise_uncallable(name: str, type: FunctionType) -> NoReturn:
-    """Raise what is wrong with a function's signature where the engine does not hand over what is in it."""
+    """Raise the error of a signature with types that the engine cannot pass to or from the host."""
     raise UnsupportedFeatureError(
         f"{name}{type} has a reference type that cannot cross into Python; it can only be linked to instances",
         "gc-references",
@@ -88,7 +88,7 @@ def raise_uncallable(name: str, type: FunctionType) -> NoReturn:
 
 
 def raise_result_error(name: str, type: FunctionType, value: object, function_class: builtins.type) -> NoReturn:
-    """Raise what is wrong with what the host function `name` returned; `function_class` as above."""
+    """Raise the error of what the host function `name` returned; `function_class` as above."""
     results = type.results
     values = value if len(results) > 1 and isinstance(value, tuple) else (value,)
     if len(values) == len(results):
@@ -103,14 +103,14 @@ def _refuse_foreign(
     function_class: builtins.type,
     where: Callable[[int], str],
 ) -> None:
-    """Raise `TypeError` for the first function that is one, but of another runtime."""
+    """Raise `TypeError` for the first value that is a function of another runtime."""
     for n, (value, type) in enumerate(zip(values, types, strict=True), 1):
         if type is ValueType.FUNCREF and is_function(value) and not isinstance(value, function_class):
             raise TypeError(f"{where(n)}: {shown(value)} belongs to another runtime")
 
 
 def raise_slots_error(name: str, type: FunctionType, slots: tuple[int, ...]) -> NoReturn:
-    """Raise what is wrong with a raw call's slots."""
+    """Raise the error of a raw call's slots."""
     from_slots(name, type, slots)
     raise RuntimeError(f"conversion disagreed: the slots of {name}() were refused, yet they fit {type}")
 
@@ -124,13 +124,13 @@ def raise_asynchronous(name: str) -> NoReturn:
 
 
 def run_pending() -> None:
-    """Let the interpreter do what it does between bytecodes: raise the exception that was set for this thread."""
+    """Have the interpreter raise the exception that was set for this thread, as it does between bytecodes."""
     for _ in (1, 2):
         pass
 
 
 def raise_no_stack(left: int, needed: int) -> NoReturn:
-    """Raise the trap of a call that this thread has too little stack for, before the guest runs. Sizes in bytes."""
+    """Raise the trap of a call for which this thread has too little stack, before the guest runs. Sizes in bytes."""
     raise Trap(
         f"call stack exhausted: the thread has {left >> 10} KiB of stack left and a call may use {needed >> 10} KiB; "
         "give the thread more by threading.stack_size(), or the guest less by the option max_wasm_stack",

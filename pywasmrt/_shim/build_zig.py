@@ -2,9 +2,9 @@
 an installed package.
 
 The targets are Zig's: `x86_64-linux-gnu.2.17` is Linux with glibc 2.17 or later, `aarch64-linux-musl` is Linux with
-musl on 64-bit Arm. The package `ziglang` has the compiler, and the headers and symbols of every such system, so an
-old system, another libc and another processor need no machine of their own. The interpreter that builds lends its
-headers, which are the same for all 64-bit Linux systems.
+musl on 64-bit Arm. The package `ziglang` has the compiler, and the headers and symbols of every such system, so
+building for an old system, another libc or another processor needs no such machine. The headers of Python are those of
+the interpreter that builds: they are the same for all 64-bit Linux systems.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["Target", "UnknownTarget"]
 
 BUILD = Path("build", "zig")
 
-# The one function of libgcc_s that the native parts use: a thread that is unwound calls it in functions with clean-up.
+# The one function of libgcc_s that the native parts use: it is called in functions with clean-up when a thread unwinds.
 # Zig has no such library to link with, and every system with glibc has it at run time.
 PERSONALITY = "void __gcc_personality_v0(void) {}\n"
 PERSONALITY_VERSION = "GCC_3.3.1 { global: __gcc_personality_v0; local: *; };\n"
 
 
 class UnknownTarget(Exception):
-    """There is no building for this target; the text says what there is."""
+    """The package cannot be built for this target; the text names those it can be built for."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Target:
 
     @property
     def platform(self) -> str:
-        """What a Python of this system calls it, as `sysconfig.get_platform()` does."""
+        """What `sysconfig.get_platform()` returns on this system."""
         return f"linux-{self.machine}"
 
     def suffix(self, of_builder: str) -> str:
-        """How an extension module's file ends, from how it ends for the interpreter that builds, such as
+        """The suffix of extension modules, made from that of the interpreter that builds, such as
         `.cpython-311-x86_64-linux-gnu.so`.
         """
         if self.libc == "musl":
-            return ".so"  # Pythons over musl disagree on the longer name, and all of them take this one
+            return ".so"  # Pythons over musl disagree on the longer name, and all of them accept this one
         return re.sub(r"(?<=-)[^-]+-linux-[^-.]+(?=\.so$)", f"{self.machine}-linux-gnu", of_builder)
 
     @property
@@ -75,28 +75,30 @@ class Target:
 
     @property
     def compile_args(self) -> list[str]:
-        """What every file is compiled with besides its own options."""
+        """The options that every file is compiled with, besides its own."""
         return ["-fPIC", "-fwrapv", "-fomit-frame-pointer", "-DNDEBUG", f"-I{self._headers()}"]
 
     @property
     def unwinds(self) -> bool:
-        """Whether a thread that ends is unwound: by glibc it is, by musl it is not."""
+        """Whether the stack of a thread that ends is unwound: glibc does so, musl does not."""
         return self.libc == "gnu"
 
     def link_args(self) -> list[str]:
-        """What every module is linked with besides its own options."""
+        """The options that every module is linked with, besides its own."""
         return ["-Wl,-s", *([str(self._libgcc())] if self.unwinds else [])]
 
     def finish(self, module: Path) -> None:
-        """Finish a linked module: Zig names musl libc.so, which is a script on systems with glibc, and Pythons over
-        musl and auditwheel know it by the name that it has on every system.
+        """Finish a linked module. Zig calls musl `libc.so`, which is a script on systems with glibc; here it gets the
+        name that it has on every system, by which Pythons over musl and auditwheel know it.
         """
         if self.libc == "musl":
             names = ["libc.so", f"libc.musl-{self.machine}.so.1"]
             subprocess.run([_patchelf(), "--replace-needed", *names, str(module)], check=True)
 
     def _headers(self) -> Path:
-        """A folder of headers that Debian's Python.h includes by the name of the machine, where Zig does not look."""
+        """A folder of headers for Zig: Debian's Python.h includes them from a folder named by the machine, where Zig
+        does not look.
+        """
         folder = BUILD / self.name / "include"
         python = Path(sysconfig.get_path("include"))
         real = Path("/usr/include", str(sysconfig.get_config_var("MULTIARCH")), python.name, "pyconfig.h")
@@ -107,7 +109,7 @@ class Target:
         return folder
 
     def _libgcc(self) -> Path:
-        """A library to link with instead of libgcc_s.so.1, which has its name and the one function."""
+        """A library to link with in place of libgcc_s.so.1; it has that name and only the one function."""
         folder = BUILD / self.name
         folder.mkdir(parents=True, exist_ok=True)
         source, versions, library = folder / "libgcc.c", folder / "libgcc.map", folder / "libgcc_s.so.1"

@@ -1,8 +1,8 @@
-"""What calls that wait ask of the event loop; without asyncio, which a program that has no loop need not load.
+"""What calls that wait ask of the event loop. It does not import asyncio: a program without a loop need not load that.
 
-A call of an asynchronous store (csrc/fast/task.c) knows no loop: it only passes on what it is sent. That changes where
-the wait has to end before its own. Then the asyncio task that awaits the call is cancelled, as `asyncio.timeout` does
-it, and the `CancelledError` that comes back is turned into the error that tells the reason.
+A call of an asynchronous store (csrc/fast/task.c) knows no loop: it only passes on what it is sent. That is not enough
+where the wait has to end early. Then the asyncio task that awaits the call is cancelled, as `asyncio.timeout` does it,
+and the `CancelledError` that comes back is turned into the error that tells the reason.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
         """A call that waits."""
 
         def _expire(self) -> bool:
-            """Have the wait end, if it has to; on the loop's thread. False where it has not, for all that is known."""
+            """End the wait if it has to end; on the loop's thread. Returns False where no reason to end is known yet."""
 
 
 __all__ = ["Wait", "first_wait", "on_thread"]
 
 
-_EARLY = 0.001  # seconds by which a timer may come too early
+_EARLY = 0.001  # seconds by which a timer may fire too early
 
 
 class Wait:
@@ -38,16 +38,16 @@ class Wait:
         self._task: asyncio.Task[Any] | None = None
         loops = sys.modules.get("asyncio")
         if loops is not None:
-            with suppress(RuntimeError):  # another kind of loop, or none
+            with suppress(RuntimeError):  # no loop of asyncio runs
                 self._task = loops.current_task()
-        self._call = ref(call)  # which owns this
+        self._call = ref(call)  # weak: the call owns this
         self._cancelling = 0
         self._timer: asyncio.TimerHandle | None = None
         if seconds is not None and self._task is not None:
             self._timer = self._task.get_loop().call_later(seconds, _expire_timed, ref(self))
 
     def end(self) -> bool:
-        """Cancel the task; on the loop's thread. Whether there is one."""
+        """Cancel the task, and return whether there is one; on the loop's thread."""
         task: Any = self._task
         if task is None:
             return False
@@ -64,7 +64,7 @@ class Wait:
                 loop.call_soon_threadsafe(_expire, self._call)
 
     def ended(self, error: BaseException) -> bool:
-        """Take back what `end` has done. Returns whether `error` is its only effect."""
+        """Take back the cancelling that `end` has asked for. Returns whether `error` comes of that alone."""
         task: Any = self._task
         others = task.uncancel() > self._cancelling if hasattr(task, "uncancel") else False
         return isinstance(error, sys.modules["asyncio"].CancelledError) and not others
@@ -87,7 +87,7 @@ def _expire_timed(reference: ref[Wait]) -> None:
     if wait is None or wait._task is None:
         return
     call = wait._call()
-    if call is not None and not call._expire():  # a loop's timers may be early by what its clock cannot tell
+    if call is not None and not call._expire():  # a timer may be early by the resolution of the loop's clock
         wait._timer = wait._task.get_loop().call_later(_EARLY, _expire_timed, reference)
 
 
@@ -101,7 +101,7 @@ async def on_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     def call() -> Any:
         try:
             return function(*args)
-        except StopIteration as stop:  # which a future cannot carry
+        except StopIteration as stop:  # a future cannot carry it
             raise RuntimeError("a host function raised StopIteration") from stop
 
     return await to_thread(call)

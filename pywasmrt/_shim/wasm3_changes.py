@@ -1,7 +1,7 @@
 """What the build changes in wasm3's sources, and why; used by build_wasm3.py, of no use in an installed package.
 
-Each substitution must match as often as it says (once, as a rule) in each version that it is for, so that a source
-which they do not fit is an error and never an engine without its guards.
+Each substitution must match as often as it says (once, as a rule) in each version that it is for. So sources that they
+do not fit fail the build instead of making an engine without its guards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CHECKED = ("0.5.0", "0.9.0")
 
 @dataclass(frozen=True)
 class Substitution:
-    """In `file`, what `pattern` matches, `times` times, becomes `text`; `why` says what for."""
+    """Replaces what `pattern` matches in `file`, `times` times, by `text`; `why` gives the reason."""
 
     file: str
     pattern: str
@@ -27,7 +27,7 @@ class Substitution:
 
 
 def _index_of(function: str, what: str, versions: tuple[str, ...] = CHECKED) -> Substitution:
-    """Has `function` of wasm3's compiler read the index that it takes for one reserved byte."""
+    """Has `function` of wasm3's compiler read an index where it reads one reserved byte."""
     return Substitution(
         "m3_compile.c",
         rf"(?s)(\nM3Result  {function}  \((?:.(?!\n\}}))*?)"
@@ -38,7 +38,7 @@ def _index_of(function: str, what: str, versions: tuple[str, ...] = CHECKED) -> 
     )
 
 
-# One set for every version that was checked; what differs between them is told by the patterns.
+# One set for all the versions that were checked; the patterns cover what differs between them.
 SUBSTITUTIONS = (
     Substitution(
         "m3_config.h",
@@ -49,7 +49,7 @@ SUBSTITUTIONS = (
         "#define d_m3MaxFunctionStackHeight 8000\n"
         # 65536 pages would be 2**32 bytes, which 0.5.0 counts in 32 bits.
         "#define d_m3MaxLinearMemoryPages 65535\n"
-        # 0.9.0 has a guard that takes every stack for one of 8 MiB; the guard of ours knows the thread.
+        # The guard in 0.9.0 takes every stack for one of 8 MiB; our own asks for the stack of the running thread.
         "#define d_m3MaxNativeStack 0\n",
         "limits that are the same in every file",
     ),
@@ -206,7 +206,8 @@ wrt_rounding (f64, ceil)    wrt_rounding (f64, floor)    wrt_rounding (f64, trun
         r"\1wrt_f32_in (_fp0);",
         "an f32 from the register to a global",
     ),
-    # What both versions compile wrongly. The compiler counts who uses each slot of the stack, and blocks rely on it.
+    # What both versions compile wrongly. The compiler counts the uses of each stack slot, and blocks rely on the
+    # counts.
     Substitution(
         "m3_compile.c",
         r"\n_ +\(IncrementSlotUsageCount \(o, \* o_preservedSlotNumber\)\);\n",
@@ -358,8 +359,8 @@ _       (Push (o, GetFuncTypeResultType (o->block.type, i), slot));
         r"\2",
         "code that is never reached is left out; compiling it upset the counts",
     ),
-    # Numbers written longer than they have to be, as linkers leave them (core specification, section 5.2.2). What wasm3
-    # reads as one byte, since it was reserved in WebAssembly 1.0, are indexes.
+    # Numbers encoded longer than necessary, as linkers leave them (core specification, section 5.2.2). wasm3 reads one
+    # byte where WebAssembly 1.0 reserved one; these are indexes now.
     Substitution(
         "m3_compile.c",
         r"\n    u8 opcode;\n_ +\(Read_u8 \(& opcode, & o->wasm, o->wasmEnd\)\);",
@@ -384,7 +385,7 @@ _       (Push (o, GetFuncTypeResultType (o->block.type, i), slot));
         r"\1    if (alignHint & 0x40)\n_       (ReadLEB_u32 (& memoryOffset, & o->wasm, o->wasmEnd));\n",
         "an access may name its memory, of which there is one",
     ),
-    # What 0.5.0 does wrong with valid modules, as its later versions corrected it.
+    # What 0.5.0 does wrong with valid modules, corrected as in its later versions.
     Substitution(
         "m3_compile.c",
         r"\n            --endIndex;\n",

@@ -36,7 +36,7 @@ class Library:
 
 
 def find() -> Library:
-    """The library to open. Raises `RuntimeNotFoundError` that says what is missing and which versions serve."""
+    """The library to open. Raises `RuntimeNotFoundError`, which says what is missing and which versions can be used."""
     folder = _package_folder()
     if folder is None:
         raise RuntimeNotFoundError(f"the Python package {_PACKAGE} is not installed; {_INSTALL}")
@@ -62,10 +62,10 @@ def wasmtime_library_reason() -> str | None:
 
 
 def _package_folder() -> Path | None:
-    # find_spec imports the parents of a name, never the module itself, and this one has no parents.
+    # find_spec imports only the parent packages of a module, and this one has none.
     try:
         spec = importlib.util.find_spec(_PACKAGE)
-    except ValueError:  # a module put into sys.modules by hand
+    except ValueError:  # a module that was put into sys.modules without a spec
         return None
     if spec is None or spec.origin is None:
         return None
@@ -73,13 +73,13 @@ def _package_folder() -> Path | None:
 
 
 def _package_version(folder: Path) -> str | None:
-    """The version of the distribution beside `folder`, so that the version and the library belong together."""
+    """The version of the distribution beside `folder`, so that it is the version of this very library."""
     found = next(iter(metadata.distributions(name=_PACKAGE, path=[str(folder.parent)])), None)
     return None if found is None else found.version
 
 
 def major(version: str) -> int:
-    """The major version; -1 where it cannot be told."""
+    """The major version; -1 where it cannot be read."""
     head = version.split(".", 1)[0]
     return int(head) if head.isdigit() else -1
 

@@ -1,7 +1,7 @@
-"""Finds and opens the library in which wazero is: a Go library of its own beside the other native parts.
+"""Finds and opens the library with wazero: a Go library of its own beside the other native parts.
 
-It is opened when the runtime is first asked for, since Go's runtime comes with it: some threads, some MiB, and signal
-handlers that hand on what is not Go's.
+It is opened when the runtime is first asked for, since it starts Go's runtime: some threads, some MiB, and signal
+handlers that pass on the signals that are not Go's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def wazero_reason() -> str | None:
 @cache
 def open_table() -> int:
     """The address of wazero's engine table. Raises `RuntimeNotFoundError` where the library does not open."""
-    # The threads of Go's runtime take over the signal mask of this one: signals are for the program's own threads.
+    # The threads of Go's runtime inherit the signal mask of this one. Signals are for the program's own threads.
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     try:
         library = ctypes.CDLL(str(_PATH))
