@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         """A call that waits."""
 
         def _expire(self) -> bool:
-            """End the wait if it has to end; on the loop's thread. Returns False where no reason to end is known yet."""
+            """End the wait if it has to end; on the loop's thread. Returns False where there is no reason yet."""
 
 
 __all__ = ["Wait", "first_wait", "on_thread"]

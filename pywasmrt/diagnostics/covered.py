@@ -12,7 +12,7 @@ from ..types import printable
 from ..wasm.disassembly import disassembled
 from ..wasm.dwarf import Line, LineTable, read_function_names, read_lines
 from ..wasm.probes import Block, Branch, Plan
-from ..wasm.sources import bodies, custom_sections, exported_functions, function_names
+from ..wasm.symbols import bodies, custom_sections, exported_functions, function_names
 
 __all__ = ["CoveredModule", "Function", "ListedLine", "Outcome"]
 

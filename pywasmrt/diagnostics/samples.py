@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..errors import ModuleCompileError
 from ..types import printable
 from ..wasm.dwarf import Line, LineTable, read_function_names, read_lines
-from ..wasm.sources import (
+from ..wasm.symbols import (
     Body,
     bodies,
     custom_sections,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .instructions import skip_instruction, skip_value_type
 from .opcodes import INSTRUCTIONS, PLAIN, PREFIXED
 from .primitives import read_uleb, skip_leb, uleb
-from .sources import Body
+from .symbols import Body
 
 __all__ = ["Shown", "disassembled"]
 

@@ -22,7 +22,7 @@ from .instructions import skip_instruction, skip_value_type
 from .primitives import name, read_uleb, section, skip_leb, sleb, uleb, vector
 from .reading import HEADER, malformed, read_interface, read_spaces, sections
 from .reencoding import MENTIONS_FUNCTION, Reencoding
-from .sources import Body, bodies, function_names
+from .symbols import Body, bodies, function_names
 
 __all__ = ["HOST_FUNCTION", "HOST_MODULE", "Block", "Branch", "Plan", "probed"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from pywasmrt import DeadlineExceeded, Limits, ModuleCompileError, Runtime, UnsupportedFeatureError
 from pywasmrt.component.cores import with_rewritten_cores
-from pywasmrt.wasm.pieces import PIECES
+from pywasmrt.wasm.bulk_copies import PIECES
 
 CORE = """(core module $m
   (memory (export "memory") 32768)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Interrupted, Limits, Runtime, RuntimeConfig, Trap, WasmError
 from pywasmrt.runtimes.base.store import MOST_ELEMENTS
-from pywasmrt.wasm.pieces import PIECES, Pieces
+from pywasmrt.wasm.bulk_copies import PIECES, Pieces
 from pywasmrt.wasm.reading import sections
 from pywasmrt.wasm.rewriting import rewritten
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pywasmrt.wasm.dwarf import Line, LineTable, read_function_names, read_lines
 from pywasmrt.wasm.primitives import name, section, sleb, uleb
-from pywasmrt.wasm.sources import bodies, custom_sections, exported_functions, function_names
+from pywasmrt.wasm.symbols import bodies, custom_sections, exported_functions, function_names
 
 SOURCE = """\
 static int twice(int x) {

@@ -18,7 +18,7 @@ from pywasmrt.testing import common_features, differential, strategies
 from pywasmrt.wasm.disassembly import disassembled
 from pywasmrt.wasm.primitives import name, section
 from pywasmrt.wasm.probes import HOST_FUNCTION, HOST_MODULE, Branch, Plan, probed
-from pywasmrt.wasm.sources import bodies, function_names
+from pywasmrt.wasm.symbols import bodies, function_names
 
 from .test_reencoding import EVERYTHING
 

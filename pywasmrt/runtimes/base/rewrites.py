@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...wasm.bulk_copies import has_copies
 from ...wasm.growth import GROWTH_TRAPS
-from ...wasm.pieces import has_copies
 from ...wasm.rewriting import Rule
 from ...wasm.waits import STOPPABLE_WAITS, has_waits
 

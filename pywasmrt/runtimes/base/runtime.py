@@ -29,7 +29,7 @@ from ...errors import (
 from ...host import HostModule
 from ...types import ImportType, Limits, RuntimeConfig, RuntimeInfo
 from ...values import nanoseconds, shown
-from ...wasm.pieces import PIECES
+from ...wasm.bulk_copies import PIECES
 from ...wasm.reading import check_limits
 from ...wasm.rewriting import Rule, rewritten
 from .cache import ModuleCache, cache_of

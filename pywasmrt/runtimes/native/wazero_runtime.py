@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...types import RuntimeInfo
-from ...wasm.pieces import SMALL_PIECES
+from ...wasm.bulk_copies import SMALL_PIECES
 from ..base.needs import Judge
 from .engine import Engine
 from .runtime import NativeRuntime
