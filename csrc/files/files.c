@@ -1,8 +1,8 @@
 /* files.c: the extension module pywasmrt._shim._files: descriptors of the host, each owned by an object from its first moment.
  *
  * Between `fd = os.open(...)` and the next line of Python a signal handler may raise, and nobody closes the descriptor; a
- * destructor in Python may be cut short likewise. So the object is made first, the system call stores its result there,
- * and closing is C: no bytecode runs in between. pywasmrt/wasi/handles.py holds the twin in Python.
+ * destructor in Python may be interrupted in the same way. So the object is made first, the system call stores its result
+ * there, and closing happens in C: no bytecode runs in between. pywasmrt/wasi/handles.py holds the twin in Python.
  */
 #define PY_SSIZE_T_CLEAN
 #ifndef _GNU_SOURCE
@@ -51,7 +51,7 @@ static Handle *handle_new(PyObject *module) {
 
 static void shut(Handle *self) {
   int fd = self->fd;
-  self->fd = -1; /* first: a handler that runs while the GIL is away finds nothing to close */
+  self->fd = -1; /* first: a signal handler that runs while the GIL is released finds nothing to close */
   if (fd < 0) return;
   Py_BEGIN_ALLOW_THREADS;
   close(fd);
@@ -113,8 +113,8 @@ static PyType_Spec handle_spec = {
 
 /* ---- what makes one ---- */
 
-/* The handle `self` with what a system call gave, or, where that failed, the OSError of `error` about `path` (NULL for none).
- * Takes over `self`. */
+/* The handle `self` with the result of a system call, or, where that failed, the OSError of `error` about `path` (NULL for
+ * none). Takes over `self`. */
 static PyObject *finished(Handle *self, int fd, int error, const char *path) {
   self->fd = fd;
   if (fd >= 0) return (PyObject *)self;
@@ -184,7 +184,7 @@ static PyObject *files_duplicate(PyObject *module, PyObject *number) {
   return finished(self, fd, errno, NULL);
 }
 
-/* Never blocks for long: the caller asked first whether somebody waits. EAGAIN where the socket does not block. */
+/* Never blocks for long: the caller checked first that a connection is waiting. EAGAIN on a non-blocking socket without one. */
 static PyObject *files_accept(PyObject *module, PyObject *number) {
   int of = PyObject_AsFileDescriptor(number), fd, error;
   if (of < 0) return NULL;
@@ -260,7 +260,7 @@ static PyMethodDef module_methods[] = {
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
 #ifdef Py_mod_gil
-    {Py_mod_gil, Py_MOD_GIL_USED}, // a handle's descriptor is read and closed under it
+    {Py_mod_gil, Py_MOD_GIL_USED}, // the GIL guards a handle's descriptor against being closed while it is read
 #endif
     {0, NULL},
 };

@@ -58,7 +58,7 @@ static bool read_long_varint(Wire *wire, size_t *at, size_t end, uint64_t *value
   return fail(wire, begin, "a number has more than 64 bits");
 }
 
-/* The same, quick for what nearly all tags and lengths are: numbers of one or two bytes. */
+/* The same, with a quick path for numbers of one or two bytes, which nearly all tags and lengths are. */
 static inline bool read_varint(Wire *wire, size_t *at, size_t end, uint64_t *value) {
   if (end - *at >= 2) {
     const uint8_t *bytes = wire->data + *at;
@@ -148,7 +148,8 @@ static bool holds_points(uint32_t number) {
   return number == 5 || number == 7 || number == 9 || number == 10 || number == 11;
 }
 
-/* Counts what lies `path_length` fields deep: `path[i]` is the field's number, 0 for any that holds data points. */
+/* Counts the fields at the end of a path of `path_length` fields: `path[i]` is the field's number, 0 for any field that holds
+ * data points. */
 static bool count_inside(Wire *wire, size_t at, size_t end, const uint8_t *path, size_t path_length, size_t *found) {
   Field field;
   while (at < end) {
@@ -524,7 +525,7 @@ static PyMethodDef wire_methods[] = {
 
 static PyModuleDef_Slot wire_slots[] = {
 #ifdef Py_mod_gil
-    {Py_mod_gil, Py_MOD_GIL_USED}, // nobody writes to a payload while it is read
+    {Py_mod_gil, Py_MOD_GIL_USED}, // a payload is not written to while it is read
 #endif
     {0, NULL},
 };

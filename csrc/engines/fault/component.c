@@ -1,6 +1,6 @@
 /* component.c: a table for components that fails on demand: Wasmtime's, with each operation that can fail wrapped.
  *
- * As in fault.c a failure comes instead of the operation. It is armed by itself, as it is of one engine only.
+ * As in fault.c, a failure replaces the operation. This table is armed separately, as it belongs to one engine only.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -30,11 +30,11 @@ static bool due(int at) {
   return true;
 }
 
-/* The message is on the heap, as the engine's are, and released as those. */
+/* The message is on the heap and released like the engine's own. */
 static int refuse(wrt_failure *failure) {
   char *message = strdup("this failure was asked for");
   *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = message};
-  return message == NULL ? WRT_LIMIT : WRT_ERROR; /* without memory, at least another number */
+  return message == NULL ? WRT_LIMIT : WRT_ERROR; /* without memory, at least a different result */
 }
 
 #define FAILING(name, parameters, arguments) \

@@ -1,8 +1,8 @@
 /* fault.c: engines that fail on demand. Each is another engine's table, with each operation that can fail wrapped.
  *
- * A failure comes instead of the operation: nothing was done, and nothing is handed out. What returns a wrt_result ends in
- * WRT_ERROR; what tells whether something was there tells that it was not. Operations that have no way to fail are the
- * engine's own. A new operation that can fail must be added here: the test that goes through the table says so.
+ * A failure replaces the operation: nothing is done, and nothing is handed out. An operation that returns a wrt_result ends in
+ * WRT_ERROR; one that tells whether something was found returns false. Operations that cannot fail are the engine's own. A new
+ * operation that can fail must be added here: the test that goes through the table says so.
  */
 #include "fault.h"
 
@@ -19,7 +19,7 @@
   X(profile_new) X(profile_finish) \
   X(call_checked) X(import_types) X(function_new_as) X(object_root) X(object_is) X(object_size) X(object_get) X(exception_of)
 
-/* Those of the table for tasks (wrt_task.h), by the names that they have here. */
+/* The operations of the table for tasks (wrt_task.h), by the names that they have here. */
 #define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
 
 #define NUMBER(name) AT_##name,
@@ -30,7 +30,7 @@ enum { OPERATIONS(NUMBER) TASK_OPERATIONS(TASK_NUMBER) COUNT };
 #define TASK_NAME(name) "task_" #name,
 static const char *const names[COUNT + 1] = {OPERATIONS(NAME) TASK_OPERATIONS(TASK_NAME) NULL};
 
-/* A wrapper is not told whose table it is in, so there is one for each engine. */
+/* A wrapper is not told whose table it is in, so each engine has wrappers of its own. */
 static const wrt_engine_ops *inner[2];
 static char message[] = "this failure was asked for";
 

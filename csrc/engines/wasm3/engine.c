@@ -1,15 +1,15 @@
 /* engine.c: the engine table over wasm3, compiled into this extension; without wasm3 at hand there is no table. Here are
- * engines, modules, stores and instances; how guests run stands in run.h, what the host does with externs in
- * externs.h, and what is known of wasm3's insides in internals.h.
+ * engines, modules, stores and instances; how guests run stands in run.h, what the host does with externs in externs.h, and
+ * everything that depends on wasm3's internals in internals.h.
  *
  * Who owns what. A module keeps the bytes, which wasm3 reads for as long as an instance lives, and one instance made ahead:
- * compiling is what makes an instance here, so the first instantiation finds the work done. An instance is a wasm3 runtime of
- * its own, with one module in it; it counts the module. A store owns its instances, its host functions, and one stack, on which
- * all of its instances run: so a call from one instance into another is a jump.
+ * compiling creates an instance here, so the first instantiation finds the work done. An instance is a wasm3 runtime of its
+ * own, with one module in it; it counts the module. A store owns its instances, its host functions, and one stack, on which all
+ * of its instances run: so a call from one instance into another is a jump.
  *
  * Guests poll by two words in the header of each memory: where the engine's ticks are counted, and how many of them the memory
- * has seen. Calls and turns of loops compare them, and calls the native stack too (see wasm3_changes.py). So a tick, from any
- * thread, is an addition, and no thread looks into the stores of another.
+ * has seen. Calls and iterations of loops compare the two, and calls check the native stack too (see wasm3_changes.py). So a
+ * tick, from any thread, is an addition, and no thread looks into the stores of another.
  */
 #include "wrt.h"
 
@@ -127,13 +127,13 @@ static int compile(wrt_engine *engine, const uint8_t *bytes, size_t size, wrt_mo
   result = zeros == NULL ? w3_fail_memory(failure) : open_instance(module, UINT64_MAX, zeros, &ready, failure);
   free(zeros);
   if (result == WRT_TRAP || result == WRT_LINK) {
-    w3_failure_clear(failure); /* it cannot be instantiated; that is said when it is tried */
+    w3_failure_clear(failure); /* it cannot be instantiated; the attempt will report that */
   } else if (result != WRT_OK) {
     module_release(module);
     return result;
   }
   if (ready != NULL && module->scan.global_imports > 0) {
-    instance_free(ready); /* served to try the compiler only: what its globals are is not known yet */
+    instance_free(ready); /* it only served to try the compiler: the values of its globals are not known yet */
     ready = NULL;
   }
   atomic_store(&module->ready, ready);
@@ -162,7 +162,7 @@ static void module_delete(wrt_module *module) { module_release(module); }
 
 static uint64_t limit_of(int64_t limit) { return limit < 0 ? UINT64_MAX : (uint64_t)limit; }
 
-/* A stack between two guards; NULL where there is no memory. What a store left on it, no guest can read. */
+/* A stack between two guards; NULL where there is no memory. No guest can read what an earlier store left on it. */
 static void *take_stack(wrt_engine *engine) {
   void *stack = atomic_exchange(&engine->spare, NULL);
   if (stack != NULL) return stack;
@@ -236,7 +236,7 @@ static void store_delete(wrt_store *store) {
 
 /* ---- instances ---- */
 
-/* Out of those that are there, onto the list of those that nobody needs. */
+/* Moves an instance from the list of live ones to the list of those that nobody needs. */
 static void put_aside(instance *self, instance **idle) {
   *self->link = self->next;
   if (self->next != NULL) self->next->link = self->link;
@@ -249,7 +249,7 @@ static void leave(instance *self, const wrt_extern *item, instance **idle) {
   if (owner != NULL && owner != self && --owner->users == 0 && owner->closed) put_aside(owner, idle);
 }
 
-/* Gives up the functions of other instances that this one uses; who is needed no more goes to `idle`. */
+/* Gives up the functions of other instances that this one uses; instances that are no longer needed go to `idle`. */
 static void leave_others(instance *self, instance **idle) {
   for (size_t i = 0; i < self->module->scan.function_imports; i++) leave(self, &self->functions[i], idle);
   for (const thunk *each = self->thunks; each != NULL; each = each->next) leave(self, &each->item, idle);
@@ -280,7 +280,7 @@ static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *
     wrt_extern item = imports[i];
     if (item.opaque[0] != GUEST_FUNCTION && item.opaque[0] != HOST_FUNCTION)
       return w3_fail(failure, WRT_LINK, "an import is no function");
-    /* What another instance imported itself is linked to directly, so that a host function sees who really calls. */
+    /* A function that another instance itself imported is linked directly, so that a host function sees its real caller. */
     if (item.opaque[0] == GUEST_FUNCTION) {
       instance *other = owner_of(&item);
       if (is_gone(other)) return w3_fail(failure, WRT_LINK, w3_closed);
@@ -295,7 +295,7 @@ static int link_imports(instance *self, const wrt_extern *imports, wrt_failure *
   return WRT_OK;
 }
 
-/* The values of the globals that `module` imports; *out is the caller's. */
+/* Reads the values of the globals that `module` imports; *out is the caller's. */
 static int global_values(const wrt_module *module, const wrt_extern *imports, wrt_slot **out, wrt_failure *failure) {
   wrt_slot *values = calloc(module->scan.global_imports + 1, sizeof *values);
   if (values == NULL) return w3_fail_memory(failure);
@@ -343,7 +343,7 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   const char *problem = beyond_limits(store, self);
   int result = problem == NULL ? link_imports(self, imports, failure) : w3_fail(failure, WRT_LINK, problem);
   if (result != WRT_OK) {
-    instance *none = NULL; /* as only those that are there were linked to */
+    instance *none = NULL; /* stays empty, as only live instances were linked */
     leave_others(self, &none);
     instance_free(self);
     return result;
@@ -363,7 +363,7 @@ static int instantiate(wrt_store *store, wrt_module *module, const wrt_extern *i
   if (module->scan.has_start) {
     wrt_extern start = pack(GUEST_FUNCTION, self, (uintptr_t)wasm3_function(&self->guest, module->scan.start));
     result = w3_call(store, &start, NULL, 0, failure);
-    if (result != WRT_OK) return result; /* the instance stays, as something may hold on to it */
+    if (result != WRT_OK) return result; /* the instance stays, as something may refer to it */
   }
   out->opaque[0] = (uintptr_t)self;
   out->opaque[1] = 0;

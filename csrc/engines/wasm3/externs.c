@@ -84,8 +84,8 @@ static IM3FuncType host_type(instance *self, const host_record *record) {
   return wasm3_own_type(&self->guest, &like.type);
 }
 
-/* What a table of `self` must hold for the function in a slot to be called; false for lack of memory, or where its instance
- * is gone. */
+/* What a table of `self` must hold so that the function in a slot can be called; false for lack of memory, or where the
+ * function's instance is gone. */
 static bool table_function(instance *self, const wrt_slot *slot, IM3Function *out) {
   *out = NULL;
   if (slot->u64 == 0) return true;

@@ -1,6 +1,6 @@
 /* externs.h: what the host does with functions, memories, globals and tables. For this folder only.
  *
- * Each without a word of its own is the operation of the same name in the engine table, whose contract wrt.h tells. */
+ * Each function without a comment of its own is the operation of the same name in the engine table; wrt.h has its contract. */
 #ifndef WRT_WASM3_EXTERNS_H
 #define WRT_WASM3_EXTERNS_H
 

@@ -13,13 +13,13 @@ static bool wasm3_reserve(wasm3_guest *guest, size_t needed) {
       guest->reserved = size;
       return true;
     }
-    size = size / 2 / page * page; /* where address space is short, memory grows less */
+    size = size / 2 / page * page; /* where address space is short, memory cannot grow as far */
   }
   return false;
 }
 
-/* In place of wasm3's realloc: room for `size` bytes, header included, at the address where the memory has been from the
- * start. NULL where there is none, or where 0.5.0 computed a size that overflowed. */
+/* In place of wasm3's realloc: room for `size` bytes, header included, at the address that the memory has had from the start.
+ * NULL where there is no room, or where 0.5.0 computed a size that overflowed. */
 void *wrt_wasm3_memory(struct M3Runtime *runtime, size_t size) {
   wasm3_guest *guest = runtime->userdata;
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -58,7 +58,7 @@ void wasm3_close(wasm3_guest *guest) {
 static bool wasm3_make_tables(wasm3_guest *guest, const wasm3_scan *scan) {
 #if WASM3_OLD
   if (scan->table_count == 0) return true;
-  /* One more than is counted: an empty table must not look like a failed allocation. */
+  /* One more than the table's size: an empty table must not look like a failed allocation. */
   guest->module->table0 = m3_AllocArray(IM3Function, scan->tables[0].minimum + 1);
   guest->module->table0Size = (u32)scan->tables[0].minimum;
   return guest->module->table0 != NULL;
@@ -81,7 +81,7 @@ static bool wasm3_tables_fit(const wasm3_guest *guest, const wasm3_scan *scan) {
 #endif
 }
 
-/* Why loading failed that did not for lack of anything but for the guest's own data; WRT_TRAP_OTHER for other reasons. */
+/* The trap, where loading failed because of the guest's own data; WRT_TRAP_OTHER for other reasons, such as lack of memory. */
 static wrt_trap wasm3_load_trap(M3Result result) {
   static const struct {
     const char *text;
@@ -97,10 +97,10 @@ static wrt_trap wasm3_load_trap(M3Result result) {
   return WRT_TRAP_OTHER;
 }
 
-/* The proposal whose lack made the compiler fail. It names the operation that it does not know in its message. */
+/* The proposal whose absence made the compiler fail. The compiler's message names the operation that it does not know. */
 static const char *wasm3_lacking(M3Result result, const char *message) {
   static const unsigned references[] = {0x1c, 0x25, 0x26, 0xd0, 0xd1, 0xd2, 0xfc0f, 0xfc10, 0xfc11};
-  if (strcmp(result, "restricted opcode") == 0) return "extended-const"; /* spelt differently in each version */
+  if (strcmp(result, "restricted opcode") == 0) return "extended-const"; /* opcodes, spelt differently in each version */
   const char *text = strstr(message, "opcode") == NULL ? result : message;
   if (strstr(text, "opcode") == NULL) return "implementation-limit";
   const char *colon = strrchr(text, ':');

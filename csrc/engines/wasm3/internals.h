@@ -1,7 +1,7 @@
 /* internals.h: the one place that knows wasm3's own structs, and where its versions differ. For this folder only.
  *
- * wasm3.h would not do: by it an export is found by name alone, of which wasm3 keeps three per function and one per global; an
- * import is linked by name, though two may share one; tables cannot be reached, nor memory grown; and a call costs twice.
+ * The API of wasm3.h is not enough: it finds exports by name alone, of which wasm3 keeps three per function and one per global;
+ * it links imports by name, though two may share one; it cannot reach tables or grow memory; and a call costs twice as much.
  * The sources were changed in a few places, listed in pywasmrt/_shim/wasm3_changes.py.
  */
 #ifndef WRT_WASM3_INTERNALS_H
@@ -41,12 +41,12 @@ static const wasm3_abilities wasm3_can = {.bulk_memory = !WASM3_OLD, .import_glo
 
 enum {
   WASM3_PAGE = 65536,
-  WASM3_MOST_ELEMENTS = 1 << 26, /* of a table; each takes a pointer, whether it is used or not */
+  WASM3_MOST_ELEMENTS = 1 << 26, /* entries of a table; each takes a pointer, whether it is used or not */
   /* Of wasm3's own stack, which serves constant expressions only. */
   EXPRESSION_STACK_BYTES = 16 << 10
 };
 
-/* A function that is no guest code: an operation in wasm3's form, and what it works on. */
+/* A function that is not guest code: an operation in wasm3's form, and what it works on. */
 typedef struct wasm3_code {
   code_t operation;
   const void *data;
@@ -58,7 +58,7 @@ typedef struct wasm3_guest {
   IM3Environment environment; /* owned, as the next two */
   IM3Runtime runtime;
   IM3Module module;
-  void *own_stack;    /* the runtime's, while it uses that of a store */
+  void *own_stack;    /* the runtime's own stack, while it uses that of a store */
   wasm3_code *codes;  /* owned: one for each imported function */
   uint8_t *base;      /* owned: the address space of the memory, which begins with wasm3's header */
   size_t reserved;    /* bytes of it, 0 before it is needed */
@@ -85,7 +85,7 @@ static inline bool wasm3_memory_grow(wasm3_guest *guest, uint64_t delta) {
   return delta == 0 || ResizeMemory(guest->runtime, (u32)pages) == NULL;
 }
 
-/* ---- tables: of functions, of which NULL is none ---- */
+/* ---- tables of functions, where NULL means none ---- */
 
 #if WASM3_OLD
 static inline IM3Function *wasm3_table(const wasm3_guest *guest, uint32_t index, size_t *size) {
@@ -153,7 +153,7 @@ static inline IM3FuncType wasm3_own_type(wasm3_guest *guest, IM3FuncType like) {
   type->numRets = like->numRets;
   type->numArgs = like->numArgs;
   memcpy(type->types, like->types, count * sizeof *type->types);
-  Environment_AddFuncType(guest->environment, &type); /* takes it, or gives the one that was there */
+  Environment_AddFuncType(guest->environment, &type); /* takes `type`, or replaces it by an equal one that was there */
   return type;
 }
 
@@ -164,13 +164,13 @@ static inline IM3FuncType wasm3_own_type(wasm3_guest *guest, IM3FuncType like) {
 /* Frees all that a guest holds; a guest that was never opened must be zero. */
 void wasm3_close(wasm3_guest *guest);
 
-/* Brings a module as far as it gets before it is linked: parsed, its memory, globals and tables filled, every function
- * compiled. `globals` holds the values of imported globals. On failure `guest` is closed and `reason` says why: WRT_UNSUPPORTED
+/* Does everything that comes before linking: parses the module, fills its memory, globals and tables, and compiles every
+ * function. `globals` holds the values of imported globals. On failure `guest` is closed and `reason` says why: WRT_UNSUPPORTED
  * as wrt.h has it, WRT_TRAP with `trap`, WRT_LINK where memory cannot be had, WRT_ERROR. `scan` must outlive the guest. */
 int wasm3_open(wasm3_guest *guest, const wasm3_scan *scan, uint64_t memory_limit, const wrt_slot *globals,
                wrt_trap *trap, char *reason, size_t room);
 
-/* Gives the guest its place to run: a stack of `slots` slots, with room beyond for what wasm3 writes there unchecked. */
+/* Gives the guest the stack that it runs on, of `slots` slots, with room beyond them for what wasm3 writes unchecked. */
 void wasm3_attach(wasm3_guest *guest, void *stack, size_t slots);
 
 #pragma GCC visibility pop

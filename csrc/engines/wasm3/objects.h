@@ -10,8 +10,8 @@ enum {
   /* What wasm3 may write above the limit of the stack before a call is checked: a slot's number has 16 bits. */
   STACK_HEADROOM = (1 << 16) * (int)sizeof(m3slot_t) + (64 << 10),
   STACK_GUARD = 64 << 10,
-  /* From a page's start: a slot must not agree in its low 12 bits with the header of a memory, which begins a page too, or the
-   * processor takes each load of the one to wait for stores to the other. */
+  /* From a page's start. A slot's low 12 address bits must differ from those of a memory's header, which also begins a page:
+   * otherwise the processor makes each load of one wait for stores to the other. */
   STACK_OFFSET = 2112,
   DEFAULT_STACK = 1 << 20,
   /* Native stack that guests leave to the host functions they call. */
@@ -22,10 +22,10 @@ enum {
 };
 
 struct wrt_engine {
-  atomic_uint holders; /* whoever made it, and the stores */
+  atomic_uint holders; /* how many: its maker and the stores */
   size_t ticks;        /* read and written atomically */
   size_t stack_slots;
-  size_t stack_size;     /* of each store's stack, with the guards around it */
+  size_t stack_size;     /* bytes of each store's stack, with the guards around it */
   _Atomic(void *) spare; /* owned: the stack of a store that is gone, for the next one; or NULL */
 };
 
@@ -37,7 +37,7 @@ struct wrt_module {
   _Atomic(instance *) ready; /* owned: the instance made ahead, or NULL */
 };
 
-/* A function of another instance or of the host in a table: a function of wasm3's that is no guest code. */
+/* A function of another instance or of the host in a table: a function of wasm3's that is not guest code. */
 typedef struct thunk {
   struct thunk *next;
   M3Function function; /* what the table points to */
@@ -45,8 +45,8 @@ typedef struct thunk {
   wrt_extern item;
 } thunk;
 
-/* What an instance is, or was: one that is gone owns nothing any more, and lives on in its store for the externs of it that
- * the host still has. */
+/* An instance, which may be gone: then it owns nothing any more, and stays in its store only for the externs of it that the
+ * host still has. */
 struct instance {
   wasm3_guest guest;     /* first: the runtime's user data points here */
   wrt_store *store;      /* borrowed; NULL until it is linked */
@@ -54,7 +54,7 @@ struct instance {
   wrt_extern *functions; /* owned: what the imported functions are linked to */
   thunk *thunks;         /* owned */
   size_t users;          /* how many imports and thunks of other instances are functions of this one */
-  bool closed;           /* the host has no use for it: it goes when nobody uses it */
+  bool closed;           /* the host has closed it: it goes when nobody uses it */
   instance *next;        /* among those of the store that are there, or among those that are gone */
   instance **link;       /* what points at this one, while it is there */
 };
@@ -70,7 +70,7 @@ typedef struct host_record {
   uint8_t types[];
 } host_record;
 
-/* A global made by the host, to be copied by who imports it. */
+/* A global made by the host, which instances that import it copy. */
 typedef struct host_global {
   struct host_global *next;
   wrt_type type;
@@ -85,10 +85,10 @@ struct wrt_store {
   void *stack;     /* owned: the stack between two guards */
   size_t stack_slots;
   wrt_engine *engine; /* held */
-  uintptr_t floor;    /* of the native stack, as the headers of the memories have it */
+  uintptr_t floor;    /* lowest usable address of the native stack, as in the headers of the memories */
   int (*poll)(void *env);
   void *poll_env;
-  const void *stopped; /* why a guest must end that polled or ran out of stack, until it has */
+  const void *stopped; /* why a guest that polled or ran out of stack must end, until it has */
   bool host_failed;
   uint64_t memory_limit;
   uint64_t table_limit;
@@ -97,7 +97,7 @@ struct wrt_store {
   instance *gone;
   host_record *records;
   host_global *globals;
-  wrt_extern lent[LENT_EXTERNS]; /* behind the slots that were handed out last */
+  wrt_extern lent[LENT_EXTERNS]; /* what the slots that were handed out last point to */
   unsigned lent_count;
 };
 
@@ -105,7 +105,7 @@ struct wrt_caller {
   instance *instance; /* NULL where the host itself called */
 };
 
-/* An extern: what it is, whose it is, and which. */
+/* An extern: what it is, whose it is, and which one. */
 typedef enum extern_tag { GUEST_FUNCTION = 1, HOST_FUNCTION, GUEST_MEMORY, GUEST_TABLE, GUEST_GLOBAL, HOST_GLOBAL } extern_tag;
 
 static inline wrt_extern pack(extern_tag tag, void *owner, uint64_t which) {
@@ -116,7 +116,7 @@ static inline instance *owner_of(const wrt_extern *item) { return (instance *)(u
 
 static inline bool is_gone(const instance *self) { return __builtin_expect(self->module == NULL, 0); }
 
-/* The instance of whose own the extern is a function; NULL where it is the host's, or none at all. */
+/* The instance whose own function the extern is; NULL for a function of the host's, and for anything else. */
 static inline instance *function_owner(const wrt_extern *item) {
   return item->opaque[0] == GUEST_FUNCTION ? owner_of(item) : NULL;
 }

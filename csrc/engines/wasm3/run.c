@@ -15,7 +15,7 @@ const char w3_closed[] = "the instance that it belongs to was closed";
 static char *copy_text(const char *text) {
   size_t size = strlen(text) + 1;
   char *copy = malloc(size);
-  if (copy != NULL) memcpy(copy, text, size); /* or else the message is lost, but not the result */
+  if (copy != NULL) memcpy(copy, text, size); /* if this fails, the message is lost, but not the result */
   return copy;
 }
 
@@ -46,7 +46,7 @@ int w3_fail_trap(wrt_failure *failure, wrt_trap trap) {
   return WRT_TRAP;
 }
 
-/* How guest code ended that did not end well. The reasons are constants of wasm3's, told by their address. */
+/* The failure of guest code. The reasons are constants of wasm3's, told apart by their addresses. */
 static int fail_guest(wrt_store *store, wrt_failure *failure, const void *reason) {
   const struct {
     const void *reason;
@@ -92,8 +92,8 @@ void w3_type_clear(wrt_extern_type *type) {
 
 /* ---- the native stack, and polling ---- */
 
-/* The lowest addresses of this thread's stack that guests and the compiler may reach. Guests leave half of a small stack, as
- * what they poll runs signal handlers. */
+/* The lowest addresses of this thread's stack that guests and the compiler may reach. Guests leave half of a small stack free,
+ * as polling runs signal handlers. */
 typedef struct floors {
   uintptr_t guests;
   uintptr_t compiler;
@@ -131,8 +131,8 @@ void w3_store_poll(wrt_store *store, int (*poll)(void *env), void *env) {
 
 void w3_engine_tick(wrt_engine *engine) { __atomic_fetch_add(&engine->ticks, 1, __ATOMIC_RELAXED); }
 
-/* The engine ticked since this memory's guest looked last: whether it may go on. What the host calls from here must leave
- * the guest's frame alone, which begins at `frame`. */
+/* Called when the engine has ticked since this memory's guest looked last: whether the guest may go on. The guest's frame
+ * begins at `frame`; calls that the host makes from here must not touch it. */
 int wrt_wasm3_poll(M3MemoryHeader *header, void *frame) {
   const instance *self = instance_of(header);
   wrt_store *store = self->store;
@@ -147,7 +147,7 @@ int wrt_wasm3_poll(M3MemoryHeader *header, void *frame) {
   return false;
 }
 
-/* A call or a loop found that it must not go on: why. */
+/* Called when a call or a loop has found that it must not go on: returns why. */
 const void *wrt_wasm3_stop(M3MemoryHeader *header) {
   wrt_store *store = instance_of(header)->store;
   const void *reason = store->stopped;
@@ -161,7 +161,7 @@ enum { PIECE = 16 << 20 };
 
 static bool goes_on(M3MemoryHeader *header, void *frame) { return wrt_wasm3_not_ticked(header, frame); }
 
-/* As memmove; false where the guest must end. What lies behind a piece is not needed by those that follow. */
+/* As memmove; false where the guest must end. No piece needs what earlier ones have overwritten. */
 int wrt_wasm3_copy(M3MemoryHeader *header, void *frame, uint8_t *to, const uint8_t *from, size_t size) {
   bool upwards = to <= from;
   for (; size > PIECE; size -= PIECE) {

@@ -25,7 +25,7 @@ typedef struct reader {
   wasm3_scan *scan;
   char *reason;
   size_t room;
-  jmp_buf failed; /* longjmp'ed to with a wrt_result; nothing is owned by the frames that it leaves */
+  jmp_buf failed; /* the target of longjmp, with a wrt_result; the frames that it leaves own nothing */
 } reader;
 
 enum { SECTION_CUSTOM, SECTION_TYPE, SECTION_IMPORT, SECTION_TABLE = 4, SECTION_MEMORY, SECTION_GLOBAL, SECTION_EXPORT,
@@ -53,7 +53,7 @@ static uint32_t read_index(reader *in) {
   malformed(in);
 }
 
-/* A number of things of which each takes a byte at least. */
+/* Reads a count of items, each of which takes at least one byte. */
 static size_t read_count(reader *in) {
   uint32_t count = read_index(in);
   if (count > (size_t)(in->end - in->at)) malformed(in);
@@ -213,10 +213,10 @@ static void read_exports(reader *in) {
   }
 }
 
-/* ---- segments, for a wasm3 that knows only the first kind of them ----
+/* ---- segments, for a wasm3 that knows only their first kind ----
  *
- * 0.5.0 takes the kind of a segment for the index of a table or memory; of data it even goes on to run the bytes as an
- * expression. So active segments of the other kinds are written anew in the first one, which is never longer.
+ * 0.5.0 takes the kind of a segment for the index of a table or memory; for data it even runs the bytes as an expression. So
+ * active segments of the other kinds are rewritten as the first kind, which is never longer.
  */
 
 static void put(reader *in, const uint8_t *bytes, size_t size) {
@@ -224,7 +224,7 @@ static void put(reader *in, const uint8_t *bytes, size_t size) {
   in->scan->size += size;
 }
 
-/* In five bytes, the longest form, so that it can be put in front of what is not written yet. */
+/* Writes a number in five bytes, the longest form, so that it can be put in front of content that is not written yet. */
 static void number_at(uint8_t *at, uint32_t value) {
   for (int i = 0; i < 5; i++) at[i] = (uint8_t)((value >> 7 * i & 0x7f) | (i < 4 ? 0x80 : 0));
 }
@@ -256,7 +256,7 @@ static void rewrite_data(reader *in) {
   }
 }
 
-/* The functions of a segment; `expressions` says whether each is told by an expression. */
+/* The functions of a segment; `expressions` says whether each is given by an expression. */
 static void rewrite_elements(reader *in, bool expressions, bool keep) {
   uint32_t count = (uint32_t)read_count(in);
   if (keep) put_number(in, count);
@@ -314,7 +314,7 @@ static void read_section(reader *in, uint8_t id) {
   }
 }
 
-/* Whether the vector that a section consists of has no items. */
+/* Whether the vector that makes up a section has no items. */
 static bool is_empty(reader *in, const uint8_t *content, const uint8_t *after) {
   in->at = content;
   in->end = after;
@@ -355,7 +355,7 @@ static void read_module(reader *in, const uint8_t *bytes, size_t size) {
       number_at(head + 1, (uint32_t)(scan->bytes + scan->size - head - 6));
       continue;
     }
-    /* Names of exports are borrowed, so what is read is the copy. */
+    /* Names of exports are borrowed, so the copy is what is read. */
     uint8_t *copy = scan->bytes + scan->size;
     memcpy(copy, start, (size_t)(after - start));
     scan->size += (size_t)(after - start);

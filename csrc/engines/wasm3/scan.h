@@ -40,7 +40,7 @@ typedef struct wasm3_export {
 
 /* A module, read. Everything in it is its own; released by wasm3_scan_clear. */
 typedef struct wasm3_scan {
-  uint8_t *bytes; /* the module without its custom sections, which wasm3 would only stumble over */
+  uint8_t *bytes; /* the module without its custom sections, which could only make wasm3 fail */
   size_t size;
   wasm3_import *imports;
   size_t import_count;

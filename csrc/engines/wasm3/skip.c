@@ -3,7 +3,8 @@
 
 #ifdef WRT_WASM3
 
-/* What follows an instruction. The bytes were validated, or are trusted to be valid; nothing is read beyond the end. */
+/* Reads the immediates of instructions. The bytes were validated, or are trusted to be valid; nothing is read beyond the
+ * end. */
 typedef struct wasm3_code_reader {
   const uint8_t *at; /* NULL: the code is not understood */
   const uint8_t *end;
@@ -30,7 +31,7 @@ static void pass_numbers(wasm3_code_reader *in, unsigned count) {
   while (count-- > 0) pass_number(in);
 }
 
-/* A count, and that many numbers. */
+/* Passes a count, and that many numbers. */
 static void pass_vector(wasm3_code_reader *in) {
   uint64_t count = pass_number(in);
   for (; count > 0 && in->at != NULL; count--) pass_number(in);
@@ -46,7 +47,7 @@ static void pass_prefixed(wasm3_code_reader *in) {
     in->at = NULL;
 }
 
-/* What comes after the byte `code` of an instruction that opens or closes no block. */
+/* Passes what follows the byte `code` of an instruction that neither opens nor closes a block. */
 static void pass_immediates(wasm3_code_reader *in, uint8_t code) {
   switch (code) {
     case 0x0c: case 0x0d:                                                   /* br br_if */
@@ -72,7 +73,7 @@ static void pass_immediates(wasm3_code_reader *in, uint8_t code) {
   if (code >= 0x28 && code <= 0x3e) /* loads and stores: the alignment, and the memory where it says so; the offset */
     pass_numbers(in, (pass_number(in) & 0x40) != 0 ? 2 : 1);
   else if (code < 0x45 || code > 0xc4)
-    in->at = NULL; /* what is between takes nothing */
+    in->at = NULL; /* those in between take nothing */
 }
 
 /* The `else` or `end` at or after `at` that belongs to the block which `at` is in; NULL where the code is not understood. */

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Objects that only Wasmtime looks into. */
+/* Objects that are opaque outside Wasmtime. */
 typedef struct wasm_config_t wasm_config_t;
 typedef struct wasmtime_pooling_allocation_config_t wasmtime_pool_config_t;
 typedef struct wasm_engine_t wasm_engine_t;
@@ -126,7 +126,7 @@ typedef struct wasmtime_externref {
 } wasmtime_externref;
 
 typedef wasmtime_externref wasmtime_exnref;
-/* Struct and array references have the same form, and are declared as this below. */
+/* References to structs and arrays have the same form, and are declared below with this type. */
 typedef wasmtime_externref wasmtime_anyref;
 
 enum {
@@ -210,7 +210,7 @@ typedef wasm_trap_t *(*wasmtime_func_callback)(void *env, wasmtime_caller_t *cal
 typedef wasmtime_error_t *(*wasmtime_epoch_callback)(wasmtime_context_t *context, void *env, uint64_t *delta,
                                                      uint8_t *kind);
 
-/* Asked by an asynchronous host function until it says true: the results are in their places, or the trap. */
+/* Called for an asynchronous host function until it returns true: then the results, or the trap, are in their places. */
 typedef struct wasmtime_async_continuation {
   bool (*callback)(void *env);
   void *env;

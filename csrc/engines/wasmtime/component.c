@@ -1,8 +1,8 @@
 /* component.c: the component table over Wasmtime's C API.
  *
- * A component and a linker are Wasmtime's own, only cast. Host functions and resources are records that Wasmtime owns with the
- * linker, and then with each store that was instantiated from it; they find the store that calls by the data that store_new
- * gave it. A scope keeps the linker's root open for as long as the interface that was begun in it.
+ * A component and a linker are Wasmtime's own objects, only cast. Host functions and resources are records that Wasmtime owns
+ * with the linker, and then with each store that was instantiated from it; they find the calling store by the data that
+ * store_new gave it. A scope keeps the linker's root open for as long as the interface that was begun in it.
  */
 #include "component_api.h"
 #include "component_tasks.h"
@@ -65,7 +65,7 @@ static void component_delete(wrt_component *component) { wc.wasmtime_component_d
 static int linker_new(wrt_engine *engine, wrt_linker **out, wrt_failure *failure) {
   (void)failure;
   wasmtime_component_linker_t *linker = wc.wasmtime_component_linker_new(engine->engine);
-  wc.wasmtime_component_linker_allow_shadowing(linker, true); /* the host may stand in for parts of WASI */
+  wc.wasmtime_component_linker_allow_shadowing(linker, true); /* the host may replace parts of WASI */
   *out = (wrt_linker *)linker;
   return WRT_OK;
 }
@@ -194,7 +194,7 @@ static int store_wasi(wrt_store *store, const wrt_component_wasi *wasi, wrt_fail
   return WRT_OK;
 }
 
-/* An error that ended guest code. Wasmtime hands no code of it out, so traps are known by their text. */
+/* An error that ended guest code. Wasmtime does not hand out its code, so traps are recognised by their text. */
 static int fail_call(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error) {
   int status;
   if (!store->host_failed && wc.wasmtime_error_exit_status(error, &status)) {

@@ -1,4 +1,4 @@
-/* component_api.h: the part of the Wasmtime C API that components take, as api.h has that of modules.
+/* component_api.h: the part of the Wasmtime C API for components, as api.h has the part for modules.
  *
  * The structs of values are those of wrt_component.h, which took their layout over; the rest is here. All are those of Wasmtime
  * 50. tests/runtimes/test_component_abi.py compares them with the declarations of the installed package.

@@ -1,7 +1,7 @@
 /* component_tasks.c: calls of components that can be suspended, as tasks.c has them for modules.
  *
- * Wasmtime frees the arguments of a host function before that may wait for the first time. So the host takes them when it is
- * asked first, and is asked again without them. The place of the results stays where it is until the call is over.
+ * Wasmtime frees the arguments of a host function before the function can first wait. So the host takes them at the first call,
+ * and is called again without them. The results keep their place until the call is over.
  */
 #include "component_tasks.h"
 
@@ -49,7 +49,7 @@ typedef struct waiting_call {
   size_t result_count;
 } waiting_call;
 
-/* Asks the host again, on the guest's stack: whether the call is over. */
+/* Calls the host again, on the guest's stack; returns whether the call is over. */
 static bool ask_host(void *env) {
   waiting_call *call = env;
   return call->entry->function(call->entry->env, call->store->host, NULL, 0, call->results, call->result_count) !=

@@ -19,7 +19,7 @@ void wc_call_waiting(void *env, wasmtime_context_t *context, const wasmtime_comp
                      size_t arg_count, wrt_value *results, size_t result_count, wasmtime_error_t **error,
                      wasmtime_async_continuation *continuation);
 
-/* As the members of wrt_component_ops. */
+/* The members of wrt_component_ops with these names. */
 int wc_instantiate_begin(wrt_store *store, wrt_linker *linker, wrt_component *component, wrt_component_instance *out,
                          wrt_task **task, wrt_failure *failure);
 int wc_call_begin(wrt_store *store, const wrt_component_function *function, const wrt_value *args, size_t arg_count,

@@ -1,10 +1,10 @@
-/* engine.c: the engine table over Wasmtime's C API. Nothing else is visible outside. Here are engines, modules, stores,
+/* engine.c: the engine table over Wasmtime's C API. Nothing else is visible outside. This file has engines, modules, stores,
  * instances and the call; what the host does with externs stands in externs.h.
  *
  * Who owns what: an engine, module or store of ours is a small struct around Wasmtime's own, which counts its references, so
  * that engine and module may be deleted while instances live. Externs are Wasmtime's plain handles, kept inside wrt_extern,
- * but for shared memories: those are counted objects, and the store that handed one out keeps it until it is deleted.
- * The host function records are owned by Wasmtime, which frees them with the store.
+ * except shared memories: those are reference-counted objects, and a store that hands one out keeps it until the store is
+ * deleted. The host function records are owned by Wasmtime, which frees them with the store.
  */
 #include "stack.h"
 #include "wrt.h"
@@ -73,7 +73,7 @@ static void bytes_clear(wrt_bytes *bytes) {
 
 /* ---- engine and module ---- */
 
-/* Sets an option of the pool, which is made with the first. */
+/* Sets an option of the pool, which the first option creates. */
 static bool set_pool_option(wasmtime_pool_config_t **pool, const wrt_option *option) {
 #define SET_POOL_OPTION(type, setting)                                                    \
   if (strcmp(option->name, "pool_" #setting) == 0) {                                      \
@@ -182,7 +182,7 @@ static int store_new(wrt_engine *engine, int64_t memory_bytes, int64_t table_ele
 static wasmtime_error_t *poll_host(wasmtime_context_t *context, void *env, uint64_t *delta, uint8_t *kind) {
   wrt_store *store = env;
   /* Wasmtime has taken the callback out of the store until this returns: a guest that a signal handler calls from here would
-   * trap at its own check. So it gets one of its own, which Wasmtime drops when it puts this one back. */
+   * trap at its own check. So the store gets another callback, which Wasmtime drops when it puts this one back. */
   wt.wasmtime_store_epoch_deadline_callback(store->store, poll_host, store, NULL);
   wt.wasmtime_context_set_epoch_deadline(context, 1);
   *delta = 1; /* until the next tick */

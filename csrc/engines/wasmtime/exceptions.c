@@ -31,8 +31,8 @@ void wt_exception_drop(wrt_store *store) {
   store->has_exception = false;
 }
 
-/* Takes the exception, as a host function: whatever Wasmtime roots in one it lets go of at its end. Taken outside of any, the
- * exception would stay rooted for as long as the store lives. */
+/* Takes the exception, as a host function: Wasmtime releases what it roots in one when that ends. Outside of a host function,
+ * the exception would stay rooted for as long as the store lives. */
 static wasm_trap_t *take_inside(void *env, wasmtime_caller_t *caller, wasmtime_val_raw *slots, size_t count) {
   wrt_store *store = env;
   wasmtime_exnref exception;
@@ -51,7 +51,7 @@ static void make_taker(wrt_store *store) {
   store->has_taker = true;
 }
 
-/* Calls it in an asynchronous store, where it ends at its first poll, as it does not wait. */
+/* Calls `taker` in an asynchronous store, where it ends at its first poll, as it does not wait. */
 static void call_taker_async(wrt_store *store) {
   wasm_trap_t *trap = NULL;
   wasmtime_error_t *error = NULL;
@@ -63,7 +63,7 @@ static void call_taker_async(wrt_store *store) {
   if (error != NULL) wt.wasmtime_error_delete(error);
 }
 
-/* Has the engine reclaim what exceptions held, now and then: each counts that was thrown or caught by the host. */
+/* Every so often has the engine reclaim what exceptions held. Counts each exception that the host threw or caught. */
 static void count_exception(wrt_store *store) {
   if (++store->exceptions % EXCEPTIONS_PER_COLLECTION != 0) return;
   wasmtime_error_t *error = wt.wasmtime_context_gc(store->context);
@@ -77,7 +77,7 @@ bool wt_exception_catch(wrt_store *store) {
   store->threw = false;
   wasmtime_error_t *error = wt.wasmtime_func_call_unchecked(store->context, &store->taker, &none, 0, &trap);
   if (trap != NULL) wt.wasm_trap_delete(trap);
-  if (error != NULL) { /* an asynchronous store, in which nothing is called so */
+  if (error != NULL) { /* an asynchronous store, where synchronous calls are errors */
     wt.wasmtime_error_delete(error);
     call_taker_async(store);
   }

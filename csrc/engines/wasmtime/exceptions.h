@@ -1,6 +1,6 @@
 /* exceptions.h: tags, and exceptions on their way between guests and the host. For this folder only.
  *
- * The first six are operations of the engine table, whose contract wrt.h tells. */
+ * The first six are operations of the engine table; wrt.h has their contract. */
 #ifndef WRT_WASMTIME_EXCEPTIONS_H
 #define WRT_WASMTIME_EXCEPTIONS_H
 
@@ -16,12 +16,12 @@ bool wt_exception_is(wrt_store *store, const wrt_ref *root);
 int wt_exception_values(wrt_store *store, wrt_slot *out, wrt_failure *failure);
 int wt_exception_of(wrt_store *store, const wrt_slot *slot, wrt_failure *failure);
 
-/* Takes the exception that nobody caught off Wasmtime's store, which would keep it: whether there was one. It is ours then. */
+/* Takes an uncaught exception from Wasmtime's store, which would keep it, into ours; returns whether there was one. */
 bool wt_exception_catch(wrt_store *store);
-/* Lets go of the exception that is ours, if there is one. */
+/* Releases the exception that our store has, if there is one. */
 void wt_exception_drop(wrt_store *store);
 /* The trap that a host function of Wasmtime's returns where ours has returned `result`, which is not WRT_OK. The caller owns
- * it, and then Wasmtime. */
+ * it, and passes it to Wasmtime. */
 wasm_trap_t *wt_unwind(wrt_store *store, int result);
 
 #pragma GCC visibility pop

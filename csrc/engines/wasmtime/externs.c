@@ -31,7 +31,7 @@ static wasm_valtype_t *new_valtype(wrt_engine *engine, uint8_t type) {
   }
 }
 
-/* A type of references: by its heap type if it may be null, and else by what it is under. */
+/* The wrt_type of references: told by the heap type if they may be null, and otherwise by the top type of its hierarchy. */
 static wrt_type read_reftype(const wasmtime_reftype *type) {
   bool nullable = type->nullable;
   switch (type->heaptype.kind) {
@@ -55,7 +55,7 @@ static wrt_type read_reftype(const wasmtime_reftype *type) {
   }
 }
 
-/* wasm_valtype_kind would abort the process on a vector or a typed reference; this way of asking does not. */
+/* wasm_valtype_kind would abort the process on a vector or a typed reference; this query does not. */
 static wrt_type read_valtype(const wasm_valtype_t *valtype) {
   wasmtime_valtype type;
   wt.wasmtime_valtype_new(valtype, &type);
@@ -138,8 +138,9 @@ void wt_type_clear(wrt_extern_type *type) {
 
 /* ---- handles ---- */
 
-/* Lets the store own a shared memory, so that a handle to it can be a plain value. One that the store has already is
- * recognised by its address, which never changes; `ext` then refers to that. False, and the memory released, without room. */
+/* Lets the store own a shared memory, so that a handle to it can be a plain value. A memory that the store already has is
+ * recognised by its address, which never changes; `ext` then refers to that one. Without room, releases the memory and returns
+ * false. */
 static bool keep_shared(wrt_store *store, wasmtime_extern *ext) {
   wasmtime_sharedmemory_t *memory = ext->of.sharedmemory;
   for (size_t i = 0; i < store->shared_count; i++) {
@@ -159,7 +160,7 @@ static bool keep_shared(wrt_store *store, wasmtime_extern *ext) {
   return true;
 }
 
-/* Copies the parts that count, so that handles of one thing are the same bytes. */
+/* Copies only the parts that matter, so that handles of the same extern are the same bytes. */
 static void put_extern(const wasmtime_extern *ext, wrt_extern *out) {
   wasmtime_extern *put = memset(out, 0, sizeof *out);
   put->kind = ext->kind;
@@ -248,7 +249,7 @@ void wt_val_to_slot(wrt_store *store, const wasmtime_val *val, wrt_slot *out) {
   }
 }
 
-/* Puts an owned value into a slot and releases it; a reference stays alive through whatever holds it in the guest. */
+/* Puts an owned value into a slot and releases it; a reference stays alive through its holder in the guest. */
 static void val_to_slot(wrt_store *store, wasmtime_val *val, wrt_slot *out) {
   wt_val_to_slot(store, val, out);
   wt.wasmtime_val_unroot(val);

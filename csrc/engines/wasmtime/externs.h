@@ -1,6 +1,6 @@
 /* externs.h: what the host does with functions, memories, globals and tables. For this folder only.
  *
- * Each is the operation of the same name in the engine table, whose contract wrt.h tells; the other is told here. */
+ * The functions down to wt_table_grow are the operations of these names in the engine table; wrt.h has their contract. */
 #ifndef WRT_WASMTIME_EXTERNS_H
 #define WRT_WASMTIME_EXTERNS_H
 
@@ -37,13 +37,13 @@ int wt_table_grow(wrt_store *store, const wrt_extern *table, uint64_t delta, con
 
 /* Wasmtime's form of a function's type, its params and then its results; owned by the caller. */
 wasm_functype_t *wt_new_functype(wrt_engine *engine, const uint8_t *types, size_t param_count, size_t result_count);
-/* Reads it back, as of a function or a tag; what `out` then holds is the caller's (type_clear). */
+/* Reads such a type, of a function or a tag; what `out` then holds is the caller's (type_clear). */
 int wt_read_functype(const wasm_functype_t *type, wrt_kind kind, wrt_extern_type *out, wrt_failure *failure);
 bool wt_give_extern(wrt_store *store, wasmtime_extern *ext, wrt_extern *out);
 
-/* The value in a slot. A reference is rooted, for whoever owns `out` (wasmtime_val_unroot). */
+/* The value in a slot. A reference is rooted, and the owner of `out` unroots it (wasmtime_val_unroot). */
 void wt_val_from_slot(wrt_store *store, wrt_type type, const wrt_slot *slot, wasmtime_val *out);
-/* Copies a value, which stays its owner's, into a slot. */
+/* Copies a value into a slot; its owner keeps it. */
 void wt_val_to_slot(wrt_store *store, const wasmtime_val *val, wrt_slot *out);
 
 #pragma GCC visibility pop

@@ -1,4 +1,4 @@
-/* failures.c: what Wasmtime says of a failure, as wrt.h has it. */
+/* failures.c: Wasmtime's errors and traps as a wrt_failure. */
 #include "failures.h"
 
 #include "exceptions.h"
@@ -89,7 +89,7 @@ static int fail_trap(wrt_failure *failure, wrt_store *store, wasm_trap_t *trap) 
   return WRT_TRAP;
 }
 
-/* Turns an owned error into the failure of a start function whose exception nobody caught: of a call, that is a trap. */
+/* Turns an owned error into the failure of a start function that left an exception uncaught; in a call, that is a trap. */
 static int fail_uncaught(wrt_failure *failure, wasmtime_error_t *error) {
   wasm_byte_vec text;
   wasm_frame_vec trace;
@@ -102,14 +102,14 @@ static int fail_uncaught(wrt_failure *failure, wasmtime_error_t *error) {
   return WRT_TRAP;
 }
 
-/* Tells where the guest was that the host has unwound; `error` is consumed. */
+/* Notes where the guest was that the host has unwound; `error` is consumed. */
 static void fail_host(wrt_failure *failure, wasmtime_error_t *error) {
   wasm_byte_vec text;
   wasm_frame_vec trace;
   *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
   wt.wasmtime_error_wasm_trace(error, &trace);
   if (trace.size > 0) {
-    wt.wasmtime_error_message(error, &text); /* which has the source lines */
+    wt.wasmtime_error_message(error, &text); /* the text has the source lines */
     failure->message = copy_text(text.data, text.size);
     wt.wasm_byte_vec_delete(&text);
   }
@@ -117,7 +117,7 @@ static void fail_host(wrt_failure *failure, wasmtime_error_t *error) {
   wt.wasmtime_error_delete(error);
 }
 
-/* How guest code ended, when it did not end well. `result` is for an error that is neither trap nor host failure. */
+/* The failure of guest code. `result` is for an error that is neither a trap nor a failure of the host. */
 int wt_fail_guest(wrt_store *store, wrt_failure *failure, int result, wasmtime_error_t *error, wasm_trap_t *trap) {
   bool host_failed = store->host_failed;
   store->host_failed = false;
@@ -148,7 +148,7 @@ static const struct {
     {"null reference", WRT_TRAP_NULL_REFERENCE},
 };
 
-/* The code of the trap that a message tells of; false where it tells of none. */
+/* Finds the trap code that a message describes; false where it describes none. */
 static bool trap_in(const char *message, wrt_trap *code) {
   static const char mark[] = "wasm trap: ";
   const char *at = message == NULL ? NULL : strstr(message, mark);
@@ -171,7 +171,7 @@ int wt_fail_traced(wrt_store *store, wrt_failure *failure, int result, wasmtime_
   *failure = (wrt_failure){.message = copy_text(text.data, text.size)};
   bool trapped = trap_in(failure->message, &code);
   if (wt_exception_catch(store)) code = WRT_TRAP_UNCAUGHT_EXCEPTION;
-  wt_exception_drop(store); /* a tag of a component is nothing to its host */
+  wt_exception_drop(store); /* the tag of a component means nothing to its host */
   failure->trap = code;
   copy_frames(failure, trace);
   wt.wasm_byte_vec_delete(&text);

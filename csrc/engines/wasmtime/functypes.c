@@ -1,8 +1,8 @@
 /* functypes.c: types of functions in Wasmtime's form, kept by the engine.
  *
- * Each place of the engine's table holds one type, or NULL while somebody has it. Taking and giving back are one exchange, so
- * that threads need no lock: who finds a place empty, or another type there, makes a type, and who gives one back to a place
- * that is taken frees the other. */
+ * Each place of the engine's table holds one type, or NULL while somebody has it. Taking and giving back are one exchange each,
+ * so that threads need no lock: a thread that finds a place empty, or a different type there, makes a new type, and one that
+ * gives a type back to an occupied place frees the other type. */
 #include "functypes.h"
 
 #include "externs.h"

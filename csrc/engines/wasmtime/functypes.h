@@ -7,12 +7,12 @@
 
 #pragma GCC visibility push(hidden)
 
-/* The type with these params and then results, made or taken from the engine, for the caller alone until it gives it back. NULL
- * without memory. From any thread. */
+/* The type with these params and then results, made or taken from the engine. The caller alone has it until giving it back.
+ * NULL without memory. From any thread. */
 wt_functype *wt_functype_take(wrt_engine *engine, const uint8_t *types, size_t param_count, size_t result_count);
-/* Hands a type back, for the next who wants it. */
+/* Gives a type back, for the next caller that wants it. */
 void wt_functype_give(wrt_engine *engine, wt_functype *type);
-/* Frees what the engine has, when nobody uses it any more. */
+/* Frees the types that the engine keeps, when the engine is freed. */
 void wt_functypes_clear(wrt_engine *engine);
 
 #pragma GCC visibility pop

@@ -1,7 +1,7 @@
 /* linked.c: modules linked once to functions of the host's, by Wasmtime's instance_pre.
  *
  * The functions belong to no store: Wasmtime shares them between all instances, and frees each when the linked module and the
- * last store that uses it are gone. So they find the store through the one that calls, and in it what they are for.
+ * last store that uses it are gone. So they find the store through their caller, and in the store their `env`.
  */
 #include "linked.h"
 
@@ -24,7 +24,7 @@ static wasm_trap_t *call_linked(void *env, wasmtime_caller_t *caller, wasmtime_v
   return result == WRT_OK ? NULL : wt_unwind(store, result);
 }
 
-/* Has `linker` offer the module's import number `index`. */
+/* Defines the module's import number `index` in `linker`. */
 static int define(wrt_engine *engine, wasmtime_linker_t *linker, const wrt_import *import, size_t index,
                   wrt_host_function function, wrt_failure *failure) {
   linked_function *self = malloc(sizeof *self);
@@ -37,7 +37,7 @@ static int define(wrt_engine *engine, wasmtime_linker_t *linker, const wrt_impor
   }
   wasmtime_error_t *error = wt.wasmtime_linker_define_func_unchecked(
       linker, import->module, import->module_size, import->name, import->name_size, type->native, call_linked, self,
-      free); /* takes `self`, whatever comes of it */
+      free); /* takes `self`, even on failure */
   wt_functype_give(engine, type);
   return error == NULL ? WRT_OK : wt_fail_error(failure, WRT_LINK, error);
 }

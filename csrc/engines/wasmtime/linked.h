@@ -1,6 +1,6 @@
 /* linked.h: modules linked once to functions of the host's. For this folder only.
  *
- * Each is the operation of the same name in the engine table, whose contract wrt.h tells. */
+ * Each is the operation of the same name in the engine table; wrt.h has its contract. */
 #ifndef WRT_WASMTIME_LINKED_H
 #define WRT_WASMTIME_LINKED_H
 

@@ -13,7 +13,7 @@ _Static_assert(sizeof(wasmtime_instance) <= sizeof(wrt_instance), "an instance f
 _Static_assert(sizeof(wasmtime_externref) <= sizeof(wrt_ref), "a reference fits its opaque form");
 _Static_assert(sizeof(wasmtime_val_raw) == 2 * sizeof(wrt_slot), "a value is two slots");
 
-#pragma GCC visibility push(hidden) /* so that the table is reached without a detour */
+#pragma GCC visibility push(hidden) /* so that the table is reached without indirection */
 
 /* ---- Wasmtime's functions, looked up once by wrt_wasmtime_load ---- */
 
@@ -21,7 +21,7 @@ _Static_assert(sizeof(wasmtime_val_raw) == 2 * sizeof(wrt_slot), "a value is two
 #define DECLARE_SETTING(type, name) void (*name)(wasm_config_t *, type);
 #define DECLARE_POOL_SETTING(type, name) void (*name)(wasmtime_pool_config_t *, type);
 extern struct wt_functions {
-  void *library; /* as dlopen gave it; never closed */
+  void *library; /* the handle of dlopen; never closed */
   WASMTIME_API(DECLARE)
   struct {
     WASMTIME_SETTINGS(DECLARE_SETTING)
@@ -46,7 +46,7 @@ typedef struct wt_functype {
 
 struct wrt_engine {
   wasm_engine_t *engine;
-  size_t holders;                       /* the caller of engine_new, and every store; atomic */
+  size_t holders;                       /* how many hold it: the caller of engine_new, and every store; atomic */
   wt_functype *functypes[WT_FUNCTYPES]; /* owned; atomic */
 };
 
@@ -62,11 +62,11 @@ struct wrt_store {
   bool host_failed;      /* the host has just unwound the guest */
   bool threw;            /* `taker` has found an exception */
   bool has_taker;        /* there is the next one */
-  wasmtime_func taker;   /* takes an exception that nobody caught off Wasmtime's store */
+  wasmtime_func taker;   /* takes an uncaught exception from Wasmtime's store */
   bool has_exception;    /* there is the next one */
   wasmtime_exnref exception; /* rooted: the one that was taken last, until the host has read it */
-  wasm_trap_t *throwing; /* owned: by which Wasmtime throws an exception of the host's; NULL but just before it does */
-  unsigned exceptions;   /* that the host has thrown or caught */
+  wasm_trap_t *throwing; /* owned: makes Wasmtime throw an exception of the host's; NULL except just before that */
+  unsigned exceptions;   /* how many the host has thrown or caught */
   int (*poll)(void *env);
   void *poll_env;
   wasmtime_linker_t *linker; /* owned: what asynchronous host functions are made with; NULL before the first */

@@ -1,11 +1,11 @@
-/* profiles.c: profiles by Wasmtime's guest profiler, which walks the stack of a store and keeps equal stacks once. */
+/* profiles.c: profiles by Wasmtime's guest profiler, which walks the stack of a store and keeps equal stacks only once. */
 #include "profiles.h"
 
 #include <stdio.h>
 
 #include "failures.h"
 
-enum { INTERVAL_NS = 5 * 1000 * 1000 }; /* of the ticker; only written into the profile */
+enum { INTERVAL_NS = 5 * 1000 * 1000 }; /* the ticker's interval; only written into the profile */
 
 struct wrt_profile {
   wasmtime_guestprofiler_t *native; /* owned; NULL once finished */

@@ -1,6 +1,6 @@
 /* profiles.h: the stacks of guests, sampled. For this folder only.
  *
- * Each is the operation of the same name in the engine table, whose contract wrt.h tells. */
+ * Each is the operation of the same name in the engine table; wrt.h has its contract. */
 #ifndef WRT_WASMTIME_PROFILES_H
 #define WRT_WASMTIME_PROFILES_H
 

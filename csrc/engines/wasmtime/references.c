@@ -34,7 +34,7 @@ int wt_call_checked(wrt_store *store, const wrt_extern *function, const uint8_t 
   if (error != NULL || trap != NULL) {
     result = wt_fail_guest(store, failure, WRT_INVALID, error, trap);
     if (result == WRT_INVALID && failure->message != NULL && strstr(failure->message, "error while executing") != NULL)
-      result = WRT_ERROR; /* what a host function has returned */
+      result = WRT_ERROR; /* the wrong value is a host function's result */
   } else {
     for (size_t i = 0; i < result_count; i++) wt_val_to_slot(store, &results[i], &slots[2 * i]);
     unroot_all(results, result_count); /* nothing is made in the store before the host has read the slots */
@@ -83,7 +83,7 @@ static wasm_trap_t *call_host(void *env, wasmtime_caller_t *caller, const wasmti
   if (result == WRT_OK) {
     const uint8_t *types = record->types + record->param_count;
     for (size_t i = 0; i < result_count; i++)
-      wt_val_from_slot(store, (wrt_type)types[i], &slots[2 * i], &results[i]); /* Wasmtime's from now on */
+      wt_val_from_slot(store, (wrt_type)types[i], &slots[2 * i], &results[i]); /* Wasmtime owns it from now on */
   }
   if (slots != few) free(slots);
   return result == WRT_OK ? NULL : wt_unwind(store, result);
@@ -119,8 +119,8 @@ void wt_i31_to_slot(wrt_store *store, uint32_t value, wrt_slot *out) {
   wt.wasmtime_anyref_unroot(&ref);
 }
 
-/* The object as a struct or an array, rooted for the caller, who lets go of it by drop_object; WRT_OBJECT_OTHER, and nothing is
- * rooted, for anything else. */
+/* The object as a struct or an array, rooted for the caller, who releases it by drop_object. For anything else nothing is
+ * rooted, and WRT_OBJECT_OTHER is returned. */
 static wrt_object as_object(wrt_store *store, const wasmtime_anyref *ref, wasmtime_anyref *out) {
   if (wt.wasmtime_anyref_as_struct(store->context, ref, out)) return WRT_OBJECT_STRUCT;
   if (wt.wasmtime_anyref_as_array(store->context, ref, out)) return WRT_OBJECT_ARRAY;
@@ -180,7 +180,7 @@ int wt_object_size(wrt_store *store, const wrt_ref *root, uint64_t *out, wrt_fai
   return kind == WRT_OBJECT_OTHER ? wt_fail(failure, WRT_ERROR, "this is neither a struct nor an array") : WRT_OK;
 }
 
-/* The type of a value as it says itself. */
+/* The type of a value, by its kind. */
 static wrt_type type_of(const wasmtime_val *value) {
   if (value->kind == WASMTIME_ANYREF) return WRT_ANYREF;
   if (value->kind == WASMTIME_EXNREF) return WRT_EXNREF;

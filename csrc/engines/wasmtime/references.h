@@ -1,6 +1,6 @@
 /* references.h: references of the proposal gc, and functions that pass them. For this folder only.
  *
- * Each is the operation of the same name in the engine table, whose contract wrt.h tells. */
+ * Each is the operation of the same name in the engine table; wrt.h has its contract. */
 #ifndef WRT_WASMTIME_REFERENCES_H
 #define WRT_WASMTIME_REFERENCES_H
 

@@ -1,8 +1,8 @@
-/* reserve.c: mappings kept back, for when the system gives no more.
+/* reserve.c: memory mappings held in reserve, for when the system gives no more.
  *
- * Each guest that sleeps holds a few mappings, and the kernel bounds how many a process has. The engine tells when that bound
- * is met, but then the host is at it as well: its next allocation may fail, and with it whatever was to deal with the failure.
- * So some mappings are held from the first task on, and given back at the moment when the engine meets the bound.
+ * Each guest that sleeps holds a few mappings, and the kernel limits how many a process has. The engine reports when that limit
+ * is reached, but then the host has reached it as well: its next allocation may fail, and with it the handling of the failure.
+ * So some mappings are held from the first task on, and given back at the moment when the engine reaches the limit.
  */
 #include "reserve.h"
 
@@ -12,7 +12,7 @@
 
 enum { MAPPINGS = 256 };
 
-static void *held; /* atomic: whoever takes it out of here owns it */
+static void *held; /* atomic: the thread that takes it out owns it */
 
 static size_t page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
@@ -21,7 +21,7 @@ void wt_reserve_hold(void) {
   size_t size = MAPPINGS * page();
   char *place = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (place == MAP_FAILED) return;
-  for (size_t i = 1; i < MAPPINGS; i += 2) { /* pages of different rights are mappings of their own */
+  for (size_t i = 1; i < MAPPINGS; i += 2) { /* pages of different protection are separate mappings */
     if (mprotect(place + i * page(), page(), PROT_READ) != 0) break;
   }
   void *none = NULL;

@@ -2,9 +2,9 @@
  * future is polled, and the future's deletion unwinds a guest that is suspended in it.
  *
  * Who owns what: a task owns its future and all that the future borrows: Wasmtime wants arguments, results and the places of
- * trap and error to stay where they are until the future is deleted. The record of an asynchronous host function
- * belongs to Wasmtime, as that of any other; what one call of it needs is made when the guest calls and freed by Wasmtime
- * when the call is over, or is unwound.
+ * trap and error to stay where they are until the future is deleted. The record of an asynchronous host function belongs to
+ * Wasmtime, like that of any other; the state of one call is made when the guest calls, and freed by Wasmtime when the call is
+ * over or unwound.
  */
 #include "tasks.h"
 
@@ -19,13 +19,13 @@ static void task_drop(wrt_task *task) {
   if (task->error != NULL) wt.wasmtime_error_delete(task->error);
   if (task->linker != NULL) wt.wasmtime_linker_delete(task->linker);
   if (task->module != NULL) wt.wasmtime_module_delete(task->module);
-  task->store->host_failed = false; /* should an unwound guest have left it so */
+  task->store->host_failed = false; /* in case an unwound guest has left it set */
   free(task);
 }
 
 static int task_poll(wrt_task *task, bool rested, wrt_failure *failure) {
   wrt_store *store = task->store;
-  if (rested) wt.wasmtime_context_set_epoch_deadline(store->context, 1); /* ticks that it slept through do not count */
+  if (rested) wt.wasmtime_context_set_epoch_deadline(store->context, 1); /* ticks while it was suspended do not count */
   if (!wt.wasmtime_call_future_poll(task->future)) return WRT_PENDING;
   wasm_trap_t *trap = task->trap;
   wasmtime_error_t *error = task->error;
@@ -81,11 +81,12 @@ static bool same_name(const wasm_importtype_t *one, const wasm_importtype_t *oth
          memcmp(module->data, other_module->data, module->size) == 0 && memcmp(name->data, other_name->data, name->size) == 0;
 }
 
-/* Whether two imports of one name are one thing, or host functions of one type, which then are of one Python function. */
+/* Whether two imports of one name are the same extern, or host functions of the same type, which then stand for one Python
+ * function. */
 static bool same_import(wrt_store *store, const wrt_extern *one, const wrt_extern *other) {
   if (memcmp(one, other, sizeof *one) == 0) return true;
   wrt_extern_type type, other_type;
-  wrt_failure unused; /* the types of functions are copied: one that cannot be is another */
+  wrt_failure unused; /* the types of functions are copied; without memory for that, the two count as different */
   if (wt_extern_type(store, one, &type, &unused) != WRT_OK) return false;
   bool same = false;
   if (wt_extern_type(store, other, &other_type, &unused) == WRT_OK) {
@@ -98,7 +99,7 @@ static bool same_import(wrt_store *store, const wrt_extern *one, const wrt_exter
   return same;
 }
 
-/* Puts the imports into the task's linker: the one way there is to instantiate in a store that suspends goes by names. */
+/* Puts the imports into the task's linker: an asynchronous store can only be instantiated in by names. */
 static int define_imports(wrt_task *task, const wasm_importtype_vec *types, const wrt_extern *imports,
                           wrt_failure *failure) {
   wasmtime_context_t *context = task->store->context;
@@ -109,9 +110,9 @@ static int define_imports(wrt_task *task, const wasm_importtype_vec *types, cons
                                                         name->size, unwrap(&imports[i]));
     if (error == NULL) continue;
     size_t first = 0;
-    while (!same_name(types->data[first], types->data[i])) first++; /* at the latest, i itself */
+    while (!same_name(types->data[first], types->data[i])) first++; /* ends at i at the latest */
     if (first == i) return wt_fail_error(failure, WRT_LINK, error);
-    wt.wasmtime_error_delete(error); /* the name is there already */
+    wt.wasmtime_error_delete(error); /* the name is defined already */
     if (!same_import(task->store, &imports[first], &imports[i]))
       return wt_fail(failure, WRT_UNSUPPORTED, "an asynchronous store cannot serve a module that imports one name twice, "
                                                "with two types");
@@ -156,7 +157,7 @@ typedef struct async_record {
   uint8_t types[]; /* params, then results */
 } async_record;
 
-/* One call of it. The slots are the host's for as long as the guest waits, and so not Wasmtime's own values. */
+/* One call of it. The slots are the host's for as long as the guest waits, so they cannot be Wasmtime's own values. */
 typedef struct async_call {
   async_record *record; /* borrowed: the store keeps it */
   wrt_caller *caller;
@@ -165,7 +166,7 @@ typedef struct async_call {
   wrt_slot slots[];
 } async_call;
 
-/* Asks the host, on the guest's stack: whether the call is over. */
+/* Calls the host, on the guest's stack; returns whether the call is over. */
 static bool ask_host(void *env) {
   async_call *call = env;
   async_record *record = call->record;
@@ -177,7 +178,7 @@ static bool ask_host(void *env) {
   }
   const uint8_t *types = record->types + record->param_count;
   for (size_t i = 0; i < record->result_count; i++)
-    wt_val_from_slot(record->store, (wrt_type)types[i], &call->slots[2 * i], &call->results[i]); /* Wasmtime's from now on */
+    wt_val_from_slot(record->store, (wrt_type)types[i], &call->slots[2 * i], &call->results[i]); /* Wasmtime's from here on */
   return true;
 }
 
@@ -209,11 +210,11 @@ static int function_new(wrt_store *store, const uint8_t *types, size_t param_cou
   memcpy(record->types, types, param_count + result_count);
   if (store->linker == NULL) {
     store->linker = wt.wasmtime_linker_new(store->engine->engine);
-    wt.wasmtime_linker_allow_shadowing(store->linker, true); /* a definition serves to get the function once */
+    wt.wasmtime_linker_allow_shadowing(store->linker, true); /* each definition is used once, to get its function */
   }
   wasm_functype_t *type = wt_new_functype(store->engine, types, param_count, result_count);
   wasmtime_error_t *error = wt.wasmtime_linker_define_async_func(store->linker, "", 0, "", 0, type, call_host, record, free);
-  wt.wasm_functype_delete(type); /* and Wasmtime has taken the record */
+  wt.wasm_functype_delete(type); /* Wasmtime has taken the record, even on failure */
   if (error != NULL) return wt_fail_error(failure, WRT_ERROR, error);
   wasmtime_extern ext;
   if (!wt.wasmtime_linker_get(store->linker, store->context, "", 0, "", 0, &ext))

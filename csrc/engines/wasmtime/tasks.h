@@ -13,7 +13,7 @@ extern const wrt_task_ops wt_tasks;
 struct wrt_task {
   wrt_store *store;
   wasmtime_call_future_t *future; /* owned */
-  wasm_trap_t *trap;              /* set by the future, as is `error`: owned until the failure takes it */
+  wasm_trap_t *trap;              /* set by the future, like `error`; owned until the failure takes it */
   wasmtime_error_t *error;
   int otherwise;     /* the result for an error that is neither a trap nor the host's */
   bool of_component; /* what is instantiated or called is a component */
@@ -24,7 +24,7 @@ struct wrt_task {
   /* Of an instantiation: */
   wasmtime_module_t *module; /* owned */
   wasmtime_linker_t *linker; /* owned */
-  wrt_instance *out;         /* NULL for a call, as is the next */
+  wrt_instance *out;         /* NULL for a call, like the next */
   wasmtime_instance instance;
   wrt_component_instance *component_out;
   wasmtime_component_instance component_instance;
