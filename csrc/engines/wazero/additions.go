@@ -1,7 +1,7 @@
 package main
 
-// What a prepared module has beside its own: the function by which it polls, those that grow its tables, and the one that
-// runs its start function, with their types, globals and exports. Each is behind the module's own in its section.
+// What is added to a prepared module: the function by which it polls, those that grow its tables, and the one that runs its
+// start function, with their types, globals and exports. Each addition follows the module's own items in its section.
 
 // additions are items to be appended to the sections of a module.
 type additions struct {
@@ -15,7 +15,7 @@ func (a *additions) add(section byte, item []byte) {
 	a.items[section] = append(a.items[section], item)
 }
 
-// writeMissing writes the sections of ranks between two, exclusively, that have additions and are not among the module's own.
+// writeMissing writes the sections that have additions and that the module lacks, of the ranks between two, both excluded.
 func (a *additions) writeMissing(out *writer, after, before int, there map[byte][2]int) {
 	for _, id := range []byte{sectionType, sectionFunction, sectionTable, sectionGlobal, sectionExport, sectionCode} {
 		if _, own := there[id]; !own && len(a.items[id]) > 0 && rank(id) > after && rank(id) < before {
@@ -81,8 +81,8 @@ func (p *preparation) addExport(name string, kind byte, index uint32) string {
 	}
 }
 
-// addPolling adds the counter and the function that sets it anew and polls: it calls what the host puts into a global, by a
-// table of its own. It returns the code that counts down.
+// addPolling adds the counter and the function that resets it and polls: through a table of its own, it calls the function
+// that the host puts into a global. It returns the code that counts down.
 func (p *preparation) addPolling() []byte {
 	p.counter = p.addGlobal(pollInterval)
 	counter, function, table := uint64(p.counter), p.addReference(), uint64(len(p.tables))
@@ -112,13 +112,13 @@ func (p *preparation) addPolling() []byte {
 	check.uleb(counter)
 	check.byte(0x23)
 	check.uleb(counter)
-	check.byte(0x41, 0, 0x4c, 0x04, 0x40) // or below zero: a guest that was stopped has not begun anew
+	check.byte(0x41, 0, 0x4c, 0x04, 0x40) // or below zero: a guest that was stopped has not reset it
 	check.bytes(p.pollCall)
 	check.byte(0x0b)
 	return check.data
 }
 
-// addStart exports the start function, through one of ours since it may be the host's.
+// addStart exports the start function, through a function of ours, since it may be a host function.
 func (p *preparation) addStart() {
 	for _, index := range p.starts {
 		w := &writer{}
@@ -128,7 +128,7 @@ func (p *preparation) addStart() {
 	}
 }
 
-// replacement is what stands for an instruction in the prepared module, or nil where it stands for itself.
+// replacement is the code that replaces an instruction in the prepared module, or nil where the instruction stays.
 func (p *preparation) replacement(instruction []byte) []byte {
 	r := reader{data: instruction}
 	w := &writer{}
@@ -191,13 +191,13 @@ func (p *preparation) weighed(instruction []byte) []byte {
 	w.uleb(counter)
 	w.byte(0x23)
 	w.uleb(size)
-	w.byte(0x41, 12, 0x76, 0x6b, 0x24) // shifted, and subtracted
+	w.byte(0x41, 12, 0x76, 0x6b, 0x24) // shifted right, and subtracted
 	w.uleb(counter)
 	return w.data
 }
 
-// grower is the function that does what `table.grow` does, within the limit that the store sets: the engine itself knows
-// none but the table's own maximum.
+// grower is the function that does what `table.grow` does, within the limit that the store sets: the engine itself knows only
+// the table's own maximum.
 func (p *preparation) grower(table uint32) uint32 {
 	if known, ok := p.growers[table]; ok {
 		return known
@@ -214,7 +214,7 @@ func (p *preparation) grower(table uint32) uint32 {
 	w.uleb(uint64(p.limitIndex))
 	w.byte(0xfc, 0x10) // table.size
 	w.uleb(uint64(table))
-	w.byte(0x6b, 0x4b, 0x04, typeI32, 0x41, 0x7f, 0x05, 0x20, 0, 0x20, 1, 0xfc, 0x0f) // more than is left? -1 : table.grow
+	w.byte(0x6b, 0x4b, 0x04, typeI32, 0x41, 0x7f, 0x05, 0x20, 0, 0x20, 1, 0xfc, 0x0f) // more than is left ? -1 : table.grow
 	w.uleb(uint64(table))
 	w.byte(0x0b)
 	index := p.addFunction([]byte{p.tables[table].content, typeI32}, []byte{typeI32}, w.data...)

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// The binary format (WebAssembly core specification 2.0, section 5), as far as a module is read and rewritten here.
+// The part of the binary format (WebAssembly core specification 2.0, section 5) that is needed to read and rewrite a module.
 
 const (
 	sectionCustom = iota
@@ -49,7 +49,7 @@ var errType = errors.New("the module has a type that is not on here")
 
 var errMalformed = errors.New("the module is malformed")
 
-// reader reads numbers, names and vectors. What reaches beyond the end panics with errMalformed, which readModule catches.
+// reader reads numbers, names and vectors. Reading beyond the end panics with errMalformed, which readModule catches.
 type reader struct {
 	data []byte
 	at   int
@@ -122,7 +122,7 @@ func (r *reader) sleb32() int64 {
 
 func (r *reader) count() int {
 	value := uint64(r.index())
-	if value > uint64(len(r.data)-r.at) { // each item takes a byte at the least
+	if value > uint64(len(r.data)-r.at) { // each item takes at least one byte
 		panic(errMalformed)
 	}
 	return int(value)
@@ -136,7 +136,7 @@ func (r *reader) name() string {
 	return string(text)
 }
 
-// writer writes the same.
+// writer writes numbers, names and vectors.
 type writer struct{ data []byte }
 
 func (w *writer) byte(b ...byte)    { w.data = append(w.data, b...) }
@@ -217,7 +217,7 @@ func (w *writer) functionType(t *functionType) {
 	w.name(string(t.results))
 }
 
-// external is what an import, an export or a definition is.
+// external describes an import, an export or a definition.
 type external struct {
 	kind     byte
 	function *functionType // of a function or a tag
@@ -226,7 +226,7 @@ type external struct {
 	limits   limits // of a table or a memory
 }
 
-// description is the form that an external has in the import section, but for its kind.
+// description is the form that an external has in the import section, without its kind.
 func (w *writer) description(e *external, typeIndex uint64) {
 	switch e.kind {
 	case kindFunction:

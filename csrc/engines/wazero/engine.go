@@ -26,8 +26,8 @@ type engine struct {
 	runtime wazero.Runtime
 	polls   bool
 	vectors bool
-	long    bool         // indexes of memories may be written longer than need be
-	holders atomic.Int64 // whoever made it, its modules and its stores
+	long    bool         // indexes of memories may be written longer than necessary
+	holders atomic.Int64 // how many hold it: its maker, its modules and its stores
 
 	pollOnce  sync.Once // of the next two
 	poll      uint64
@@ -43,7 +43,7 @@ type module struct {
 	compiled wazero.CompiledModule
 	shape    *shape
 	number   uint64
-	holders  atomic.Int64 // whoever made it, and its instances
+	holders  atomic.Int64 // how many hold it: its maker, and its instances
 }
 
 // The shapes of living modules by their numbers, for the names in traces.
@@ -82,7 +82,7 @@ func wzEngineNew(interpreter C.bool, features C.uint64_t, polls, lengthy C.bool,
 	return C.WRT_OK
 }
 
-// release lets go of a hold; the last one closes everything.
+// release gives up one hold on the engine; the last one closes everything.
 func (e *engine) release() {
 	if e.holders.Add(-1) == 0 {
 		_ = e.runtime.Close(context.Background())
@@ -97,9 +97,9 @@ func wzEngineDelete(number C.uintptr_t) {
 	e.release()
 }
 
-// pollReference is a reference to the function that guests call when they have counted down to zero; made once. It finds the
-// store by the context of the call, so that it serves all of them. A listener would do without, but wazero keeps code for
-// the listeners of every module that it ever compiled.
+// pollReference is a reference to the function that guests call when they have counted down to zero; made once. The function
+// finds the store by the context of the call, so one serves all stores. A listener would need no such function, but wazero
+// keeps code for the listeners of every module that it ever compiled.
 func (e *engine) pollReference() (uint64, error) {
 	e.pollOnce.Do(func() {
 		poll := func(ctx context.Context, _ api.Module, _ []uint64) {
@@ -143,7 +143,8 @@ func (e *engine) referenceTo(builder wazero.HostModuleBuilder) (uint64, error) {
 	return stack[0], err
 }
 
-// compile prepares and compiles. What cannot be read here is for the engine to refuse, in its words.
+// compile prepares and compiles. A module that cannot be read here is left to the engine, which refuses it with its own
+// message.
 func (e *engine) compile(given []byte) (*module, error) {
 	number := numbers.Add(1)
 	found, prepared, err := e.prepare(given, number)
@@ -157,7 +158,7 @@ func (e *engine) compile(given []byte) (*module, error) {
 			return nil, refused
 		}
 		_ = compiled.Close(ctx)
-		if errors.Is(err, errMalformed) || errors.Is(err, errType) { // which it overlooks in places
+		if errors.Is(err, errMalformed) || errors.Is(err, errType) { // errors that wazero misses in places
 			return nil, err
 		}
 		return nil, unsupported("implementation-limit: wazero takes this module, but " + err.Error())

@@ -84,7 +84,7 @@ func (s *store) withinLimits(found *shape) error {
 	return nil
 }
 
-// elementsFit refuses a segment that does not fit its table, which wazero would leave out without a word.
+// elementsFit refuses a segment that does not fit its table, which wazero would leave out silently.
 func (s *store) elementsFit(found *shape, items []*item) error {
 	var tables []*item
 	for _, each := range items {
@@ -119,7 +119,7 @@ func imported(found *shape, kind byte) bool {
 	return false
 }
 
-// itemOf is what an extern of this store stands for.
+// itemOf is the item that an extern of this store stands for.
 func (s *store) itemOf(e *C.wrt_extern) *item {
 	address := unsafe.Add(unsafe.Pointer(nil), uintptr(e.opaque[1]))
 	switch e.opaque[0] {
@@ -133,7 +133,7 @@ func (s *store) itemOf(e *C.wrt_extern) *item {
 		if known := s.memories[(*C.wz_memory)(address)]; known != nil {
 			return known
 		}
-		// It is another store's, with which it would end.
+		// It belongs to another store, and would end with that.
 		panic(linkError("a shared memory cannot pass from one store to another on wazero"))
 	}
 	return others.get(uintptr((*C.wz_other)(address).number)).item
@@ -210,7 +210,7 @@ func (s *store) functionOf(i *item) *C.wz_function {
 	return c
 }
 
-// find is what an instance exports under a name, or nil.
+// find is the item that an instance exports under a name, or nil.
 func (i *instance) find(name string) *item {
 	e, there := i.module.shape.exports[name]
 	if !there {
@@ -272,7 +272,7 @@ func wzCall(number, slots C.uintptr_t, failure *C.wrt_failure) (result C.int) {
 	f := functions.get(uintptr(number))
 	stack := unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(nil), uintptr(slots))), f.words)
 	callable := f.callable
-	if f.busy { // a stack of its own for each call of the same function that is under way
+	if f.busy { // nested calls of one function each need a stack of their own
 		callable = f.item.owner.ExportedFunction(f.item.field)
 	} else {
 		f.busy = true
@@ -282,7 +282,7 @@ func wzCall(number, slots C.uintptr_t, failure *C.wrt_failure) (result C.int) {
 	depth := len(s.callers)
 	if err := callable.CallWithStack(s, stack); err != nil {
 		s.callers = s.callers[:depth]
-		if overflowed(err) && callable == f.callable { // its stack has grown to what it may have, and would stay so
+		if overflowed(err) && callable == f.callable { // its stack has grown to the limit, and would stay that large
 			f.callable = f.item.owner.ExportedFunction(f.item.field)
 		}
 		return fail(failure, C.WRT_ERROR, err)
@@ -468,7 +468,7 @@ func wzGlobalSet(number, of, slot C.uintptr_t, failure *C.wrt_failure) (result C
 	return C.WRT_OK
 }
 
-// accessor is the helper through which the host reads and sets what wazero's API does not: tables, and globals of v128.
+// accessor is the helper through which the host reads and sets what wazero's API cannot: tables, and globals of v128.
 func (s *store) accessor(i *item) (api.Module, error) {
 	if i.accessor != nil {
 		return i.accessor, nil
@@ -595,9 +595,9 @@ func (s *store) functionFrom(reference uint64, out *C.wrt_extern) bool {
 }
 
 // functionBehind makes a callable of a reference. wazero does not tell its type, but each reference begins with two pointers
-// and the number that the type has in the engine, by which guests check it. So it is compared with references to functions
-// of the types that modules of this store name. What has none of those is called as if it had neither params nor results:
-// that call traps.
+// and the number that the type has in the engine, by which guests check it. So it is compared with references to functions of
+// the types that modules of this store name. A function of none of those types is called as if it had neither params nor
+// results: that call traps.
 func (s *store) functionBehind(reference uint64) *C.wz_function {
 	tried := map[string]bool{}
 	for n := len(s.shapes) - 1; n >= 0; n-- {
@@ -639,7 +639,7 @@ func (s *store) hasType(reference uint64, t *functionType) bool {
 	return number == typeNumber(reference)
 }
 
-// trampoline is a function of a helper's that calls what a reference refers to.
+// trampoline is a helper's function that calls the function that a reference refers to.
 func (s *store) trampoline(reference uint64, t *functionType) *C.wz_function {
 	compiled, err := s.engine.helper(trampolineModule(t))
 	if err != nil {

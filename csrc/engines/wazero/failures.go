@@ -19,7 +19,7 @@ import (
 // errHost unwinds a guest whose host function failed: the host knows the reason. It is never wrapped on its way.
 var errHost error = sys.NewExitError(0xffff)
 
-// errStack unwinds a guest for want of native stack.
+// errStack unwinds a guest for lack of native stack.
 var errStack error = sys.NewExitError(0xfffe)
 
 // errForked unwinds a guest in the child of a fork that its host function, or a signal handler, has made.
@@ -38,7 +38,7 @@ type unsupported string
 
 func (e unsupported) Error() string { return string(e) }
 
-// wazero's traps by their texts, and the texts that other engines have for the same.
+// wazero's traps by their texts, and the texts that other engines have for the same traps.
 var traps = map[string]struct {
 	trap C.wrt_trap
 	text string
@@ -90,9 +90,9 @@ func fail(failure *C.wrt_failure, otherwise C.int, err error) C.int {
 		result = C.WRT_UNSUPPORTED
 	default:
 		if strings.HasPrefix(text, "data[") && strings.HasSuffix(text, "out of bounds memory access") {
-			text = trapBegins + "out of bounds memory access" // a data segment, which wazero counts as no trap
+			text = trapBegins + "out of bounds memory access" // a data segment: wazero does not count this as a trap
 		}
-		// Of a start function wazero says so first; of a stack that overflows it gives no more than the reason.
+		// For a start function wazero says so first; for a stack overflow it gives only the reason.
 		if at := strings.Index(text, trapBegins); at >= 0 || text == "stack overflow" {
 			result = C.WRT_TRAP
 			text = text[max(0, at):]
@@ -163,7 +163,7 @@ func readFrame(line string) (frame, bool) {
 	return frame{uint32(index), known.(*shape).names[uint32(index)], known.(*shape).title}, true
 }
 
-// recovered turns a panic into a failure: none may leave Go, since that would end the process. To be deferred.
+// recovered turns a panic into a failure: a panic that left Go would end the process. To be deferred.
 func recovered(result *C.int, failure *C.wrt_failure) {
 	if r := recover(); r != nil {
 		if link, ok := r.(linkError); ok {

@@ -7,8 +7,8 @@ import (
 
 const chunkSize = 1024
 
-// registry keeps what C knows by a number. Looking a number up takes no lock: a chunk never moves, and C has the number
-// only after its place was filled. The number 0 is nothing's.
+// registry keeps the Go objects that C knows by number. Looking a number up takes no lock: a chunk never moves, and C gets a
+// number only after its place was filled. The number 0 is never used.
 type registry[T any] struct {
 	chunks atomic.Pointer[[]*[chunkSize]*T]
 	mutex  sync.Mutex // of what follows

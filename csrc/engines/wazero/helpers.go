@@ -61,13 +61,13 @@ func bodyItem(code ...byte) []byte {
 	return w.data
 }
 
-// open is an external as anybody may import it: its limits from zero on.
+// open is an external whose import always matches: its minimum is zero.
 func open(e external) external {
 	e.limits.minimum = 0
 	return e
 }
 
-// linkingModule imports each item from where it lies (a host's function from "h", by its number) and exports it by its number.
+// linkingModule imports each item from its owner (a host function from "h", by its number) and exports it by its number.
 func linkingModule(items []*item, owners map[api.Module]string) []byte {
 	b := newBuilder()
 	var types, imports, exports [][]byte
@@ -201,7 +201,7 @@ func holdingModule(t *functionType) []byte {
 	return b.data
 }
 
-// trampolineModule calls what was put into its table, and gives a reference to the function that does so.
+// trampolineModule calls the function that was put into its table, and gives a reference to the function that does so.
 func trampolineModule(t *functionType) []byte {
 	b := newBuilder()
 	reference := []byte{typeFuncref}

@@ -3,7 +3,7 @@ package main
 // walker reads instructions and remembers the highest index of each space that they mention.
 type walker struct {
 	reader
-	vectors                                           bool     // whether the engine has them on
+	vectors                                           bool     // whether the engine has vectors on
 	constants                                         []uint32 // the globals that constant expressions read
 	seenFunctions, seenGlobals, seenTypes, seenTables int      // one more than the highest index seen of each
 }
@@ -15,8 +15,8 @@ func (w *walker) typeIndex() {
 	w.seenTypes = max(w.seenTypes, int(w.index())+1)
 }
 
-// valueType passes over a value type: one byte, or a typed reference. wazero overlooks vectors where they are off, and takes
-// references that belong to proposals which it has not.
+// valueType passes over a value type: one byte, or a typed reference. wazero does not refuse vectors where they are off, and
+// accepts references of proposals that it does not implement.
 func (w *walker) valueType() {
 	switch b := w.byte(); b {
 	case typeV128:

@@ -5,15 +5,15 @@ import (
 	"strconv"
 )
 
-// errUnknown: the module has something that this file cannot read. The engine is asked for the words.
+// errUnknown: the module has something that this file cannot read. The engine supplies the message.
 var errUnknown = errors.New("the module has an instruction or a section that is not known here")
 
-// errDeep: the engine would compile the module, in a time that grows with the square of the depth.
+// errDeep: the engine would compile the module, but in a time that grows with the square of the depth.
 var errDeep = errors.New("implementation-limit: wazero takes blocks in blocks to a depth of 10000 here")
 
 const deepest = 10_000
 
-// After how many loop turns and calls a guest polls: 20 microseconds of the tightest loop, some milliseconds when
+// After how many loop iterations and calls a guest polls: 20 microseconds of the tightest loop, some milliseconds when
 // interpreted.
 const pollInterval = 1 << 14
 
@@ -26,11 +26,11 @@ type export struct {
 	index uint32
 }
 
-// shape is what is known of a module: all of it is needed to link it and to describe what it exports.
+// shape is the knowledge of a module that is needed to link it and to describe its exports.
 type shape struct {
 	types     []functionType
 	imports   []external
-	functions []external // the whole index space, as the next four
+	functions []external // the whole index space, like the next four
 	tables    []external
 	memories  []external
 	globals   []external
@@ -38,10 +38,10 @@ type shape struct {
 	exports   map[string]export
 	title     string            // of the module, from the name section
 	names     map[uint32]string // of functions, from the name section
-	poll      string            // the export of the global with the function by which the guest polls, where it does
+	poll      string            // the export of the global with the function by which the guest polls, if it does
 	start     string            // the export that runs the start function, where there is one
 	limit     string            // the export of the global that bounds the tables, where the module grows any
-	active    []activeElements  // those whose place is a plain number
+	active    []activeElements  // those whose offset is a plain number
 }
 
 // activeElements is an element segment that is put into a table when the module is instantiated.
@@ -68,9 +68,9 @@ type preparation struct {
 	size       []uint32          // the global for the size of a bulk operation, where there is one
 	pollCall   []byte            // the code that polls
 	added      additions
-	number     uint64 // of the module, to be told in traces
+	number     uint64 // of the module, to be shown in traces
 	polls      bool
-	long       bool // indexes of memories may be written longer than need be
+	long       bool // indexes of memories may be written longer than necessary
 }
 
 // prepare reads a module. It returns what is known of it, and the form that the engine is to compile:
@@ -81,7 +81,7 @@ type preparation struct {
 //   - the start function is an export, so that the instance is known, and stays, whatever comes of its start;
 //   - custom sections are left out, and a name section with `number` added, so that traces tell the module.
 //
-// What is malformed or not known is an error: then the engine decides about the module as it was given.
+// A malformed or unknown part is an error: then the engine decides about the module as it was given.
 func (e *engine) prepare(data []byte, number uint64) (found *shape, prepared []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -132,7 +132,7 @@ func (p *preparation) readSections() {
 	}
 }
 
-// readNames keeps the functions' names; a name section that is broken names nothing.
+// readNames keeps the functions' names; a broken name section gives none.
 func (p *preparation) readNames(r reader) {
 	defer func() {
 		if r := recover(); r != nil && r != errMalformed {
@@ -189,7 +189,7 @@ func (p *preparation) valueTypes() []byte {
 	return types
 }
 
-// oneType reads a value type; a typed reference is told as the last type that can be no other.
+// oneType reads a value type and returns its first byte; of a typed reference no more is kept.
 func (p *preparation) oneType() byte {
 	b := p.data[min(p.at, len(p.data)-1)]
 	p.valueType()
@@ -288,8 +288,8 @@ func (p *preparation) readExports() {
 	}
 }
 
-// write gives the module's new form. What is appended to an index space must not be what the module meant by an index
-// beyond its end, so such a module is left to the engine.
+// write gives the module's new form. An invalid index beyond the end of an index space must not become valid by an addition,
+// so a module with such an index is left to the engine.
 func (p *preparation) write() []byte {
 	p.polls = p.polls && len(p.defined) > 0
 	var check []byte
@@ -338,7 +338,7 @@ func (p *preparation) write() []byte {
 	return out.data
 }
 
-// rank orders the sections as a module has them.
+// rank is a section's place in the order that a module's sections have.
 func rank(id byte) int {
 	switch id {
 	case sectionTag:
@@ -388,8 +388,8 @@ func (p *preparation) writeCode(check []byte) []byte {
 	return out.data
 }
 
-// writeBody writes one function, with `check` behind each `loop` and, where the function calls, at its beginning. Behind a wait
-// on a shared memory the guest polls, and a bulk operation counts for as many turns as it takes time.
+// writeBody writes one function, with `check` behind each `loop` and, where the function calls, at its beginning. After a
+// wait on a shared memory the guest polls, and a bulk operation counts for as many loop iterations as it takes time.
 func (p *preparation) writeBody(out *writer, end int, check []byte) {
 	copied := p.at
 	for n := p.count(); n > 0; n-- {
@@ -476,7 +476,7 @@ func (p *preparation) readElements() {
 	p.leave(sectionElement)
 }
 
-// plainOffset passes over a constant expression. It returns what a lone i32.const pushes, else -1.
+// plainOffset passes over a constant expression. It returns the value that a lone i32.const pushes, else -1.
 func (p *preparation) plainOffset() int64 {
 	begin := p.at
 	p.expression()

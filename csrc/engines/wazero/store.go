@@ -20,14 +20,14 @@ import (
 
 type storeKey struct{}
 
-// store is what instances live in. It is the context of their calls too, by which those who are called find it.
+// store holds instances. It is also the context of their calls, by which the functions that are called find it.
 type store struct {
 	c         *C.wrt_store
 	engine    *engine
 	left      int64 // instances that may still be made; below zero: any number
-	elements  int64 // of each table at the most
+	elements  int64 // at most, in each table
 	instances []*instance
-	numbers   []uintptr // of its instances, functions and others, to be given back
+	numbers   []uintptr // of its instances, functions and others, to be released
 	functions []uintptr
 	others    []uintptr
 	callers   []api.Module // of the host functions that run, the innermost last
@@ -37,12 +37,12 @@ type store struct {
 	memories  map[*C.wz_memory]*item
 	byGuest   map[api.Module]*instance
 	compiled  []wazero.CompiledModule // of host modules, to be closed after their instances
-	shapes    []*shape                // of the modules that were ever to be instantiated here, each once
+	shapes    []*shape                // of all modules that were instantiated here, or tried, each once
 	// The numbers that the engine has for types of functions; see functionBehind.
 	typeNumbers map[string]uint32
 }
 
-// What a table has at the most where nobody sets a limit: Go ends the process where it gets no memory.
+// The most elements of a table where no limit is set: Go ends the process when it gets no memory.
 const mostElements = 10_000_000
 
 type exportKey struct {
@@ -63,15 +63,15 @@ func (s *store) Value(key any) any {
 
 var _ context.Context = (*store)(nil)
 
-// instance is a module's running form: a guest's, or a helper's of ours that exports what the host made.
+// instance is an instance of a guest's module, or of a helper of ours that exports what the host made.
 type instance struct {
 	store  *store
 	module *module // of a guest
 	guest  api.Module
-	// What the index spaces begin with, by kind: what was imported.
+	// The imported items, with which the index spaces begin, by kind.
 	imported map[byte][]*item
 	memory   *C.wz_memory     // its own or the imported one
-	found    map[export]*item // of its own externs, those that were asked for
+	found    map[export]*item // those of its own externs that were asked for
 }
 
 // item is an extern: where an instance exports it, and what it is.
@@ -92,7 +92,7 @@ type function struct {
 	store    *store
 	item     *item
 	callable api.Function
-	words    int // of its arguments or its results, whichever are more
+	words    int // of its arguments or its results, whichever take more
 	busy     bool
 }
 
@@ -228,8 +228,8 @@ func (s *store) hostModule(items []*item) (api.Module, error) {
 	return made, err
 }
 
-// linker gives the instance under whose numbered exports a guest finds its imports: the host's functions as they are, or a
-// helper that imports each from where it lies and exports it by its number.
+// linker gives the instance whose numbered exports are a guest's imports: the host module itself, or a helper that imports
+// each item from its owner and exports it by its number.
 func (s *store) linker(items []*item) (api.Module, error) {
 	hosts := 0
 	for _, each := range items {
@@ -324,7 +324,7 @@ func (s *store) link(m *module, imports C.uintptr_t, count int) (*instance, erro
 	if err != nil {
 		return nil, err
 	}
-	// It stays, even where its start fails: it may have put its functions where others find them.
+	// The instance stays, even if its start function fails: it may have put its functions into tables of others.
 	i.guest = guest
 	if memory != nil {
 		i.memory = adopt(memory, &m.shape.memories[len(m.shape.memories)-1])

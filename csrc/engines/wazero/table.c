@@ -1,4 +1,4 @@
-/* table.c: the engine table over wazero: what C does itself, and the way into Go for the rest. */
+/* table.c: the engine table over wazero: what C does itself, and the calls into Go for everything else. */
 #include "wazero.h"
 
 #include <pthread.h>
@@ -17,7 +17,7 @@
 
 enum { INLINE_WORDS = 64 };
 
-/* ---- forks: Go's runtime has threads of its own, which a child has not ---- */
+/* ---- forks: Go's runtime has threads of its own, which a child lacks ---- */
 
 static bool forked;
 
@@ -27,7 +27,7 @@ static void watch_forks(void) { pthread_atfork(NULL, NULL, note_fork); }
 
 static int fail(wrt_failure *failure, int result, const char *message) {
   char *copy = strdup(message);
-  if (copy == NULL) result = WRT_ERROR; /* which is told without words */
+  if (copy == NULL) result = WRT_ERROR; /* reported without a message */
   *failure = (wrt_failure){.trap = WRT_TRAP_OTHER, .message = copy};
   return result;
 }
@@ -116,7 +116,7 @@ static int function_new(wrt_store *store, const uint8_t *types, size_t param_cou
 
 static inline bool narrow(uint8_t type) { return type == WRT_I32 || type == WRT_F32; }
 
-/* Moves values from two words each to as many as they need, in place. */
+/* Packs values, in place, from two words each into as many words as each needs. */
 static void pack(wrt_slot *slots, const uint8_t *types, size_t count) {
   uint64_t *to = &slots->u64;
   for (size_t i = 0; i < count; i++) {
@@ -125,7 +125,7 @@ static void pack(wrt_slot *slots, const uint8_t *types, size_t count) {
   }
 }
 
-/* The way back. `words` is how many the values take together. */
+/* The reverse. `words` is how many words the packed values take. */
 static void unpack(wrt_slot *slots, const uint8_t *types, size_t count, size_t words) {
   const uint64_t *from = &slots->u64 + words;
   for (size_t i = count; i-- > 0;) {
@@ -141,8 +141,8 @@ static size_t words_of(const uint8_t *types, size_t count) {
   return words;
 }
 
-/* Guests have stacks of their own, which Go keeps, but what the host calls is on the native one: it is looked at here, since
- * only here does it get deeper within a call. */
+/* Guests have stacks of their own, which Go keeps, but host functions run on the native stack: it is checked here, as it grows
+ * deeper only here within a call. */
 static bool stack_is_short(void) {
   static _Thread_local uintptr_t bottom = UINTPTR_MAX;
   if (bottom == UINTPTR_MAX) bottom = find_stack_bottom();
@@ -159,7 +159,7 @@ int wz_host_call(const wz_function *function, size_t level, uintptr_t words) {
   unpack(slots, function->types, params, function->dense ? params : words_of(function->types, params));
   wrt_caller caller = {.store = function->store, .level = level};
   int result = function->host(function->env, &caller, slots);
-  if (__builtin_expect(forked, 0) && result == WRT_OK) result = WRT_UNSUPPORTED; /* the host forked: out of Go at once */
+  if (__builtin_expect(forked, 0) && result == WRT_OK) result = WRT_UNSUPPORTED; /* the host forked: leave Go at once */
   if (result == WRT_OK) {
     const uint8_t *types = function->types + params;
     pack(slots, types, results);
@@ -182,7 +182,7 @@ static int call(wrt_store *store, const wrt_extern *item, wrt_slot *slots, size_
   }
   if (__builtin_expect(function->number == 0, 0))
     return fail(failure, WRT_UNSUPPORTED, "reference-types: wazero does not tell the type of this function reference");
-  int result = wz_poll(store); /* since short calls do not poll, and there may be very many from one loop */
+  int result = wz_poll(store); /* as short calls do not poll, and one loop may make very many */
   if (__builtin_expect(result != WRT_OK, 0)) {
     if (result == WRT_UNSUPPORTED) return fail_forked(failure);
     *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
@@ -448,12 +448,12 @@ static void function_from_slot(wrt_store *store, const wrt_slot *slot, wrt_exter
   *out = (wrt_extern){{0}};
   if (!forked) wzFunctionFromSlot(store->number, slot->u64, out);
   if (out->opaque[1] != 0) return;
-  static wz_function unknown; /* whose call is refused: wazero tells no type, and no module of the store names it */
+  static wz_function unknown; /* calling it is refused: wazero does not tell its type, and no module of the store names that */
   *out = (wrt_extern){{WZ_FUNCTION, (uintptr_t)&unknown, 0, 0}};
 }
 
-/* wazero does not tell when a guest lets go of a reference, so each is kept until its store ends. A guest has the address and
- * one, as those who read a slot take one with zeros in its low half for null. */
+/* wazero does not tell when a guest drops a reference, so each is kept until its store ends. A guest has the address plus one,
+ * because a slot with zeros in its low half is read as null. */
 static int ref_new(wrt_store *store, void *data, void (*finalizer)(void *data), wrt_ref *out, wrt_failure *failure) {
   wz_reference *reference = malloc(sizeof *reference);
   if (reference == NULL) return fail_memory(failure);

@@ -1,8 +1,8 @@
 /* wazero.h: what the C half and the Go half of this engine share.
  *
- * The C half (table.c) fills the engine table, keeps what must be cheap or must not move (memories, the types of functions),
- * and answers without Go where it can, as it must in the child of a fork. The Go half (*.go) drives wazero. Go's objects are
- * known to C by numbers, which Go hands out and takes back (handles.go).
+ * The C half (table.c) fills the engine table, keeps what must be cheap to reach or must not move (memories, the types of
+ * functions), and works without Go where it can, as it must in the child of a fork. The Go half (*.go) drives wazero. Go's
+ * objects are known to C by numbers, which Go hands out and takes back (handles.go).
  */
 #ifndef WRT_WAZERO_WAZERO_H
 #define WRT_WAZERO_WAZERO_H
@@ -15,13 +15,13 @@ typedef struct wz_memory {
   uint8_t *base;
   size_t size; /* bytes that can be used; written by the thread that runs the store, or atomically for shared ones */
   size_t reserved;
-  size_t limit; /* bytes it may grow to */
+  size_t limit; /* bytes that it may grow to */
   bool shared;
   bool has_maximum;
   uint64_t minimum, maximum; /* of its type, in pages */
 } wz_memory;
 
-/* A function of a guest's or of the host's. Owned by its store. */
+/* A function of a guest or of the host. Owned by its store. */
 typedef struct wz_function {
   struct wz_function *next;
   struct wrt_store *store;
@@ -33,10 +33,10 @@ typedef struct wz_function {
   uint8_t types[];
 } wz_function;
 
-/* Its types, params and then results: C's form of an array that Go cannot name. */
+/* Its types, params and then results: a C accessor for an array that Go cannot name. */
 static inline const uint8_t *wz_types(const wz_function *function) { return function->types; }
 
-/* A table, a global or a tag: Go knows the rest. Owned by its store. */
+/* A table, a global or a tag, about which only Go knows more. Owned by its store. */
 typedef struct wz_other {
   struct wz_other *next;
   uintptr_t number;
@@ -52,7 +52,7 @@ struct wrt_module {
 };
 
 struct wrt_store {
-  wrt_engine *engine; /* borrowed: whoever made the store keeps it */
+  wrt_engine *engine; /* borrowed: the store's maker keeps it */
   uintptr_t number;
   uint64_t memory_limit;
   int (*poll)(void *env);
@@ -73,7 +73,7 @@ struct wrt_caller {
 /* What an extern's first word is; the second is the address of the struct above. */
 typedef enum wz_tag { WZ_FUNCTION = 1, WZ_MEMORY, WZ_TABLE, WZ_GLOBAL, WZ_TAG } wz_tag;
 
-/* wazero's table, static. The one function that this library shows to those who open it. */
+/* wazero's table, static. The only function that this library exports. */
 __attribute__((visibility("default"))) const wrt_engine_ops *wrt_wazero_ops(void);
 
 /* ---- made by C, for Go ---- */
@@ -86,13 +86,13 @@ bool wz_memory_resize(wz_memory *memory, uint64_t size);
 wz_function *wz_function_make(wrt_store *store, uintptr_t go, const uint8_t *types, uint32_t params, uint32_t results);
 /* Makes the record of a table, a global or a tag. NULL for lack of memory. */
 wz_other *wz_other_make(wrt_store *store, uintptr_t go);
-/* Calls a host function with the words at `words`, which receive the results. A wrt_result: WRT_TRAP for want of stack,
+/* Calls a host function with the words at `words`, which receive the results. A wrt_result: WRT_TRAP for lack of stack,
  * WRT_UNSUPPORTED in a process that the host has just forked. */
 int wz_host_call(const wz_function *function, size_t level, uintptr_t words);
 /* A guest counted down to zero: polls if the engine ticked since the last time. A wrt_result, as above. */
 int wz_poll(wrt_store *store);
 
-/* What is said in the child of a fork; static. */
+/* The message of failures in the child of a fork; static. */
 extern const char *const wz_forked;
 
 #endif
