@@ -1,4 +1,4 @@
-"""Bytes of the host's in a guest's memory, at a place that the guest's own allocator gave: `put` of an instance."""
+"""The host's bytes in a guest's memory, where the guest's own allocator gave the place: `put` of an instance."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["Allocator", "GuestBuffer", "GuestCall", "choose", "put"]
 
 _I32, _I64 = ValueType.I32, ValueType.I64
-_ALIGNMENT = 8  # good for every number
-_ARRAY_BUFFER = 1  # AssemblyScript's number of the class of plain bytes
+_ALIGNMENT = 8  # enough for every type of number
+_ARRAY_BUFFER = 1  # AssemblyScript's class ID of plain bytes
 
-# What toolchains export: to allocate, and to free. In this order.
+# The functions that toolchains export to allocate and to free, in the order in which they are looked for.
 _KNOWN = (
     ("malloc", "free"),  # C and C++
     ("alloc", "dealloc"),  # many Rust guests
@@ -35,7 +35,7 @@ GIVEN_SIZE, GIVEN_POINTER = -1, -2
 
 
 class GuestCall(NamedTuple):
-    """A call of an allocator's function, whose conventions differ in what it is called with beside size or pointer."""
+    """A call of an allocator's function. Conventions differ in the arguments besides size or pointer."""
 
     function: Any
     numbers: tuple[int, ...]
@@ -70,7 +70,8 @@ class Allocator(NamedTuple):
 class GuestBuffer:
     """Bytes in a guest's memory: `pointer` and `size`, which unpack. Freed by `free`, or at the end of a `with` block.
 
-    It belongs to the one who made it, and is good for as long as its instance is. Its size is what was put there.
+    Whoever called `put` owns it. It is valid as long as its instance is open. `size` is the number of bytes that were
+    put there.
     """
 
     __slots__ = ("_free", "_memory", "pointer", "size")
@@ -89,13 +90,13 @@ class GuestBuffer:
         return self.size
 
     def read(self) -> bytes:
-        """What is there now."""
+        """The bytes that are there now."""
         data: bytes = self._memory.read(self.pointer, self.size)
         return data
 
     def free(self) -> None:
-        """Give the place back to the guest's allocator, if that takes it back. Idempotent. Raises what the guest
-        raises; where the instance was closed there is nothing to do.
+        """Give the place back to the guest's allocator, if it has a function to free. Idempotent. Raises what the guest
+        raises; does nothing where the instance was closed.
         """
         free, self._free = self._free, None
         if free is not None:
@@ -111,7 +112,7 @@ class GuestBuffer:
         try:
             self.free()
         except WasmError:
-            if error is None:  # else the one that is under way says more
+            if error is None:  # otherwise the error of the block says more
                 raise
 
     def __repr__(self) -> str:
@@ -121,7 +122,7 @@ class GuestBuffer:
 def put(
     find: Callable[[str], Any], memory: Any, data: object, allocator: str | tuple[str, str | None] | None
 ) -> GuestBuffer:
-    """Put `data` where the guest's allocator says. `find` finds a function that it exports; `memory` is the guest's."""
+    """Put `data` where the guest's allocator gives a place. `find` finds the guest's functions; `memory` is its own."""
     content = data.encode() if isinstance(data, str) else bytes_of(data)
     if memory is None:
         raise MemoryExportNotFoundError("the guest exports no memory to put bytes into")
@@ -136,7 +137,7 @@ def put(
 
 
 def choose(find: Callable[[str], Any], allocator: str | tuple[str, str | None] | None) -> Allocator:
-    """The guest's allocator: that of the names given, or the first that is known here."""
+    """The guest's allocator: the one of the names given, or the first known one that the guest exports."""
     if allocator is None:
         for name, free in _KNOWN:
             if find(name) is not None:
@@ -167,12 +168,12 @@ def _made(find: Callable[[str], Any], name: str, free: str | None, *, declared: 
     if release is not None:
         _check(str(free), release.type, most=3, results=0)
     pin = None
-    if name == "__new":  # and pinned, or the collector would take it
+    if name == "__new":  # must be pinned, or the collector would free it
         found = find("__pin")
         pin = None if found is None else GuestCall(found, (GIVEN_POINTER,))
         numbers: tuple[int, ...] = (GIVEN_SIZE, _ARRAY_BUFFER)
     elif len(allocate.type.params) == 4:
-        numbers = (0, 0, _ALIGNMENT, GIVEN_SIZE)  # no old place of no size: as realloc has it
+        numbers = (0, 0, _ALIGNMENT, GIVEN_SIZE)  # as for realloc: no old place, of size 0
     else:
         numbers = (GIVEN_SIZE, _ALIGNMENT)
     freeing = (GIVEN_POINTER, GIVEN_SIZE, _ALIGNMENT)

@@ -2,9 +2,9 @@
 
 A file is named by a digest of the module's bytes, the engine, its version, its settings, the machine and this library's
 version, and holds what `CompiledModule.serialize` gives. It is machine code that runs unchecked, so folder and files
-must belong to the user, and nobody else may write to them: what does not is not read, and the log says why. A file is
-written beside its place and moved there, so that concurrent processes see all of it or nothing. All of that happens by
-a descriptor of the folder that was checked, so nobody can put another in its place meanwhile.
+must belong to the user, and nobody else may write to them. Otherwise they are not read, and the log says why. A file is
+written beside its place and moved there, so that concurrent processes see all of it or nothing. Files are opened by a
+descriptor of the checked folder, so that nobody can exchange the folder meanwhile.
 
 `PYWASMRT_CACHE=0` turns the user's own folder off, `PYWASMRT_CACHE_DIR` moves it (otherwise it is
 `$XDG_CACHE_HOME/pywasmrt`).
@@ -34,7 +34,7 @@ MAX_BYTES = 1024 * 1024 * 1024
 _SUFFIX = ".cwasm"
 _TEMPORARY = ".tmp"
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-_POSSIBLE = os.open in os.supports_dir_fd  # elsewhere there is no way to tell that a folder is the one that was checked
+_POSSIBLE = os.open in os.supports_dir_fd  # elsewhere nothing assures that the folder is still the checked one
 _log = logging.getLogger("pywasmrt.cache")
 
 
@@ -48,7 +48,7 @@ def default_folder() -> str | None:
     if chosen:
         return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the specification of XDG_CACHE_HOME: a relative path is ignored
+    if not os.path.isabs(base):  # the specification of XDG_CACHE_HOME ignores relative paths
         home = os.path.expanduser("~")
         if not os.path.isabs(home):  # a user without a home, as in containers
             return None
@@ -77,7 +77,7 @@ class CachedModule(NamedTuple):
 class ModuleCache:
     """A folder of compiled modules. May be used from any thread and process.
 
-    What goes wrong with the folder or a file is logged, and counts as not being there.
+    A folder or file that cannot be used is logged, and treated as missing.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> None:
@@ -86,23 +86,23 @@ class ModuleCache:
 
     @staticmethod
     def key(identity: str, data: bytes) -> str:
-        """The name that the module `data` is kept by. `identity` names all else that its compiled code depends on."""
+        """The name of the file for the module `data`. `identity` names all else that its compiled code depends on."""
         digest = sha256(f"{__version__}\0{identity}\0".encode())
         digest.update(data)
         return digest.hexdigest()
 
     def read(self, key: str) -> bytes | None:
-        """What was kept, or None where there is nothing to be trusted."""
+        """The blob that was kept, or None where there is none that can be trusted."""
         name = key + _SUFFIX
         try:
             with self._inside() as folder, open(os.open(name, os.O_RDONLY | _SAFELY, dir_fd=folder), "rb") as file:
                 found = os.fstat(file.fileno())
                 _check_private(found, name, regular=True)
-                if found.st_size > self.max_bytes:  # damaged: no such file was kept
+                if found.st_size > self.max_bytes:  # damaged: no larger file is ever written
                     raise OSError(f"it has {found.st_size} bytes, more than all of them together may have")
                 blob = file.read(found.st_size)
                 with contextlib.suppress(OSError):
-                    os.utime(file.fileno())  # it was used: what was not goes first
+                    os.utime(file.fileno())  # the time of its last use; the oldest are removed first
                 return blob
         except FileNotFoundError:
             return None
@@ -111,8 +111,8 @@ class ModuleCache:
             return None
 
     def write(self, key: str, blob: bytes) -> None:
-        """Keep `blob`, and remove what was not used for the longest time where it is too much altogether."""
-        if len(blob) > self.max_bytes:  # which nobody would read
+        """Keep `blob`. Beyond `max_bytes` altogether, the least recently used modules are removed."""
+        if len(blob) > self.max_bytes:  # `read` would refuse it
             return
         try:
             if _POSSIBLE:
@@ -129,7 +129,7 @@ class ModuleCache:
         _log.warning("the compiled module %s %s: %s", path, what, error or "there is not enough memory")
 
     def modules(self) -> list[CachedModule]:
-        """What is kept, the most recently used first. Raises `OSError` where the folder cannot be used."""
+        """The modules that are kept, the most recently used first. Raises `OSError` where the folder cannot be used."""
         try:
             with self._inside() as folder:
                 return [each for each in self._files(folder) if each.name.endswith(_SUFFIX)]
@@ -137,9 +137,7 @@ class ModuleCache:
             return []
 
     def clear(self) -> int:
-        """Remove all that is kept, and return how many modules that were. Raises `OSError` where the folder cannot be
-        used.
-        """
+        """Remove all modules, and return how many there were. Raises `OSError` where the folder cannot be used."""
         removed = 0
         with contextlib.suppress(FileNotFoundError), self._inside() as folder:
             for each in self._files(folder):
@@ -175,7 +173,7 @@ class ModuleCache:
 
     @staticmethod
     def _files(folder: int) -> list[CachedModule]:
-        """The files, half-written ones of processes that were ended included, the most recently used first."""
+        """The files, the most recently used first; also half-written ones of processes that were ended."""
         found = []
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -196,7 +194,7 @@ class ModuleCache:
 
 
 def _check_private(about: os.stat_result, path: str, *, regular: bool) -> None:
-    """Raise `PermissionError` unless only this user can have put there what `about` describes."""
+    """Raise `PermissionError` unless only this user can have written the file or folder that `about` describes."""
     if not (stat.S_ISREG if regular else stat.S_ISDIR)(about.st_mode):
         raise PermissionError(f"{path} is not of the kind that belongs there")
     if about.st_uid != os.getuid():

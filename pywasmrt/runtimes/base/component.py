@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseComponent", "BaseLinkedComponent", "Components", "component_identity"]
 
 _FEATURE = "component-model"
-_PATIENCE = 0.05  # seconds: a guest that waits in the engine's WASI goes on only when that wait is over
+_PATIENCE = 0.05  # seconds: a guest that waits in the engine's WASI cannot be stopped before that wait is over
 
 
 class BaseComponent(Closable):
@@ -44,7 +44,7 @@ class BaseComponent(Closable):
         self._world: World | None = None
         self._types: Classes | None = None
         self._codecs: Codecs | None = None
-        self.source: bytes | None = None  # what it was compiled from, for other processes; None where nobody knows
+        self.source: bytes | None = None  # the bytes it was compiled from, for other processes; None if unknown
         super().__init__(runtime)
 
     @property
@@ -53,7 +53,7 @@ class BaseComponent(Closable):
         world = self._world
         if world is None:
             world = self._world = read_world(self._data)
-            if len(self._data) > 4096:  # what serialising needs of it; the code is not kept twice
+            if len(self._data) > 4096:  # serialising needs only this; the code is not kept twice
                 self._data = interface_only(self._data)
         return world
 
@@ -108,7 +108,7 @@ class BaseComponent(Closable):
         return pack_blob(component_identity(self.runtime), interface_only(self._data), self._serialize())
 
     def __copy__(self) -> BaseComponent:
-        return self  # it never changes, but for the classes that its values are of
+        return self  # it never changes, except for the classes of its values
 
     def __deepcopy__(self, memo: object) -> BaseComponent:
         return self
@@ -129,7 +129,7 @@ class BaseComponent(Closable):
 
 
 class BaseLinkedComponent(Closable):
-    """A component with what serves its imports; from any thread, several at a time."""
+    """A component linked to what serves its imports. Several threads may use it at once."""
 
     _kind = "linked component"
 
@@ -145,7 +145,7 @@ class BaseLinkedComponent(Closable):
         self.component = component
         self.limits = limits
         self._linkage = linkage
-        self._prepared: dict[bool, Any] = {False: prepared}  # by whether the guests are suspended
+        self._prepared: dict[bool, Any] = {False: prepared}  # keys: whether the guests are suspended
         self._wasi = wasi
         self._imports = imports
         super().__init__(component)
@@ -201,7 +201,7 @@ def _relinked(
 
 
 def component_identity(runtime: Components) -> str:
-    """What a component's compiled code is for: as `Runtime.identity` says, and that it is a component's."""
+    """Names what a component's compiled code depends on: `Runtime.identity`, and that it is a component."""
     return f"a component, {runtime.identity()}"
 
 
@@ -283,7 +283,7 @@ class Components(OwningRuntime):
         self._check_store_limits(limits)
         linkage = resolve(component.world, imports, wasi is not None)
         if wasi is not None:
-            wasi.component_settings(linkage.http, opened=False)  # raises what cannot be kept
+            wasi.component_settings(linkage.http, opened=False)  # raises for settings that cannot be kept
         return linkage
 
     def _new_component_instance(
@@ -361,17 +361,17 @@ class Components(OwningRuntime):
         return BaseComponent(self, handle, data)
 
     def _suspends(self, component: BaseComponent, linkage: Linkage) -> bool:
-        """Hook: whether a guest of this component is suspended while it waits; a worker thread runs it otherwise."""
+        """Hook: whether a guest of this component is suspended while it waits. Otherwise a worker thread runs it."""
         return False
 
     def _link_component(self, component: BaseComponent, linkage: Linkage, suspends: bool) -> Any:
-        """Hook: do what all instances of `linkage` have in common, and return it. `suspends` is what `_suspends` said,
-        and false for synchronous ones.
+        """Hook: prepare what all instances of `linkage` have in common, and return it. `suspends` is the answer of
+        `_suspends`; false for synchronous instances.
         """
         raise NotImplementedError
 
     def _component_state(self, component: BaseComponent, linkage: Linkage, store: Any) -> ComponentState:
-        """Hook: the runtime's half of an instance to be, in `store`."""
+        """Hook: the runtime's half of a new instance, in `store`."""
         raise NotImplementedError
 
     def _instantiate_component(self, state: ComponentState, prepared: Any, wasi: Any) -> None:
@@ -379,5 +379,5 @@ class Components(OwningRuntime):
         raise NotImplementedError
 
     async def _instantiate_component_async(self, state: ComponentState, prepared: Any) -> None:
-        """Hook: instantiate where `_suspends` said so."""
+        """Hook: instantiate where `_suspends` returned true."""
         raise NotImplementedError

@@ -1,9 +1,8 @@
 """Forks of a process that has used WASI 0.2.
 
-The engine serves it with threads of its own, which are made once for the process when WASI is first used. The child of
-a fork has no such threads and gets none, so that a guest would wait for them for ever. In such a child a component that
-imports WASI is refused, and so is every call of one that was inherited. Where the parent has not used WASI, the child
-may.
+The engine runs WASI on threads of its own, which it makes once, when the process first uses WASI. The child of a fork
+has no such threads and gets none, so that a guest would wait for ever. Such a child may not instantiate components that
+import WASI, nor call those it inherited. Where the parent has not used WASI, the child may use it.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ _TEXT = (
     "engine's threads for that are gone; start the process by spawn, or use WASI of components only after the fork"
 )
 
-_begun: int | None = None  # how many forks there were when WASI was first used
+_begun: int | None = None  # the number of forks when WASI was first used
 _states: WeakSet[Any] = WeakSet()  # the instances that use it
 
 
 def begin_wasi(state: Any) -> None:
-    """`state`, the `ComponentState` of an instance to be, is about to use WASI. Raises `UnsupportedFeatureError` in the
-    child of a fork of a process that has used it.
+    """Call before the instance of `state`, a `ComponentState`, uses WASI. Raises `UnsupportedFeatureError` in a child
+    whose parent has used it before the fork.
     """
     global _begun
     if _begun is None:

@@ -1,4 +1,4 @@
-"""A running component as users see it: its exports by name, with those of its interfaces and resources."""
+"""A running component as users see it: its exports by name, and the exports of its interfaces and resources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["BaseComponentInstance", "ComponentExports", "ComponentState", "Inter
 
 
 class ComponentState(Handles):
-    """The runtime's half of an instance: how its functions are found and called, and what its handles are."""
+    """The runtime's half of an instance: it finds and calls the functions, and makes the handles."""
 
     def __init__(self, component: Any, linkage: Linkage, store: BaseStore) -> None:
         """`component` is a `BaseComponent`, which imports this file."""
@@ -74,7 +74,7 @@ class ComponentState(Handles):
     # Hooks
 
     def refuse_calls(self, error: Exception) -> None:
-        """Hook: have this and every later call of the instance raise `error`."""
+        """Hook: make this and every later call of the instance raise `error`."""
         raise NotImplementedError
 
     def _function(self, interface: str | None, name: str, signature: Signature) -> Any:
@@ -82,12 +82,12 @@ class ComponentState(Handles):
         raise NotImplementedError
 
     def _resource_base(self) -> Any:
-        """Hook: what the classes of guests' resources build upon."""
+        """Hook: the base class of guests' resources."""
         raise NotImplementedError
 
 
 def _shown_name(name: str) -> str:
-    """How messages call a function: as Python does."""
+    """The name of a function in messages: the one in Python."""
     resource = resource_function(name)
     if resource is None:
         return python_name(name)
@@ -108,17 +108,17 @@ def _functions_of(world: World, resource: ResourceType) -> tuple[str | None, dic
 
 
 class _Names:
-    """What is exported, by its name in Python and in WIT; found when it is first asked for."""
+    """Exports by their name in Python or in WIT, each made when it is first asked for."""
 
     def __init__(self, state: ComponentState) -> None:
         self.__dict__["_state"] = state
 
     def _wit_name(self, name: str) -> str:
-        """The name in WIT of what is called `name`. Raises `FunctionNotExportedError`."""
+        """The name in WIT of the export that `name` refers to. Raises `FunctionNotExportedError`."""
         raise NotImplementedError
 
     def _make(self, name: str) -> Any:
-        """What is exported under a name of WIT."""
+        """Make the export of that name in WIT."""
         raise NotImplementedError
 
     def _listed(self) -> list[str]:
@@ -212,7 +212,7 @@ class InterfaceExports(_Names):
 class ComponentExports(_Names):
     """The exports of a component: functions as attributes, interfaces by name: `exports["local:demo/calc"]`.
 
-    The version in an interface's name may be left out, or be one that this is compatible with.
+    An interface's name may be given without its version, or with a compatible version.
     """
 
     def _items(self) -> dict[str, Any]:
@@ -320,12 +320,12 @@ class BaseComponentInstance:
         return self._state.store.interrupt()
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
-        """Give every call in a `with` block until `seconds` from now."""
+        """Set the deadline of every call in a `with` block to `seconds` from now."""
         return self._state.store.deadline(seconds)
 
     @property
     def fuel(self) -> int | None:
-        """What the instance may still use, or None where it is not counted."""
+        """The fuel that the instance may still use, or None where it is not counted."""
         return self._state.store.fuel
 
     @fuel.setter

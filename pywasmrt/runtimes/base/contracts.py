@@ -1,4 +1,4 @@
-"""What the parts of a runtime ask of those that they belong to.
+"""What the parts of a runtime use of their owners.
 
 A module and a store belong to a runtime, a linked module to its module, an instance to a store. Each part holds its
 owner and is imported by it, so the part cannot import the owner's class. It names one of these contracts instead.
@@ -20,7 +20,7 @@ __all__ = ["OwningRuntime", "OwningStore"]
 
 
 class OwningRuntime(Closable):
-    """The runtime, as its modules and stores know it; `BaseRuntime` is the one such class."""
+    """What modules and stores use of their runtime; only `BaseRuntime` implements it."""
 
     @property
     def info(self) -> RuntimeInfo:
@@ -52,7 +52,7 @@ class OwningRuntime(Closable):
 
 
 class OwningStore(Closable):
-    """The store, as its instances know it; `BaseStore` is the one such class."""
+    """What instances use of their store; only `BaseStore` implements it."""
 
     @property
     def fuel(self) -> int | None:

@@ -1,7 +1,8 @@
 """The vocabulary of features: the names that `RuntimeInfo.features` and `RuntimeConfig.features` are made of.
 
-A proposal's name says that modules may use it and that whatever it lets cross into Python can cross. An API feature's
-name says that the library can do it with this engine. Tests and programs ask for features, never for an engine by name.
+The name of a proposal means that modules may use it, and that the values and objects that it adds can cross into
+Python. The name of an API feature means that the library can do it with this engine. Tests and programs ask for
+features, never for an engine by name.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PROPOSALS = frozenset(
         "exceptions",
         "function-references",
         "gc",
-        # beyond
+        # beyond WebAssembly 3.0
         "threads",
         "custom-page-sizes",
         "wide-arithmetic",
@@ -87,10 +88,10 @@ API_FEATURE_TEXTS = {
 
 API_FEATURES = frozenset(API_FEATURE_TEXTS)
 
-# What Wasmtime has, shared by the adapters that reach it.
+# The proposals of Wasmtime, for each adapter to it.
 WASMTIME_PROPOSALS = PROPOSALS
 WASMTIME_DEFAULT = PROPOSALS - {"custom-page-sizes"}
-# Wasmtime has no switch for these, or does not start without them.
+# Wasmtime cannot turn these off, or does not start without them.
 WASMTIME_FIXED = frozenset(
     {"sign-extension", "saturating-float-to-int", "mutable-globals", "extended-const", "reference-types"}
 )
@@ -117,8 +118,8 @@ _NEEDS = {"relaxed-simd": "simd"}
 
 
 def feature_names(asked: object) -> frozenset[str]:
-    """The names in `RuntimeConfig.features`. Raises `InvalidConfigurationError` for what is no set of names."""
-    # A mapping would be taken for all that it names, those that it says False of included.
+    """The names in `RuntimeConfig.features`. Raises `InvalidConfigurationError` unless it is a set of names."""
+    # A mapping would count with all its keys, even those whose value is False.
     if isinstance(asked, Iterable) and not isinstance(asked, (str, Mapping)):
         names = list(asked)
         if all(isinstance(name, str) for name in names):
@@ -133,7 +134,7 @@ def allowed_proposals(
     fixed: frozenset[str],
     engine: str,
 ) -> frozenset[str]:
-    """Return the proposals in force where `RuntimeConfig.features` is `asked`.
+    """Return the proposals in force with `asked` as `RuntimeConfig.features`.
 
     `known` are those the engine has, `default` the stable ones, `fixed` those that it cannot turn off. Names of API
     features are accepted and have no effect, so that one runtime's `info.features` can be asked of another. Raises

@@ -1,10 +1,11 @@
-"""What a fork takes away, and how to keep it whole.
+"""What a fork of the process breaks, and how it is kept working.
 
-Wasmtime compiles on a pool of threads that the whole process shares; the child of a fork has no such threads, and
-would wait for them for ever. So there everything is compiled on the calling thread alone.
+Wasmtime compiles on a pool of threads that the whole process shares; the child of a fork has no such threads, and would
+wait for them for ever. So in a child everything is compiled on the calling thread alone.
 
-And it has locks. What another thread holds at the moment of a fork nobody in the child releases. So a fork waits until
-no other thread is inside of an engine without the interpreter's lock, guests that run excepted.
+Wasmtime also has locks. A lock that another thread holds at the moment of a fork is never released in the child. So a
+fork waits until no other thread is inside an engine without the interpreter's lock; it does not wait for running
+guests.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ def forks() -> int:
 
 
 def environment() -> RLock:
-    """Held by whoever changes for a moment what the whole process shares: an environment variable, or a table in C.
-    Re-entrant: a signal handler may come here while its own thread holds it.
+    """The lock to hold while changing for a moment what the whole process shares: an environment variable, or a table
+    in C. Re-entrant: a signal handler may take it while its own thread holds it.
     """
     return _environment
 
 
 class _Inside:
-    """A block in which this thread calls an engine and gives the interpreter's lock away meanwhile. Many threads may be
-    in one; a fork waits for them all, and none begins while it waits.
+    """A block in which this thread calls an engine and releases the interpreter's lock meanwhile. Many threads may be
+    in such a block; a fork waits for them all, and no thread enters one while a fork waits.
     """
 
     def __init__(self) -> None:
-        self._gate = RLock()  # held by the thread that forks, whose signal handlers may come here as well
-        self._depths: dict[int, int] = {}  # by thread; nested where the collector or a signal handler comes in between
+        self._gate = RLock()  # held by the thread that forks; its signal handlers may take it too
+        self._depths: dict[int, int] = {}  # per thread; the collector and signal handlers may nest blocks
 
     def __enter__(self) -> None:
         me = get_ident()

@@ -25,7 +25,7 @@ __all__ = ["BaseCaller", "BaseInstance", "Context", "Exports", "InstanceState"]
 
 
 class InstanceState:
-    """What the engine's side of an instance needs to know of it; holds neither the store nor the exports (no cycles).
+    """What the engine's side of an instance needs. It holds neither the store nor the exports, so as to make no cycles.
 
     `handle` is the adapter's, and is None until the start function has run.
     """
@@ -39,7 +39,7 @@ class InstanceState:
 
 
 def _special(name: str) -> bool:
-    """Whether `name` is of the form in which Python and its tools look up behaviour: `__reduce_ex__`, `_repr_html_`."""
+    """Whether Python or its tools may look up behaviour under such a name, as `__reduce_ex__` or `_repr_html_`."""
     return len(name) > 1 and name[0] == name[-1] == "_"
 
 
@@ -57,7 +57,7 @@ class Exports:
     __slots__ = ("__dict__", "__found", "__state", "__store", "__weakref__")
 
     def __init__(self, store: OwningStore, state: InstanceState) -> None:
-        _set_store(self, store)  # past __setattr__, which takes a while to say that nothing is set
+        _set_store(self, store)  # bypasses __setattr__, which is slow
         _set_state(self, state)
         _set_found(self, {})
 
@@ -116,7 +116,7 @@ def _found(exports: Exports, name: str) -> Any:
         listed = f"{len(by_name)} others" if len(by_name) > 8 else ", ".join(by_name) or "nothing"
         raise FunctionNotExportedError(f"the instance does not export {name!r}, but {listed}{hint}")
     made = exports._Exports__store._export(state, export)
-    # setdefault: two threads that look at once get the same object
+    # setdefault: two threads that look it up at once get the same object
     made = exports._Exports__found.setdefault(name, made)
     if not _special(name):
         exports.__dict__[name] = made
@@ -129,7 +129,7 @@ def _in_use(exports: Exports) -> list[Any]:
 
 
 class _Finder:
-    """Finding exports by name and kind: what an instance and a caller have in common."""
+    """Finds exports by name and kind; the common base of instances and callers."""
 
     __slots__ = ()
 
@@ -165,7 +165,7 @@ class _Finder:
 
 def _renew_lock() -> None:
     global _making
-    _making = RLock()  # no thread of the child would release a lock that was held at the fork
+    _making = RLock()  # a lock that was held at the fork would never be released in the child
 
 
 _making = RLock()
@@ -186,7 +186,7 @@ class BaseInstance(_Finder):
         wasi: WasiContext | None = None,
         owned: tuple[Linking, Sequence[Any]] | None = None,
     ) -> None:
-        """`owned` are the objects that belong to this instance, and whose they are."""
+        """`owned` are the linking, and the objects that its host modules made for this instance."""
         self._store = store
         self._state = state
         self._owns_store = owns_store
@@ -211,7 +211,7 @@ class BaseInstance(_Finder):
             raise self._state.life.error("instance")
         exports = self._exports
         if exports is None:
-            with _making:  # one, where threads race
+            with _making:  # only one, also where threads race
                 if self._exports is None:
                     self._exports = Exports(self._store, self._state)
                 exports = self._exports
@@ -300,12 +300,12 @@ class BaseInstance(_Finder):
         return self._store.interrupt()
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
-        """Give every call in a `with` block until `seconds` from now."""
+        """Set the deadline of every call in a `with` block to `seconds` from now."""
         return self._store.deadline(seconds)
 
     @property
     def fuel(self) -> int | None:
-        """What the guests of the instance's store may still use, or None where it is not counted."""
+        """The fuel that the guests of the instance's store may still use, or None where it is not counted."""
         return self._store.fuel
 
     @fuel.setter
@@ -344,7 +344,7 @@ class BaseInstance(_Finder):
 
 
 class BaseCaller(_Finder):
-    """The instance that calls a host function, for as long as the host function runs. An adapter adds `_find` and
+    """The instance that calls a host function; usable while the host function runs. An adapter adds `_find` and
     `exports`.
     """
 
@@ -373,7 +373,7 @@ class BaseCaller(_Finder):
 
 
 class Context:
-    """What an instance stands on: its store and, through it, the host's side. Closing it closes both."""
+    """What an instance depends on: its store and, through it, the host's side. Closing it closes both."""
 
     def __init__(self, instance: BaseInstance) -> None:
         self._instance = instance

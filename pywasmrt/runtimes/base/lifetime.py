@@ -17,7 +17,7 @@ _called = methodcaller("__call__")
 
 
 class Life:
-    """Whether something may still be used. Everything that closes together shares one; `ended_by` names what was
+    """Whether something may still be used. Objects that close together share one; `ended_by` names the object that was
     closed.
     """
 
@@ -31,7 +31,7 @@ class Life:
 
 
 def stays(kind: str, made_of: str = "module") -> NoReturn:
-    """Refuse to copy or pickle what belongs to an engine in this process."""
+    """Refuse to copy or pickle an object that belongs to an engine in this process."""
     raise TypeError(
         f"a {kind} cannot be copied or pickled: it belongs to this process; hand over the {made_of}, which can be "
         "pickled, or its source, and make the rest where it is used"
@@ -39,16 +39,16 @@ def stays(kind: str, made_of: str = "module") -> NoReturn:
 
 
 class Closable:
-    """An object with a life and children, which it ends with its own.
+    """An object with a life, and with children whose lives end with its own.
 
-    Closing first marks the whole subtree, then frees children before parents. What is busy (`_idle`) is freed when it
-    calls `_release` again, and its parents after it. Each `_free` runs once.
+    Closing first marks the whole subtree, then frees children before parents. A busy object (see `_idle`) calls
+    `_release` when its use ends; then it and its parents are freed. Each `_free` runs once.
     """
 
     _kind: ClassVar[str]
     _has_children: ClassVar[bool] = True
     _freed = False
-    _most_children = 16  # before the references of dead ones, which are among them, are looked for
+    _most_children = 16  # beyond this, references to dead children are removed
 
     def __init__(self, parent: Closable | None) -> None:
         self._life = Life()
@@ -57,7 +57,7 @@ class Closable:
             self._children: list[ref[Closable]] = []
         if parent is not None:
             children = parent._children
-            children.append(ref(self))  # without a callback, which would take longer than all of this
+            children.append(ref(self))  # without a callback, which would cost more than this whole method
             if len(children) > parent._most_children:
                 parent._forget_dead_children()
             if parent._life.ended_by is not None:  # closed meanwhile, on another thread
@@ -90,8 +90,8 @@ class Closable:
 
     def _forget_dead_children(self) -> None:
         children = self._children
-        self._most_children = 2 * len(children)  # first: a destructor that runs meanwhile must not come here
-        children[:] = filter(_called, children)  # in one step: no other thread appends in between
+        self._most_children = 2 * len(children)  # first, so that a destructor that runs meanwhile does not come here
+        children[:] = filter(_called, children)  # in one step, so that no other thread appends in between
         self._most_children = 16 + 2 * len(children)
 
     def _living(self) -> list[Closable]:
@@ -107,13 +107,13 @@ class Closable:
             child._mark(ended_by)
 
     def _release(self) -> None:
-        """Free what is closed, children first; what a busy child needs is left until that child is freed."""
+        """Free what is closed, children first. The parents of a busy child stay until that child is freed."""
         at: Closable | None = self
         while at is not None and at._life.ended_by is not None and at._free_subtree():
             at = at._parent
 
     def _free_subtree(self) -> bool:
-        """Free this and everything below, as far as it is idle. Whether nothing is left."""
+        """Free this and everything below, as far as it is idle. Returns whether everything was freed."""
         if self._freed:
             return True
         left = [child for child in self._living() if not child._free_subtree()]
@@ -121,14 +121,14 @@ class Closable:
             return False
         me = object()
         if self.__dict__.setdefault("_freeing", me) is not me:  # one step, which decides a race between threads
-            return False  # another thread is at it, and goes on with the parent
+            return False  # another thread frees it, and then its parent
         self._free()
         self._freed = True
         return True
 
     def _idle(self) -> bool:
-        """Hook: whether nothing runs in here. One that answers no calls `_release` when that has ended."""
+        """Hook: whether nothing runs in here. An object that is busy calls `_release` when that ends."""
         return True
 
     def _free(self) -> None:
-        """Hook: give back what the engine holds for this. Called once, after the children's."""
+        """Hook: give back what the engine holds for this. Called once, after the same hook of the children."""

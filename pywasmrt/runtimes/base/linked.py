@@ -1,4 +1,4 @@
-"""What `Runtime.link` gives: a module linked once, and instances of it at the engine's own price."""
+"""What `Runtime.link` returns: a module linked once, of which an instance costs little more than in the engine."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _relinked(module: BaseModule, imports: tuple[Any, ...], wasi: Any, limits: L
 
 
 class BaseLinkedModule(Closable):
-    """A module with what serves its imports; from any thread, several at a time. It pickles where its imports do, as
-    the module and these.
+    """A module linked to what serves its imports. Several threads may use it at once. It pickles as the module and the
+    imports, where these can be pickled.
     """
 
     _kind = "linked module"
@@ -37,8 +37,8 @@ class BaseLinkedModule(Closable):
         imports: tuple[Any, ...],
         again: Callable[[Limits | None], Linking] | None = None,
     ) -> None:
-        """`imports` are what it was linked to. `again` links anew for each instance, where something is each one's
-        own.
+        """`imports` are what it was linked to. `again` links anew for each instance, where instances need something of
+        their own.
         """
         self.module = module
         self._imports: tuple[Any, ...] | None = imports

@@ -1,7 +1,7 @@
-"""Finding what a module imports among what was provided, by WebAssembly's rules of import matching.
+"""Finds what serves each import of a module among the providers, by WebAssembly's rules of import matching.
 
-The outcome is engine-neutral: for every import either a Python callable with its exact signature, or an extern to hand
-over.
+The result is the same for every engine: for each import either a Python callable with its exact signature, or an extern
+to pass on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ for a million."""
 
 
 class HostImport(NamedTuple):
-    """One import that a Python function serves, with the exact signature the guest calls it by.
+    """One import that a Python function serves, with the exact signature by which the guest calls it.
 
     `owner` is the bound host module whose object for the instance `callable` takes as its first argument, or None.
     """
@@ -41,16 +41,16 @@ class HostImport(NamedTuple):
     type: FunctionType
     pass_caller: bool
     owner: Any = None
-    awaits: bool = False  # what it returns is to be awaited, which takes an asynchronous store
+    awaits: bool = False  # its results are awaited, which needs an asynchronous store
 
 
 class Linking:
-    """A module and what serves its imports, decided once; any number of instances can be made of it, on any thread.
+    """A module and what serves its imports. This is decided once, for any number of instances on any thread.
 
     `served` has a `HostImport` or an extern for each import, in the module's order, and `callables` has the host
     functions. Objects that belong to one instance are made by `new_states`, in the order of `owners`: the bound host
-    modules, and then `wasi`; `bound` tells which callables, by number, take which of them first. `prepared` is the
-    adapter's.
+    modules, and then `wasi`. `bound` has the number of each callable that takes one of them as its first argument, and
+    the number of that object. `prepared` is for the adapter.
     """
 
     __slots__ = ("awaits", "bound", "callables", "module", "owners", "prepared", "served", "wasi")
@@ -62,7 +62,7 @@ class Linking:
         wasi: WasiProvider | None,
         check_extern: Callable[[ImportType, object], str | None],
     ) -> None:
-        """Raises what `resolve_imports` raises. `wasi` serves what `providers` do not."""
+        """Raises what `resolve_imports` raises. `wasi` serves the imports that `providers` do not serve."""
         imports = module.imports
         own = () if wasi is None else wasi.modules(imports)
         ours = getattr(module, "own_imports", ())
@@ -93,7 +93,7 @@ class Linking:
         self.bound += [(at, len(self.owners)) for at in of_wasi]
 
     def of(self, module: CompiledModule | None) -> Linking:
-        """The same for `module`, which has the same imports; None leaves it out."""
+        """The same linking for `module`, which has the same imports, or without a module for None."""
         same = Linking.__new__(Linking)
         same.module = module
         same.wasi, same.served, same.prepared = self.wasi, self.served, self.prepared
@@ -102,7 +102,7 @@ class Linking:
         return same
 
     def new_states(self) -> list[Any]:
-        """Make the objects of one instance, but for WASI's."""
+        """Make the objects of one instance, except for WASI's."""
         return [owner.new_state() for owner in self.owners]
 
     def bind(self, states: Sequence[Any]) -> tuple[Callable[..., Any], ...]:
@@ -122,14 +122,14 @@ class Linking:
         return [each._replace(callable=next(callables)) if type(each) is HostImport else each for each in self.served]
 
     def state(self, states: Sequence[Any], name: str) -> Any:
-        """Of `states`, the object that the bound host module of that name made, or None."""
+        """The object among `states` that the bound host module of that name made, or None."""
         for owner, state in zip(self.owners, states, strict=False):
             if owner.name == name:
                 return state
         return None
 
     def calling(self, through: Callable[[Callable[..., Any], bool], Callable[..., Any]]) -> Linking:
-        """The same with `through(callable, awaits)` in place of each host function's callable."""
+        """The same linking with `through(callable, awaits)` in place of each host function's callable."""
         same = copy(self)
         same.served = [
             each._replace(callable=through(each.callable, each.awaits)) if type(each) is HostImport else each
@@ -152,7 +152,7 @@ class RecentLinking:
     """How host modules served a module's imports when it was last instantiated: `linking`, without the module, which
     holds this. `often` tells whether the adapter has prepared it for many instances.
 
-    It keeps nothing alive that a host module would not: it goes with the first of them.
+    It keeps nothing alive that the host modules do not: it is emptied when the first of them goes.
     """
 
     __slots__ = ("__weakref__", "_hosts", "_sizes", "linking", "often")
@@ -165,7 +165,7 @@ class RecentLinking:
         self._sizes = [len(host.functions) for host in hosts]
 
     def serves(self, providers: Sequence[object]) -> bool:
-        """Whether these are the same host modules, with the same functions: none is ever exchanged for another."""
+        """Whether these are the same host modules with as many functions: functions are added, but never exchanged."""
         if len(providers) != len(self._hosts):
             return False
         for provider, reference, size in zip(providers, self._hosts, self._sizes, strict=True):
@@ -219,12 +219,12 @@ def resolve_imports(
 
 
 def is_provided(providers: Sequence[object], wanted: ImportType) -> bool:
-    """Whether one of `providers` has something of that name."""
+    """Whether one of `providers` has something under the name of the import."""
     spaces = [_namespaces(provider) for provider in providers]
     return _find(spaces, wanted.module, wanted.name)[0] is not _MISSING
 
 
-# A namespace is a provider made uniform: module name to something that `_field` can look a field up in.
+# A namespace is the uniform form of a provider: it maps a module name to something in which `_field` finds a field.
 _Namespace = Mapping[str, Any]
 
 
@@ -262,12 +262,12 @@ def _is_exporting(value: object) -> bool:
 
 
 def _is_host_module(value: object) -> bool:
-    """A host module that is not ours: whatever has a name and its functions in a mapping."""
+    """Whether it is a host module of another library: an object with a name, and with its functions in a mapping."""
     return isinstance(getattr(value, "functions", None), Mapping) and isinstance(getattr(value, "name", None), str)
 
 
 def _field(fields: Any, name: str) -> Any:
-    if isinstance(fields, HostModule):  # first, as it is what most programs use
+    if isinstance(fields, HostModule):  # first, as most programs use these
         return fields.functions.get(name, _MISSING)
     if isinstance(fields, Mapping):
         return fields.get(name, _MISSING)
@@ -292,7 +292,7 @@ def _exports(fields: Any) -> Exports | None:
 
 
 def _find(spaces: Sequence[_Namespace], module: str, name: str) -> tuple[Any, Any]:
-    """What serves an import, and what it was found in."""
+    """What serves an import, and the provider that has it."""
     for space in spaces:
         fields = space.get(module, _MISSING)
         if fields is not _MISSING:
@@ -347,7 +347,7 @@ def _match(
 
 
 def _match_host(wanted: ImportType, function: HostFunction, provider: Any) -> tuple[Any, str | None]:
-    # Most imports are matched again with what they were given before.
+    # Most imports are matched with the same function again.
     known = function.__dict__.get("_served")
     if known is not None and known[0] is wanted:
         return known[1], None
@@ -360,7 +360,7 @@ def _match_host(wanted: ImportType, function: HostFunction, provider: Any) -> tu
     awaits, call = is_async(function.callable), callable_for(function)
     if not function.takes_state:
         served = HostImport(wanted.module, wanted.name, call, type_, function.pass_caller, None, awaits)
-        function.__dict__["_served"] = wanted, served  # holds nothing that holds the function
+        function.__dict__["_served"] = wanted, served  # no cycle: neither refers to the function
         return served, None
     if not callable(getattr(provider, "new_state", None)):
         return None, "is a method of a host module that is not bound: pass HostModule.bind(factory)"

@@ -1,7 +1,7 @@
-"""`map_bytes` of an instance: a call for each row of columns of which some hold bytes or text.
+"""`map_bytes` of an instance: it calls a function for each row of columns, some of which hold bytes or text.
 
 The loop is C for native runtimes (csrc/fast/batch_bytes.c), and Python for the others. Both put a row's bytes where the
-guest's allocator says, call, copy out what the guest gives back, and have the guest free it.
+guest's allocator gives a place, call, copy the results out, and have the guest free them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OUT_BYTES = 16
 
 @dataclass
 class _Batch:
-    """What a loop needs. `ends`, `mask` and `nulls` are written by it."""
+    """The input of a loop, and `ends`, `mask` and `nulls`, which it writes."""
 
     function: Any
     name: str
@@ -70,8 +70,8 @@ def map_bytes(
     max_bytes: int,
     nulls: Any = None,
 ) -> Any:
-    """See `ModuleInstance.map_bytes`. With `nulls`, a column of booleans, it says of each row whether the guest gave a
-    pointer of 0.
+    """See `ModuleInstance.map_bytes`. `nulls`, a column of booleans, is set to whether the guest returned a null
+    pointer for the row.
     """
     _check_options(returns, form, on_error, max_bytes)
     name = function if isinstance(function, str) else getattr(function, "__name__", "function")
@@ -121,7 +121,7 @@ def _check_options(returns: str | None, form: str | None, on_error: str, max_byt
 def _read(
     columns: tuple[Any, ...], type: FunctionType, name: str, form: str | None, returns: str | None
 ) -> tuple[list[Texts | Column], str]:
-    """The columns against the params, and the form of the result."""
+    """Check the columns against the params. Returns them, and the form of the result."""
     texts = [read_texts(value, f"argument {n} of {name}") for n, value in enumerate(columns, 1)]
     used = sum(1 if each is None else 2 for each in texts)
     chosen = _form(type, used, name, form, returns)
@@ -196,7 +196,7 @@ def _rows(columns: list[Texts | Column], name: str) -> int:
 
 
 def _run(batch: _Batch) -> bytes:
-    """Loop, and turn what ends the loop into the errors that name the row."""
+    """Run the loop, and turn the error that ends it into one that names the row."""
     if batch.form == "numbers":
         batch.results = [new_column(result, batch.rows) for result in batch.type.results]
     else:
@@ -263,7 +263,7 @@ def _loop_native(batch: _Batch, native: Any, progress: list[int | None]) -> byte
 
 
 def _loop(batch: _Batch, progress: list[int | None]) -> bytes:
-    """The loop for runtimes that have none in C."""
+    """The loop for runtimes without one in C."""
     made = bytearray()
     columns = [column.view.tolist() if isinstance(column, Column) else column for column in batch.columns]
     views = [memoryview(each) for each in batch.results]
@@ -332,7 +332,7 @@ def _call(batch: _Batch, columns: list[Any], row: int, arena: int) -> tuple[Any,
 def _taken_early(
     batch: _Batch, values: tuple[Any, ...], held: list[tuple[int, int]], arena: int, row: int
 ) -> tuple[Any, ...]:
-    """The results, with bytes that lie in an argument copied out before that is freed."""
+    """The results; bytes that lie within an argument are copied out before the argument is freed."""
     if batch.form != "numbers":
         pointer, size = _place(batch, values, arena)
         data = _copied(batch, pointer, size)
@@ -359,7 +359,7 @@ def _taken(batch: _Batch, values: tuple[Any, ...], row: int, arena: int) -> byte
 
 
 def _place(batch: _Batch, values: tuple[Any, ...], arena: int) -> tuple[int, int]:
-    """Pointer and size of a result, by what the function returned."""
+    """The pointer and the size of a result, from the values that the function returned."""
     if batch.form in ("pointer-high", "pointer-low"):
         packed = values[0] & (1 << 64) - 1
         high, low = packed >> 32, packed & 0xFFFF_FFFF

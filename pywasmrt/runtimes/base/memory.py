@@ -1,4 +1,4 @@
-"""What the memories of every adapter offer beyond bytes: texts, records and typed views."""
+"""What the memories of every adapter offer besides bytes: texts, records and typed views."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...values import checked_size, memory_access_error, shown
 
 __all__ = ["MemoryHelpers"]
 
-_FIRST_LOOK = 256  # bytes that are read at once in search of a NUL; then twice as many each time
+_FIRST_LOOK = 256  # bytes that are searched for a NUL at first; then twice as many each time
 _LONGEST_LOOK = 1 << 16
 _VIEWS = "bBhHiIqQfd"
-# Those of the struct module's signs whose sizes are the same everywhere.
+# The signs of the module struct whose sizes are the same on every machine.
 _SIGNS = frozenset("0123456789 xcbB?hHiIlLqQefdsp")
 
 
 @lru_cache(maxsize=256)
 def _layout(format: str) -> struct.Struct:
-    """The layout that a format stands for: little-endian as WebAssembly is, and without padding."""
+    """The layout of a format: little-endian, as in WebAssembly, and without padding."""
     text = format[1:] if format[:1] == "<" else format
     if not _SIGNS.issuperset(text):
         raise ValueError(
@@ -35,7 +35,7 @@ def _layout(format: str) -> struct.Struct:
 
 
 class MemoryHelpers:
-    """Reading and writing what guests keep in a memory, over `read` and `write`."""
+    """Reads and writes what guests keep in a memory, by `read` and `write`."""
 
     __slots__ = ()
 

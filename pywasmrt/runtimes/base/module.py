@@ -22,13 +22,13 @@ class BaseModule(Closable):
 
     def __init__(self, runtime: OwningRuntime, handle: Any, data: bytes) -> None:
         """`data` is the module's binary form, or what `interface_only` left of it."""
-        self.runtime: Any = runtime  # to its users a protocols.Runtime
+        self.runtime: Any = runtime  # a protocols.Runtime for users
         self.handle = handle
         self._data = data
         self._interface: Interface | None = None
         self._by_name: dict[str, ExportType] | None = None
-        self.own_imports: tuple[Any, ...] = ()  # providers of what the module imports by our doing
-        self.source: bytes | None = None  # what it was compiled from, for other processes; None where nobody knows
+        self.own_imports: tuple[Any, ...] = ()  # providers of the imports that we have added to the module
+        self.source: bytes | None = None  # the bytes it was compiled from, for other processes; None if unknown
         self.recent: RecentLinking | None = None
         super().__init__(runtime)
 
@@ -37,7 +37,7 @@ class BaseModule(Closable):
         interface = self._interface
         if interface is None:
             interface = read_interface(self._data)
-            if len(self._data) > 4096:  # what serialising needs of it; the code is not kept twice
+            if len(self._data) > 4096:  # serialising needs only this; the code is not kept twice
                 self._data = interface_only(self._data)
             self._interface = interface
         return interface

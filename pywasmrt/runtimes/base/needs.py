@@ -1,8 +1,8 @@
-"""Which proposal a module needs that its runtime does not allow: one answer for every engine.
+"""Finds the proposal that a module needs and its runtime does not allow, in the same way for every engine.
 
-An engine refuses a module at the first place that it cannot read, in its own words, whether the module is broken or
-asks for what is off. So the validator is asked again, with more proposals: where the module is valid with all of them,
-it is not broken, and what it needs is the proposal that gets the validator past that first place.
+An engine refuses a module at the first place that it cannot read, whether the module is broken or needs a proposal that
+is off. So the validator is asked again, with more proposals. A module that is valid with all of them is not broken. It
+needs the proposal with which the validator gets past that first place.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ __all__ = ["Judge", "Validate", "needed_proposal"]
 Validate = Callable[[frozenset[str], bytes], None]
 """Validates a module by an engine that has these proposals and no others; raises `ModuleCompileError`."""
 
-# Some numbers may be longer under a proposal. A module that writes them so is malformed without it, and needs it for
-# nothing else.
+# Some numbers may be encoded longer under a proposal. A module with such numbers is malformed without the proposal, but
+# needs it for nothing else.
 _ENCODINGS = ("zero byte expected", "integer representation too long", "integer too large")
 
-# What builds upon another proposal cannot be on without it.
+# A proposal that builds upon another cannot be on without that.
 _BASES = {"relaxed-simd": frozenset({"simd"}), "gc": frozenset({"function-references"})}
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Tells a module that needs a proposal from a broken one, for one runtime.
+    """Tells modules that need a proposal from broken ones, for one runtime.
 
-    `allowed` are the proposals in force, `known` those that `RuntimeConfig(features=...)` could turn on besides.
+    `allowed` are the proposals in force; `known` are those that `RuntimeConfig(features=...)` can turn on as well.
     """
 
     runtime: str
@@ -39,7 +39,7 @@ class Judge:
     validate: Validate
 
     def verdict(self, data: bytes, error: ModuleCompileError) -> ModuleCompileError | UnsupportedFeatureError:
-        """What to raise where the engine refused a module by `error`: that, or the error that names a proposal."""
+        """The error to raise where the engine refused a module by `error`: `error`, or one that names a proposal."""
         feature = needed_proposal(data, self.allowed, self.validate)
         if feature is None:
             return error
@@ -49,9 +49,9 @@ class Judge:
 
 
 def needed_proposal(data: bytes, allowed: frozenset[str], validate: Validate) -> str | None:
-    """The first proposal beyond `allowed` that a module needs; None for one that is valid without or broken with all.
+    """The first proposal beyond `allowed` that a module needs; None if it is valid without any, or broken with all.
 
-    First in the order in which the module is read; where a proposal builds upon another, both are taken for one.
+    The first is by the order in which the module is read. A proposal and the one it builds upon count as one.
     """
 
     def reason(proposals: frozenset[str]) -> str | None:
@@ -65,7 +65,7 @@ def needed_proposal(data: bytes, allowed: frozenset[str], validate: Validate) ->
     if first is None or any(each in first for each in _ENCODINGS) or reason(PROPOSALS) is not None:
         return None
     needed = PROPOSALS - allowed
-    # From the whole, take away what is not needed. What builds upon others goes before them.
+    # From all of them, take away those that are not needed; those that build upon others go first.
     for name in sorted(needed, key=lambda name: (name not in _BASES, name)):
         without = needed - {name} - {above for above, bases in _BASES.items() if name in bases}
         if reason(allowed | without) is None:

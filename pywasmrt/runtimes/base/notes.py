@@ -1,4 +1,4 @@
-"""Notes on exceptions that have passed through a guest: the guest's frames, which a traceback does not show itself."""
+"""Notes on exceptions that have passed through a guest. They show the guest's frames, which tracebacks do not show."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _MOST_NOTES = 16
 
 
 def add_guest_note(error: BaseException, frames: Callable[[], list[Frame]], caller: FrameType | None) -> None:
-    """Add a note to an exception that a host function has raised, or that stopped the guest. `frames` gives those of
-    the guest, innermost first; `caller` is the Python frame that has called the guest.
+    """Add a note to an exception that a host function has raised, or that stopped the guest. `frames` returns the
+    guest's frames, innermost first; `caller` is the Python frame that has called the guest.
 
-    The note is written when somebody looks at the notes, as most exceptions are caught and never shown. Python before
-    3.11 shows no notes; they are in `__notes__` there too, as the package exceptiongroup has them.
+    The text is only made when the notes are read, as most exceptions are caught and never shown. Python before 3.11
+    shows no notes; they are in `__notes__` there too, as the package exceptiongroup has them.
     """
     notes = getattr(error, "__notes__", None)
     if type(notes) is not GuestNotes:
         notes = GuestNotes(notes if isinstance(notes, (list, tuple)) else ())
-        with suppress(Exception):  # a class may have its own way with attributes
+        with suppress(Exception):  # a class may not allow this attribute
             error.__notes__ = notes
     host = _first(error.__traceback__, caller)
     places = [
@@ -36,7 +36,7 @@ def add_guest_note(error: BaseException, frames: Callable[[], list[Frame]], call
 
 
 class _Pending:
-    """A note that nobody has looked at."""
+    """A note whose text was not made yet."""
 
     __slots__ = ("frames", "places")
 
@@ -46,12 +46,12 @@ class _Pending:
 
 
 class GuestNotes(list[Any]):
-    """The notes of an exception, some of which are not written yet. To everybody else, a list of str."""
+    """The notes of an exception, which may be without their text yet. To all other code it is a list of str."""
 
     __slots__ = ()
 
     def guest_note(self, pending: _Pending) -> None:
-        """Add one of ours, unless there are many."""
+        """Add a note, unless there are many already."""
         if len(list(filter(_is_pending, list.__iter__(self)))) < _MOST_NOTES:
             self.append(pending)
 
@@ -60,7 +60,7 @@ class GuestNotes(list[Any]):
         outer: list[list[Frame]] = []
         for n, each in reversed(waiting):
             frames = each.frames()
-            # With a call's frames come those of the calls that it was made in, which have notes of their own.
+            # A call's frames include those of the outer calls, which have notes of their own.
             known = max([len(one) for one in outer if len(one) < len(frames) and frames[-len(one) :] == one], default=0)
             self[n] = _text(frames[: len(frames) - known], *each.places)
             if frames:
@@ -100,7 +100,7 @@ _BEGIN = "Guest frames"
 
 
 def _first(at: TracebackType | None, caller: FrameType | None) -> TracebackType | None:
-    """The entry of the host function: the first that is not of the caller itself, where the guest was stopped."""
+    """The traceback's entry of the host function: the first after the caller's. None where the guest was stopped."""
     while at is not None and at.tb_frame is caller:
         at = at.tb_next
     return at

@@ -1,7 +1,7 @@
-"""Observers of host calls: what stands in for the host functions of a store while somebody looks at their calls.
+"""Observers of host calls: what replaces the host functions of a store while their calls are observed.
 
-Nothing of it is on the way of a call that nobody observes: an adapter exchanges the callable that a guest reaches, and
-puts the original back when the last observer has gone.
+Calls that nobody observes cost nothing more: an adapter exchanges the callable that a guest reaches, and puts the
+original back when the last observer has gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ alone. It must not raise, nor use the store."""
 
 
 def observed(observers: Sequence[Observer], state: InstanceState, function: HostImport) -> Callable[..., Any]:
-    """What guests call in the place of `function` while `observers` look on: the first of them is the innermost."""
+    """What guests call in place of `function` while `observers` observe it; the first of them is the innermost."""
     for observer in list(observers):
         function = function._replace(callable=observer(state, function))
     return function.callable

@@ -1,4 +1,4 @@
-"""The engine's own settings in `RuntimeConfig.options`: which there are, and what each may be."""
+"""The engine's own settings in `RuntimeConfig.options`: their names and the values that each may have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ASYNC_THREADS", "Option", "checked_options", "flag", "number_of_byte
 
 
 class Option(NamedTuple):
-    """What an option may be: its type exactly (a bool is no int here), its values, and how to say that."""
+    """What an option may be: its exact type (a bool does not count as an int), its values, and the text for errors."""
 
     type: type
     allowed: Container[Any]
@@ -31,7 +31,7 @@ def flag() -> Option:
 
 
 def number_of_bytes(least: int, most: int, text: str | None = None) -> Option:
-    """An option that is a size; `text` writes the largest as people read it."""
+    """An option that is a size; `text` is the largest in a readable form."""
     return Option(int, range(least, most + 1), f"an int of bytes from {least} to {text or most}")
 
 
@@ -40,7 +40,7 @@ ASYNC_THREADS = Option(int, range(1, 4097), "an int of threads from 1 to 4096")
 
 
 def checked_options(engine: str, known: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `given`. Raises `InvalidConfigurationError` for an option that `engine` has not, or a wrong value."""
+    """Return `given`. Raises `InvalidConfigurationError` for an option that `engine` lacks, or a wrong value."""
     for name, value in given.items():
         option = known.get(name)
         if option is None:

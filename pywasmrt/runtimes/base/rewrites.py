@@ -1,4 +1,4 @@
-"""By which rules of `pywasmrt.wasm` a runtime's modules are rewritten before they are compiled."""
+"""The rules of `pywasmrt.wasm` by which a runtime's modules are rewritten before they are compiled."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Rewrites:
         self._growth = trap_on_grow_failure
 
     def identity(self) -> str:
-        """What compiled code depends on, behind the engine's own settings."""
+        """What compiled code depends on besides the engine's own settings."""
         growth = ",trap_on_grow_failure" if self._growth else ""
         return growth + (",stoppable_waits" if self._waits else "") + (",pieces" if self._pieces is not None else "")
 
     def stopping(self, data: bytes) -> list[Rule]:
-        """Those that split the instructions of a module or component in which an engine would not stop."""
+        """The rules for a module or component that split the instructions in which an engine would not stop."""
         rules: list[Rule] = []
         if self._waits and has_waits(data):
             rules.append(STOPPABLE_WAITS)
@@ -36,5 +36,5 @@ class Rewrites:
         return rules
 
     def all(self, data: bytes) -> list[Rule]:
-        """Those for a module."""
+        """The rules for a module."""
         return [*self.stopping(data), GROWTH_TRAPS] if self._growth else self.stopping(data)

@@ -1,12 +1,11 @@
-"""What every adapter shares: lifetimes, exports and linking. An adapter adds the hooks, the methods marked `Hook:`.
+"""What every adapter shares: lifetimes, exports and linking. An adapter adds the methods marked `Hook:`.
 
-The hooks receive arguments that were checked, on objects that are open. Calls of functions and uses of memories, tables
-and globals do not pass through here: those objects are the adapter's own, and check `Life` (or the engine's own flag)
+The hooks get checked arguments, and are called on open objects. Calls of functions and uses of memories, tables and
+globals do not pass through here: those objects belong to the adapter, and check `Life` (or the engine's own flag)
 themselves.
 
-Who holds whom: a module and a store hold their runtime; an instance and its exports hold their store; an extern holds
-its store. Downwards everything is weak, so that dropping the last reference frees at once, without the garbage
-collector.
+Modules and stores hold their runtime; instances, exports and externs hold their store. References in the other
+direction are weak, so that dropping the last reference frees at once, without the garbage collector.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ __all__ = [
 ]
 
 
-PICKLES = 1  # the form of a pickled module
-_LONG = 1 << 20  # bytes of a module from which on compiling it is logged
+PICKLES = 1  # the version of the pickle format of modules
+_LONG = 1 << 20  # compiling a module is logged from this many bytes on
 _log = logging.getLogger("pywasmrt.compile")
 
 
@@ -81,7 +80,7 @@ class BaseRuntime(Components):
     """An engine, ready to compile. `info` tells its name, version and the features in force."""
 
     _kind = "runtime"
-    _most_threads = 64  # for guests of asynchronous stores, where the engine cannot suspend them
+    _most_threads = 64  # threads for guests of asynchronous stores that the engine cannot suspend
     _trusting = False  # whether modules are compiled without being validated
     _pieces: Rule | None = PIECES  # how large copies and fills are split; None where the engine does that itself
     instrument: ClassVar[Instrument | None] = None
@@ -91,7 +90,7 @@ class BaseRuntime(Components):
     _judge: Judge | None = None  # tells modules that need a proposal from broken ones
 
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:
-        """`trap_on_grow_failure` is `RuntimeConfig`'s; all that it takes is done here."""
+        """`trap_on_grow_failure` is `RuntimeConfig`'s. It is implemented here, so adapters need do nothing for it."""
         self._info = info
         self._rewrites = Rewrites(info.features, self._pieces, trap_on_grow_failure)
         self._workers: Workers | None = None
@@ -101,7 +100,7 @@ class BaseRuntime(Components):
         super().__init__(None)
 
     def configured(self, config: RuntimeConfig, restore: Callable[..., Any]) -> None:
-        """Take what the configuration says that is the same for every runtime, and what unpickles its modules (called
+        """Take the settings that mean the same for every runtime, and the function that unpickles its modules (called
         as `recipe` says). `new_runtime` calls this.
         """
         self._config = config
@@ -173,7 +172,7 @@ class BaseRuntime(Components):
         load: Callable[[bytes], _Compiled],
         make: Callable[[bytes], _Compiled],
     ) -> _Compiled:
-        """What was compiled of `data` before and kept in the cache, or what `make` compiles now."""
+        """What was compiled from `data` before and kept in the cache, or else what `make` compiles now."""
         cache = self._cache
         if cache is None:
             return make(data)
@@ -187,14 +186,14 @@ class BaseRuntime(Components):
         made = make(data)
         try:
             blob = made.serialize()
-        except WasmError as error:  # not every module can be
+        except WasmError as error:  # not every module can be serialised
             cache.complain(key, "was not made", error)
         else:
             cache.write(key, blob)
         return made
 
     def recipe(self, module: BaseModule | BaseComponent) -> tuple[Any, ...]:
-        """How to have `module` again in another process: a callable and its arguments."""
+        """How to make `module` again in another process: a callable and its arguments."""
         if self._restore is None:
             raise TypeError(f"a {module._kind} can be pickled where its runtime was made by new_runtime")
         source = module.source
@@ -290,7 +289,7 @@ class BaseRuntime(Components):
         limits: Limits | None,
         verb: str,
     ) -> Linking:
-        """What serves the imports of one instance. Raises what is wrong with the arguments of `verb`."""
+        """What serves the imports of one instance. Raises the error of wrong arguments of `verb`."""
         of = self._checked_module(module, wasi, verb)
         check_extern = self._check_extern
         if store is None:
@@ -317,12 +316,12 @@ class BaseRuntime(Components):
         return linking
 
     def _recent_linking(self, of: BaseModule, imports: tuple[Any, ...]) -> Linking | None:
-        """How `imports` served the module the last time, if they did."""
+        """How `imports` served the module the last time; None if they did not."""
         recent = of.recent
         if recent is None or not recent.serves(imports):
             return None
         known = recent.linking
-        if known is None:  # a host module has gone, on another thread
+        if known is None:  # another thread has dropped a host module
             return None
         linking = known.of(of)
         if not recent.often:  # the second time: more are to be expected
@@ -334,11 +333,11 @@ class BaseRuntime(Components):
     def _providers(
         self, of: BaseModule, imports: tuple[Any, ...], wasi: WasiProvider | None, limits: Limits | None
     ) -> tuple[Any, ...]:
-        """`imports`, and what a guest with threads may expect beside them."""
+        """`imports`, and the shared memories that a guest with threads may import besides."""
         return with_memories(self, of.imports, imports, limits) if getattr(wasi, "threads", 0) else imports
 
     def _checked_module(self, module: object, wasi: object, verb: str) -> BaseModule:
-        """The module. Raises what is wrong with the runtime, with `wasi` or with it."""
+        """The module. Raises the error of a closed runtime, or of a wrong `wasi` or module."""
         self._check_open()
         if wasi is not None and not hasattr(wasi, "new_context"):
             raise TypeError(f"wasi is a pywasmrt.wasi.WasiConfig, not {shown(wasi)}")
@@ -386,7 +385,7 @@ class BaseRuntime(Components):
         wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> tuple[BaseInstance, Context]:
-        """As `instantiate`, with the context that owns the host's side of the instance."""
+        """As `instantiate`, for the context that owns the host's side of the instance."""
         instance = self.instantiate(module, *imports, store=store, wasi=wasi, limits=limits)
         return instance, Context(instance)
 
@@ -401,7 +400,7 @@ class BaseRuntime(Components):
         return data
 
     def _rewritten(self, data: bytes) -> bytes:
-        """What is compiled for the module `data`."""
+        """The bytes that are compiled for the module `data`."""
         rules = self._rewrites.all(data)
         if not rules:
             return data
@@ -446,8 +445,8 @@ class BaseRuntime(Components):
         raise NotImplementedError
 
     def _prepare(self, linking: Linking, often: bool) -> None:
-        """Hook: do what instances of `linking` have in common and put it into `linking.prepared`; `often` where many
-        are expected, and doing more now pays.
+        """Hook: prepare what instances of `linking` have in common, in `linking.prepared`. `often` means that many are
+        expected, so that preparing more pays.
         """
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:

@@ -1,9 +1,9 @@
-"""The envelope of serialised modules: what engine and settings the code is for, and whether it arrived whole.
+"""The envelope of serialised modules: it tells which engine and settings the code is for, and whether it is undamaged.
 
     magic, digest of the rest, then three parts, each with its length: identity, the module's interface, the engine's
     code
 
-The digest finds damage, not forgery: a blob is code and must come from where one would take a shared library.
+The digest finds damage, not forgery: a blob is machine code, and its source must be trusted as for a shared library.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def unpack_blob(identity: str, blob: bytes) -> tuple[bytes, bytes]:
         size = int.from_bytes(body[at : at + 8], "little")
         parts.append(body[at + 8 : at + 8 + size])
         at += 8 + size
-    found = parts[0].decode(errors="replace")  # whoever made the digest may have put anything there
+    found = parts[0].decode(errors="replace")  # the digest does not prove that this is text
     if found != identity:
         raise ModuleCompileError(
             f"the compiled module is for another engine or other settings: for {found}, and this is {identity}; "

@@ -1,4 +1,4 @@
-"""Further instances of what one instance is made of: the threads of a guest."""
+"""Further instances of the module of an instance, with the same imports: the threads of a guest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAGE = 65_536
 
 class Siblings:
     """Makes instances of the same module with the same imports and host objects, each in a store of its own with the
-    same limits, on any thread. Holds no store.
+    same limits, on any thread. It holds no store.
     """
 
     def __init__(self, runtime: Any, linking: Linking, states: Sequence[Any], limits: Limits | None) -> None:
@@ -27,7 +27,7 @@ class Siblings:
         self._limits = limits
 
     def new_store(self) -> Any:
-        """A store for one; the caller closes it."""
+        """Make the store for one more instance. The caller closes it."""
         return self._runtime.new_store(self._limits)
 
     def instantiate(self, store: Any, context: Any) -> Any:
@@ -38,8 +38,8 @@ class Siblings:
 def with_memories(
     runtime: Any, imports: Sequence[ImportType], providers: tuple[Any, ...], limits: Limits | None
 ) -> tuple[Any, ...]:
-    """`providers`, and behind them new shared memories for those of `imports` that ask for some and that nobody
-    provides: as guests with threads expect of whoever starts them.
+    """`providers`, followed by new shared memories for those of `imports` that none of them provides. A guest with
+    threads expects such memories of its host.
     """
     features = runtime.info.features
     if "threads" in features and "memory-sharing" not in features:
@@ -63,5 +63,5 @@ def _memory(runtime: Any, wanted: ImportType, type: MemoryType, limits: Limits |
                 f"cannot instantiate the module: {wanted} has {type.minimum * _PAGE} bytes at least, more than "
                 f"Limits.memory_bytes, {limits.memory_bytes}"
             )
-    # The memory holds its store, and whoever is linked to it holds the memory.
+    # The memory holds its store, and the instances that import the memory hold it.
     return runtime.new_store().memory(type.minimum, maximum, is_64=type.is_64, shared=True)

@@ -1,4 +1,4 @@
-"""Where a module's bytes come from."""
+"""Reads the bytes of a module."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _MAGIC = b"\0asm"
 def load(source: object) -> bytes | str:
     """Return the module that `source` stands for: `bytes` for the binary format, `str` for the text format.
 
-    A path is read from disk (a `.wat` file as text), with the `OSError` that this may raise; whatever has the buffer
-    protocol is copied. Anything else is a `TypeError`.
+    A path is read from disk (a `.wat` file as text), which may raise `OSError`. An object with the buffer protocol is
+    copied. Anything else raises `TypeError`.
     """
     if isinstance(source, bytes):
         return source
@@ -43,7 +43,7 @@ def load(source: object) -> bytes | str:
 def check_magic(data: bytes) -> None:
     """Raise `ModuleCompileError` unless `data` begins as a binary module does."""
     if data[:4] == _MAGIC:
-        if data[6:8] == b"\1\0":  # the layer: a component
+        if data[6:8] == b"\1\0":  # the field `layer`: a component
             raise ModuleCompileError("this is a component, not a module; use compile_component")
         return
     if not data:
@@ -53,7 +53,7 @@ def check_magic(data: bytes) -> None:
 
 
 def path_hint(text: str) -> str:
-    """What to add to the error of a text that did not parse: a hint, if it is rather the name of a file."""
+    """What to add to the error of a text that did not parse: a hint if it looks like the name of a file."""
     if len(text) > 4096 or any(mark in text for mark in "\n\0("):
         return ""
     if text.endswith((".wasm", ".wat", ".cwasm")) or os.path.exists(text):

@@ -34,13 +34,11 @@ MOST_ELEMENTS = 10_000_000
 in one instruction, which nothing can stop.
 """
 
-_LARGE = 64 << 20  # bytes of the heap of arrays from which on one instruction may take several ticks
+_LARGE = 64 << 20  # from this many bytes of arrays on, one instruction may take several ticks
 
 
 def engine_bounds(limits: Limits | None) -> tuple[int, int, int]:
-    """How large each memory and each table of a store may become, and how many instances it may have; -1 leaves it to
-    the engine.
-    """
+    """The bounds of a store: sizes of each memory and table, and the number of instances. -1 is the engine's own."""
     if limits is None:
         return -1, MOST_ELEMENTS, -1
     memory_bytes, table_elements, instances = limits.memory_bytes, limits.table_elements, limits.instances
@@ -56,14 +54,14 @@ class BaseStore(OwningStore):
 
     _kind = "store"
     _has_children = False
-    # Each is a list from the first that comes into it: a store is made for each instance, and most have none of them.
+    # Each becomes a list with its first item: a store is made for each instance, and most have no items.
     _observers: Sequence[Observer] = ()
     _instance_lives: Sequence[Life] = ()
     _wasi_contexts: Sequence[WasiContext] = ()
     _wakes: Sequence[Callable[[], object]] = ()
-    _mode: str | None = None  # how it is entered, from its first instance on
+    _mode: str | None = None  # synchronous or asynchronous, from its first instance on
     _may_suspend = True  # whether its guests may be suspended, where the runtime can do so
-    turns: Any = None  # whose it is, in an asynchronous store whose guests run on worker threads
+    turns: Any = None  # the `Turns` of an asynchronous store whose guests run on worker threads
 
     def __init__(self, runtime: OwningRuntime, limits: Limits | None) -> None:
         self.runtime = runtime
@@ -73,12 +71,12 @@ class BaseStore(OwningStore):
     def release_at_once(self) -> None:
         """Have every call from now on release the interpreter's lock at its beginning, not after some milliseconds.
 
-        That is for calls of less than that, on several threads at once. It costs some 50 ns for each call, and as much
-        for each call of a host function. Runtimes that do so anyway do nothing here.
+        This is for shorter calls, on several threads at once. It costs some 50 ns for each call, and as much for each
+        call of a host function. Runtimes that do so anyway do nothing here.
         """
 
     def _has_large_heap(self) -> bool:
-        """Whether one instruction on the arrays of its guests may take long: it is not done in pieces."""
+        """Whether one instruction on the guests' arrays may take long, as such instructions are not split."""
         bound = None if self.limits is None else self.limits.memory_bytes
         return bound is None or bound > _LARGE
 
@@ -104,7 +102,7 @@ class BaseStore(OwningStore):
             )
 
     def _check_shared_memories(self, linking: Linking) -> None:
-        """The same for the memories that an instance shares: those that its module defines, and those it is given."""
+        """The same for the shared memories of an instance: those that its module defines, and those that it imports."""
         interface = linking.module.interface()
         if not interface.shares:
             return
@@ -190,8 +188,8 @@ class BaseStore(OwningStore):
         return running
 
     def interrupt_with(self, error: BaseException) -> bool:
-        """As `interrupt`, where the call raises `error`, and so does every later one: that of another thread of the
-        same guest, which has ended it.
+        """As `interrupt`, but this call and every later one raise `error`. It is the error of another thread of the
+        same guest, which has ended the guest.
         """
         running = self._interrupt_with(error)
         self._tell_waiting()
@@ -199,7 +197,7 @@ class BaseStore(OwningStore):
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
-        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`."""
+        """Set the deadline of every call in a `with` block to `seconds` from now: then it raises `DeadlineExceeded`."""
         self._check_open()
         self.runtime._need("deadline")
         until = time.monotonic_ns() + nanoseconds(seconds, "a deadline")
@@ -214,14 +212,14 @@ class BaseStore(OwningStore):
 
     def until(self) -> int:
         """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never. For a call that
-        is being stopped, that is in the past.
+        is being stopped, this is in the past.
 
-        For host functions that wait: they should wait no longer, and then return anything at all.
+        Host functions that wait should wait no longer than this; what they return then has no effect.
         """
         return 0
 
     def on_stop(self, wake: Callable[[], object]) -> None:
-        """Have `wake` called, on whatever thread it is, when the store is interrupted or closed. It must not block."""
+        """Have `wake` called, on any thread, when the store is interrupted or closed. It must not block."""
         self._added("_wakes", wake)
 
     def off_stop(self, wake: Callable[[], object]) -> None:
@@ -234,7 +232,7 @@ class BaseStore(OwningStore):
 
     @property
     def fuel(self) -> int | None:
-        """What the guests of the store may still use, or None where it is not counted."""
+        """The fuel that the guests of the store may still use, or None where it is not counted."""
         self._check_open()
         return self._fuel() if "fuel" in self.runtime.info.features else None
 
@@ -251,8 +249,8 @@ class BaseStore(OwningStore):
     # Observing host calls
 
     def observe(self, observer: Observer) -> None:
-        """Have `observer` say what guests call in the place of each host function, for the instances in the store and
-        those to come, until `unobserve`. Raises `ClosedError`, `BusyError` where a call runs on another thread, or
+        """Have guests call what `observer` returns for each host function, in the store's present and future instances,
+        until `unobserve`. Raises `ClosedError`, `BusyError` where a call runs on another thread, or
         `UnsupportedFeatureError`.
         """
         self._check_open()
@@ -264,8 +262,8 @@ class BaseStore(OwningStore):
             raise
 
     def unobserve(self, observer: Observer) -> None:
-        """Undo `observe`. Where a call runs on another thread, what the observer made stays in its place until the
-        next change; so it must do its work no more by itself.
+        """Undo `observe`. Where a call runs on another thread, what the observer made stays in place until the next
+        change; so it must stop observing by itself.
         """
         self._removed("_observers", observer)
         with suppress(BusyError, ClosedError):
@@ -305,7 +303,7 @@ class BaseStore(OwningStore):
         return instance
 
     def _new_sibling(self, linking: Linking, states: Sequence[Any]) -> BaseInstance:
-        """Make one more instance that `states` belong to, in a store that was made for it."""
+        """Make one more instance, with `states` as its objects, in a store that was made for it."""
         self._enter_mode(SYNCHRONOUS)
         state = InstanceState(linking.module, self._life)
         state.handle = self._instantiate(linking, states, state)
@@ -333,7 +331,7 @@ class BaseStore(OwningStore):
         return instance
 
     def _new_states(self, linking: Linking) -> tuple[Sequence[Any], WasiContext | None]:
-        """What belongs to one instance, and which of it is WASI's."""
+        """Make the objects of one instance. Returns them, and the one of WASI."""
         states = linking.new_states()
         if linking.wasi is None:
             return states, None
@@ -358,21 +356,21 @@ class BaseStore(OwningStore):
         context.close()
 
     def _added(self, name: str, value: object) -> None:
-        self.__dict__.setdefault(name, []).append(value)  # one list, where threads race
+        self.__dict__.setdefault(name, []).append(value)  # only one list, also where threads race
 
     def _removed(self, name: str, value: object) -> None:
         with suppress(ValueError):
             self.__dict__.get(name, []).remove(value)
 
     def begin_component(self, asynchronous: bool, suspends: bool) -> None:
-        """Have the store, which is new, hold an instance of a component. `suspends`: by suspending its guest, where the
-        runtime can; a worker thread runs it otherwise.
+        """Prepare the store, which is new, for an instance of a component. `suspends`: its guest is suspended while it
+        waits, where the runtime can do so. Otherwise a worker thread runs the guest.
         """
         self._may_suspend = suspends
         self._enter_mode(_ASYNCHRONOUS if asynchronous else SYNCHRONOUS)
 
     def _enter_mode(self, mode: str) -> None:
-        """Have the store entered in this way from now on."""
+        """Make the store synchronous or asynchronous from now on."""
         if self._mode is mode:
             return
         if self._mode is not None:
@@ -386,9 +384,7 @@ class BaseStore(OwningStore):
         self._mode = mode
 
     def _check_extern(self, wanted: ImportType, extern: object) -> str | None:
-        """Why `extern`, of the right type, cannot be used here, or None. An adapter with more to refuse extends
-        this.
-        """
+        """Why `extern`, of the right type, cannot be used here, or None. An adapter that refuses more extends this."""
         if not self._owns(extern):
             return "was given one that belongs to another store; instantiate with store=... of what it imports"
         return None
@@ -428,11 +424,11 @@ class BaseStore(OwningStore):
         raise NotImplementedError
 
     def _interrupt(self) -> bool:
-        """Hook: stop the call that runs, and tell whether one does."""
+        """Hook: stop the call that runs, and tell whether there is one."""
         raise NotImplementedError
 
     def _interrupt_with(self, error: BaseException) -> bool:
-        """Hook: as `_interrupt`, where this and every later call raises `error`, if the adapter can have it do so."""
+        """Hook: as `_interrupt`, but this call and every later one raise `error`, if the adapter can do that."""
         return self._interrupt()
 
     def _swap_deadline(self, until: int) -> int:
@@ -448,19 +444,19 @@ class BaseStore(OwningStore):
         raise NotImplementedError
 
     def _observe(self) -> None:
-        """Hook: exchange the callables of the host functions for what `observed` says of each, now and for instances to
-        come, after `_observers` has changed.
+        """Hook: exchange the callable of each host function for what `observed` returns for it, in present and future
+        instances. Called when `_observers` has changed.
         """
         raise UnsupportedFeatureError(f"{self.runtime.info.name} cannot have host calls observed", "host-observation")
 
     def _begin_profile(self, modules: Sequence[BaseModule], most: int) -> Any:
-        """Hook: begin to sample the guests of the store, at most so many times, with the functions of `modules` by
-        their names. Returns what has `finish`, as `_fastcall.Profile`.
+        """Hook: begin to sample the guests of the store, at most `most` times. Functions of `modules` are given by
+        name. Returns an object with `finish`, as `_fastcall.Profile`.
         """
         raise UnsupportedFeatureError(f"{self.runtime.info.name} does not show the stacks of its guests", "profiling")
 
     def _probe(self, profile: Any, callable: Callable[..., Any], number: int) -> Callable[..., Any]:
-        """Hook: what is called in the place of a host function while it is profiled; `number` comes back in samples."""
+        """Hook: what is called in place of a host function while it is profiled. `number` stands for it in samples."""
         raise NotImplementedError
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
@@ -492,14 +488,14 @@ class BaseStore(OwningStore):
         raise NotImplementedError
 
     def _begin_asynchronous(self) -> None:
-        """Hook: the store, which holds no instance yet, is to hold asynchronous ones. Here: on worker threads."""
-        from .turns import Turns  # here, as it loads asyncio
+        """Hook: prepare the store, which holds no instance yet, for asynchronous ones. Here: on worker threads."""
+        from .turns import Turns  # imported here, as it loads asyncio
 
         self.turns = Turns(self._lender(), self.runtime._run_on_worker)
         self.on_stop(self.turns.stop)
 
     async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
-        """Hook: as `_instantiate`, of an asynchronous store. Here: on a worker thread."""
+        """Hook: as `_instantiate`, for an asynchronous store. Here: on a worker thread."""
         through = linking.calling(self.turns.function)
         return await self.turns.call(lambda: self._instantiate(through, states, instance))
 
@@ -520,7 +516,7 @@ class BaseStore(OwningStore):
 
 
 def _attached(context: WasiContext, instance: BaseInstance) -> Any:
-    """Give the context its instance, and return the function that initialises that, if it is a reactor with one."""
+    """Give the context its instance. Returns the instance's `_initialize`, if it is a reactor that has one."""
     context.attach(instance)
     exports = instance.module.exports_by_name()
     return instance.function("_initialize") if "_initialize" in exports and "_start" not in exports else None
@@ -570,7 +566,8 @@ class GuardedStore(BaseStore):
         """End a use. Frees the store if it was closed in the meantime and this was the outermost."""
         self._depth -= 1
         self._lock.release()
-        # After the release: whoever closes looks for the lock after marking, so one of the two sees the other.
+        # After the release: the thread that closes marks first and then tries the lock, so one of the two sees the
+        # other.
         if self._life.ended_by is not None:
             self._release()
 

@@ -11,7 +11,7 @@ __all__ = ["BaseTag"]
 
 
 class BaseTag:
-    """A tag of the exception-handling proposal. An adapter adds what makes two objects for one tag equal."""
+    """A tag of the exception-handling proposal. An adapter adds the equality of two objects for one tag."""
 
     __slots__ = ()
 

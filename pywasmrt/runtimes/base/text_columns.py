@@ -1,4 +1,4 @@
-"""Columns of bytes and text: read from lists and from Arrow arrays, and made from what a guest gave back.
+"""Columns of bytes and text: read from lists and from Arrow arrays, and made from a guest's results.
 
 In between they have the form of Arrow's binary arrays: all bytes in one buffer, and offsets that say where each row
 begins. Arrow arrays come and go without a copy, by pyarrow.
@@ -22,7 +22,8 @@ __all__ = ["Texts", "arrow_of", "arrow_texts", "is_arrow_text", "make_list", "pl
 class Texts:
     """A column of bytes: row n is `data[offsets[n]:offsets[n + 1]]`; `wide` offsets are int64, others int32.
 
-    `constant` stands for every row. `text` says that the bytes are UTF-8 to the user, and `build` makes such a column.
+    `constant` stands for every row. `text` says that the user takes the bytes for UTF-8, and `build` makes a column of
+    the same kind.
     """
 
     data: Any
@@ -49,7 +50,7 @@ class Texts:
 
 
 def read_texts(value: Any, where: str) -> Texts | None:
-    """A column of bytes or text, or None for what is a column of numbers. Raises `TypeError` for what is neither."""
+    """A column of bytes or text, or None if it is a column of numbers. Raises `TypeError` if it is neither."""
     if isinstance(value, (str, bytes, bytearray)):
         text = isinstance(value, str)
         data = value.encode() if isinstance(value, str) else bytes(value)
@@ -75,13 +76,13 @@ def _of_list(rows: Sequence[Any], where: str) -> Texts:
     if isinstance(whole, str):
         try:
             whole = whole.encode()
-            if len(whole) != sum(map(len, rows)):  # not ASCII alone
+            if len(whole) != sum(map(len, rows)):  # not only ASCII
                 encoded = [row.encode() for row in rows]
         except UnicodeEncodeError as error:
             n = next(n for n, row in enumerate(rows) if _has_surrogates(row))
             raise ValueError(f"row {n} of {where} cannot be written as UTF-8: {error}") from error
     ends = array("q", accumulate(map(len, encoded), initial=0))
-    if ends[-1] != len(whole):  # a buffer, of which `len` tells the items
+    if ends[-1] != len(whole):  # a row is a buffer whose `len` counts items, not bytes
         raise _odd_row(rows, text, where)
     return Texts(whole, memoryview(ends), text, make_list)
 
@@ -91,7 +92,7 @@ def _has_surrogates(row: str) -> bool:
 
 
 def _odd_row(rows: Sequence[Any], text: bool, where: str) -> TypeError:
-    """The error of the first row that is of another kind than the others."""
+    """The error of the first row whose type is not that of the others."""
     kind: Any = str if text else (bytes, bytearray)
     for n, row in enumerate(rows):
         if not isinstance(row, kind):
@@ -131,7 +132,7 @@ def _raise_no_text(rows: Sequence[bytes], name: str) -> NoReturn:
 
 
 def arrow_of(value: Any) -> Any:
-    """A pyarrow array, chunked or not, of what offers Arrow's C data interface."""
+    """A pyarrow array, chunked or not, of an object with Arrow's C data interface."""
     try:
         import pyarrow
     except ImportError as error:
@@ -149,7 +150,7 @@ def is_arrow_text(type: Any) -> bool:
 
 
 def plain_type(type: Any) -> Any:
-    """The type of the same with offsets, which pyarrow shows buffers of; None for others."""
+    """The type with offsets for the same data, whose buffers pyarrow shows; None for types other than bytes or text."""
     import pyarrow
 
     names = {"string": type, "binary": type, "large_string": type, "large_binary": type}
@@ -158,7 +159,7 @@ def plain_type(type: Any) -> Any:
 
 
 def arrow_texts(column: Any, where: str) -> Texts:
-    """The buffers of an Arrow array, as they are unless it is chunked."""
+    """The buffers of an Arrow array; copied only if it is chunked."""
     import pyarrow
 
     if column.null_count:
@@ -199,14 +200,14 @@ def _arrow_builder(like: Any, chunked: bool) -> Callable[[bytes, array[int], boo
         wide = str(like).startswith("large")
         rows = len(ends) - 1
         offsets = pyarrow.py_buffer(ends)
-        if not wide:  # they fit, as `max_bytes` is less
+        if not wide:  # they fit into int32, as `max_bytes` is smaller
             offsets = pyarrow.py_buffer(numpy.frombuffer(ends, dtype="i8").astype("i4"))
         buffers = [None, offsets, pyarrow.py_buffer(data)]
         made = pyarrow.Array.from_buffers(getattr(pyarrow, large if wide else small)(), rows, buffers)
         if text and not data.isascii():
             try:
                 made.validate(full=True)
-            except pyarrow.ArrowInvalid:  # what is not UTF-8
+            except pyarrow.ArrowInvalid:  # some row is not UTF-8
                 _raise_no_text([data[begin:end] for begin, end in pairwise(ends)], name)
         return pyarrow.chunked_array([made]) if chunked else made
 

@@ -33,31 +33,31 @@ from .workers import is_worker
 
 __all__ = ["LendableLock", "Lender", "Turns"]
 
-_SOON = 1.0  # seconds within which whoever looks at something in a store is done
+_SOON = 1.0  # seconds that another thread may take to look at something in a store
 _RETRY = 0.01  # seconds between two attempts to stop a call that is just beginning
 
 
 class Lender(Protocol):
-    """What `Turns` asks of its store, which owns it: so whoever answers holds the store weakly."""
+    """What `Turns` asks of its store. The store owns the `Turns`, so implementations hold the store weakly."""
 
     @property
     def closed(self) -> bool: ...
 
     def until(self) -> int:
-        """As `BaseStore.until`; on the worker."""
+        """As `BaseStore.until`; called on the worker."""
 
     def this_thread(self) -> int:
-        """The running thread, as `lend` is told it."""
+        """The running thread, in the form that `lend` takes."""
 
     def lend(self, thread: int | None) -> None:
-        """Let that thread use the store, while the worker that calls this waits; None takes it back."""
+        """Let that thread use the store while the worker, which calls this, waits. None takes the store back."""
 
     def stop_guest(self) -> bool | None:
-        """Stop the guest that runs, and tell whether one did; None where that cannot be done."""
+        """Stop the guest that runs. Returns whether one was running, or None where guests cannot be stopped."""
 
 
 class _Wanted(NamedTuple):
-    """The word that a guest has called its import."""
+    """The message that a guest has called an import."""
 
     callable: Callable[..., Any]
     args: tuple[Any, ...]
@@ -66,14 +66,14 @@ class _Wanted(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """How a call ended, or a host function."""
+    """How a call, or a host function, has ended."""
 
     value: Any
     error: BaseException | None
 
 
 class _Call:
-    """One call into the store: the words between the coroutine that awaits it and the worker that runs it."""
+    """One call into the store: the messages between the coroutine that awaits it and the worker that runs it."""
 
     def __init__(self, turns: Turns, run: Callable[[], Any], outer: _Call | None) -> None:
         self.turns = turns
@@ -83,11 +83,11 @@ class _Call:
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.lent_to = turns.lender.this_thread()
-        self.lock = threading.RLock()  # of the next one, until the call has begun
-        self.begun: bool | None = False  # None where it never will
+        self.lock = threading.RLock()  # guards `begun`, until the call has begun
+        self.begun: bool | None = False  # None if it never will
         self.words: deque[_Wanted | _Outcome] = deque()
         self.arrived: asyncio.Future[None] | None = None
-        self.abandoned: BaseException | None = None  # why nobody waits for it any more
+        self.abandoned: BaseException | None = None  # why nobody awaits it any more
         self.wait: Wait | None = None
         self.ending = False  # the wait was told to end
         self.until = 0
@@ -114,7 +114,7 @@ class _Call:
         return found
 
     def say(self, word: _Wanted | _Outcome) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+        with suppress(RuntimeError):  # the loop is closed, so nobody awaits the call
             self.loop.call_soon_threadsafe(self._hear, word)
 
     def ask(self, wanted: _Wanted) -> Any:
@@ -165,7 +165,7 @@ class _Call:
         return True
 
     def reason(self) -> Exception | None:
-        """Why the wait has to end, if it has."""
+        """Why the wait has to end; None if it need not."""
         if self.turns.lender.closed:
             return ClosedError("the store was closed during this call")
         if self.turns._stopped:
@@ -176,9 +176,9 @@ class _Call:
 
 
 class Turns:
-    """Whose turn it is in an asynchronous store: at most one chain of calls, of which one runs."""
+    """Whose turn it is in an asynchronous store: there is at most one chain of calls, and one call of it runs."""
 
-    patience: float | None = None  # seconds for a guest that was stopped to end, where it may wait inside the engine
+    patience: float | None = None  # seconds that a stopped guest gets to end, where it may wait inside the engine
 
     def __init__(self, lender: Lender, run: Callable[[Callable[[], None]], None]) -> None:
         """`run` has a worker thread run what it is given."""
@@ -189,7 +189,7 @@ class Turns:
         self._stopped = False
 
     def function(self, callable: Callable[..., Any], awaits: bool) -> Callable[..., Any]:
-        """What the engine is to call in place of `callable`; `awaits` says that its results are to be awaited."""
+        """What the engine calls in place of `callable`. `awaits` says that the results of `callable` are awaited."""
 
         def ask(*args: Any) -> Any:
             return self.ask(callable, args, awaits)
@@ -230,7 +230,7 @@ class Turns:
             call.inbox.put(await self._serve(call, word))
 
     def stop(self) -> None:
-        """Look whether a wait has to end, as the store was closed or its call interrupted; from any thread."""
+        """Have a wait end because the store was closed or its call interrupted; from any thread."""
         top = self._top
         if top is not None:
             self._stopped = True
@@ -243,7 +243,9 @@ class Turns:
             self._stopped = False
 
     async def _serve(self, call: _Call, wanted: _Wanted) -> _Outcome:
-        """Call what the guest has called. The exception of a coroutine that is closed goes on, to the guest as well."""
+        """Call what the guest has called. When the coroutine is closed, its exception goes on, and to the guest as
+        well.
+        """
         call.until = wanted.until
         try:
             with _serving(self, call):
@@ -274,9 +276,9 @@ class Turns:
             above = above.outer
 
     async def _give_up(self, call: _Call, error: BaseException) -> None:
-        """Nobody waits for the guest any more, which runs: stop it, and wait for its end, where that can be done.
+        """Stop a running guest that nobody awaits any more, and wait for its end, where that can be done.
 
-        A guest that is not waited for keeps its store busy until it ends.
+        Otherwise the guest keeps its store busy until it ends.
         """
         call.abandoned = error
         with call.lock:
@@ -294,7 +296,7 @@ class Turns:
         while stopped is not None and (until is None or time.monotonic() < until):
             with suppress(
                 asyncio.CancelledError, asyncio.TimeoutError
-            ):  # cancelled again: the first cancelling is under way
+            ):  # cancelled again, while the first cancelling is under way
                 await asyncio.wait_for(call.word(), _RETRY)
                 return
             stopped = self.lender.stop_guest()
@@ -308,7 +310,7 @@ def _unpack(found: _Outcome) -> Any:
 
 @coroutine
 def _driven(turns: Turns, call: _Call, value: Any) -> Generator[Any, Any, Any]:
-    """Await `value`, and tell the calls that it makes into the store from those of others."""
+    """Await `value`, and distinguish the calls that it makes into the store from those of other coroutines."""
     if not hasattr(type(value), "__await__"):
         raise TypeError(f"a host function that is to be awaited returned what cannot be: {shown(value)}")
     steps = value if iscoroutine(value) else value.__await__()
@@ -352,19 +354,19 @@ class _serving:
 
 
 class LendableLock:
-    """A store's re-entrant lock, taken without waiting, which a worker that has it can lend to another thread."""
+    """A store's re-entrant lock, taken without waiting. The worker that holds it can lend it to another thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.lent: int | None = None
 
     def acquire(self, blocking: bool = False) -> bool:
-        """Take it, where nobody else has it. Only a worker waits, for the end of a look at a memory, say."""
+        """Take the lock if no other thread has it. Only a worker waits, such as for a thread that reads a memory."""
         if self.lent is not None:
             return self.lent == threading.get_ident()
         return self._lock.acquire(True, _SOON) if is_worker() else self._lock.acquire(False)
 
     def release(self) -> None:
-        """Give it back."""
+        """Give the lock back."""
         if self.lent is None:
             self._lock.release()

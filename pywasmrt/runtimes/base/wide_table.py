@@ -1,4 +1,4 @@
-"""Tables with 64-bit indices that the host makes, for engines whose C API makes others only: a module exports one."""
+"""Tables with 64-bit indices that the host makes. A module exports one where the engine's C API cannot make them."""
 
 from __future__ import annotations
 

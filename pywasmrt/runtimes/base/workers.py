@@ -1,6 +1,6 @@
 """A bounded pool of threads, for the guests of asynchronous stores where the engine cannot suspend one.
 
-Its threads are no reason for a program not to end: a guest that waits for ever holds up nobody.
+Its threads do not keep a program from ending, even if a guest waits for ever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def is_worker() -> bool:
 
 
 class Workers:
-    """At most `limit` threads that run calls, started when they are needed. Beyond that, calls wait for their turn."""
+    """At most `limit` threads that run calls, started when they are needed. Further calls wait for their turn."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -32,7 +32,7 @@ class Workers:
         _pools.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.RLock()  # of the rest
+        self._lock = threading.RLock()  # guards the next three
         self._waiting: deque[Callable[[], None]] = deque()
         self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
         self._threads = 0
@@ -59,7 +59,7 @@ class Workers:
         inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         while job is not None:
             job()
-            del job  # which holds its call
+            del job  # it holds its call
             with self._lock:
                 if self._waiting:
                     job = self._waiting.popleft()
@@ -71,7 +71,7 @@ class Workers:
             job = inbox.get()
 
     def close(self) -> None:
-        """End the threads that have nothing to do, and each other one when it has done what it has to."""
+        """End the idle threads now, and each other thread when it has done its work."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
