@@ -253,8 +253,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Load a public name at its first use, so that importing the package stays cheap.
 
-    With the registry comes what every runtime loads, as names that are first used while the interpreter ends, in a
-    destructor's `except pywasmrt.Trap`, can no longer be loaded then.
+    Loading the registry also loads what every runtime needs. A name that is first used while the interpreter ends, as
+    in a destructor's `except pywasmrt.Trap`, could no longer be loaded.
     """
     home = _HOME.get(name)
     if home is None:

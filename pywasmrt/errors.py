@@ -24,7 +24,7 @@
      └── FuelExhausted
 
 An error holds copied text and frames only, never an engine's pointer, so it may outlive the engine. An exception raised
-by a host function is none of these: it comes out of the guest's call as itself.
+by a host function is not wrapped: it comes out of the guest's call as itself.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ __all__ = [
 class WasmError(Exception):
     """The base of every error in this library.
 
-    Its text has escapes where what a guest or a server chose would steer a terminal; its attributes hold the original.
+    Its text escapes characters from a guest or a server that would control a terminal; its attributes hold the
+    original.
     """
 
     def __str__(self) -> str:
@@ -186,7 +187,7 @@ class Trap(WasmError):
         return frames
 
     def __reduce__(self) -> tuple[Any, ...]:
-        frames = self.frames  # a function of the adapter's does not travel to another process
+        frames = self.frames  # the adapter's function cannot go to another process
         return type(self), (self.message, self.code, frames), {**self.__dict__, "_frames": frames}
 
     def __str__(self) -> str:
@@ -196,7 +197,7 @@ class Trap(WasmError):
 
 
 def _brief(values: tuple[Any, ...]) -> str:
-    """The values of an exception in its message: numbers and bytes, of which it shows a part, and what others are."""
+    """The values of an exception, for its message: numbers, bytes (shortened), and the class of any other value."""
     plain = [
         _REPR.repr(value) if type(value) in (int, float, bytes, type(None)) else f"<{type(value).__name__}>"
         for value in values[:16]
@@ -210,17 +211,17 @@ _REPR = Repr()
 class WasmException(Trap):
     """An exception of the exception-handling proposal, with its `tag` and its `values`.
 
-    A call raises it where a guest throws and no guest catches (the feature "exception-values"; without, that is a plain
-    `Trap` of the same code). A host function raises it for its guest to catch: made with a tag of the store that the
-    guest lives in, which an instance exports or `store.tag` makes, and one value for each type in `tag.type.params`.
+    A call raises it where a guest throws and no guest catches (the feature "exception-values"; without it, the call
+    raises a plain `Trap` of the same code). A host function raises it for its guest to catch. It takes a tag of the
+    guest's store, which an instance exports or `store.tag` makes, and one value for each type in `tag.type.params`.
     `TypeError` and `OverflowError` name the value that does not fit.
 
         raise WasmException(instance.tag("error"), [42])
 
     What a guest catches and throws again comes out as the same object, with the traceback of the host function that
     raised it, as long as the guest threw it within the same call from Python and the host has thrown fewer than 64
-    others meanwhile; else as another, with the same tag and values. In a guest of another store, or another runtime, it
-    is an exception like any other: it cannot be caught there, and comes out of the call.
+    others meanwhile; otherwise as a new object with the same tag and values. In a guest of another store, or another
+    runtime, it is an exception like any other: it cannot be caught there, and comes out of the call.
 
     A copy in another process has the tag None, since a tag belongs to its store, and None in place of values that are
     neither numbers nor bytes.
@@ -235,7 +236,7 @@ class WasmException(Trap):
     ) -> None:
         if type(values) is not tuple:
             expect("WasmException", "a sequence of values", Iterable, values=values)
-        if isinstance(values, (str, bytes)):  # which are values, and hardly meant by the piece
+        if isinstance(values, (str, bytes)):  # a single value, not a sequence of values
             expect("WasmException", "a sequence of values", (), values=values)
         given = tuple(values)
         if type(message) is not str:
@@ -278,7 +279,7 @@ class RowError(WasmError):
 
 
 class UdfError(WasmError):
-    """A guest of the arrow-udf ABI refused a batch, with its message, or gave what is no result."""
+    """A guest of the arrow-udf ABI refused a batch, with its message, or returned something that is not a result."""
 
 
 class Exit(WasmError):

@@ -28,8 +28,8 @@ _LOOSE: dict[Any, LooseType] = {
     object: LooseType.ANY,
 }
 
-# Names that annotations kept as text may use without their module having them at run time (imports for type checkers
-# only).
+# Names that annotations kept as text may use even if their module lacks them at run time (it imports them for type
+# checkers only).
 _KNOWN_NAMES: dict[str, Any] = {
     "Caller": protocols.Caller,
     "FunctionInstance": protocols.FunctionInstance,
@@ -53,7 +53,7 @@ class HostModule:
     A host module holds no engine's objects: it may serve any number of instances of any runtime. Adding functions while
     another thread instantiates with it is not supported.
 
-    What belongs to one instance is the business of methods, and of the object that `bind` has made for each instance:
+    State that belongs to one instance lives in an object that `bind` makes for each instance, and is used by methods:
 
         class Account:
             def __init__(self) -> None:
@@ -94,7 +94,7 @@ class HostModule:
     def function(self, fn: Any = None, /, *, name: str | None = None) -> Any:
         """Offer the decorated function, by its own name or by `name`. The function itself is returned unchanged.
 
-        Raises `TypeError` for an annotation that is no WebAssembly type, and `ValueError` for a name that is taken.
+        Raises `TypeError` for an annotation that is not a WebAssembly type, and `ValueError` for a name that is taken.
         """
         return self._offer(fn, name, sys._getframe(1).f_locals, False)
 
@@ -108,7 +108,8 @@ class HostModule:
         """As `function`, for a function whose first parameter is the object that belongs to the calling instance:
         `self` in the body of a class. `Caller`, if wanted, comes second.
 
-        A host module that has methods is passed to `instantiate` or `link` by `bind`, which says what makes the object.
+        To pass a host module that has methods to `instantiate` or `link`, call `bind`, which says what makes the
+        object.
         """
         return self._offer(fn, name, sys._getframe(1).f_locals, True)
 
@@ -120,10 +121,10 @@ class HostModule:
         return decorate if fn is None else decorate(fn)
 
     def bind(self, factory: Callable[[], Any]) -> BoundHostModule:
-        """These functions, with an object that `factory` makes for each instance as the first argument of methods.
+        """Bind the methods to an object that `factory` makes for each instance, and which is their first argument.
 
         `factory` is called by `instantiate`, without arguments, before any guest code runs; what it raises comes out
-        there. `ModuleInstance.state` tells the object. One host module may be bound several times. Raises `TypeError`
+        there. `ModuleInstance.state` returns the object. One host module may be bound several times. Raises `TypeError`
         where `factory` is not callable.
         """
         return BoundHostModule(self, factory)
@@ -140,8 +141,8 @@ class HostModule:
         """Offer `fn` as `name` with exactly these types, whatever its annotations say.
 
         `pass_caller` hands the calling instance over as the first argument; None decides it from the annotation of the
-        first parameter. Raises `TypeError` for what is no type or no callable, and `ValueError` for a name that is
-        taken.
+        first parameter. Raises `TypeError` if `fn` is not callable or a type is not a `ValueType`, and `ValueError` for
+        a name that is taken.
         """
         if not isinstance(name, str):
             raise TypeError(f"the name of a host function is a str, not {shown(name)}")
@@ -157,7 +158,7 @@ class HostModule:
         self._functions[function.name] = function
 
     def get(self, name: str) -> HostFunction:
-        """The function of that name. Raises `HostFunctionNotFoundError`, which lists what there is."""
+        """The function of that name. Raises `HostFunctionNotFoundError`, which lists the functions that exist."""
         try:
             return self._functions[name]
         except KeyError:
@@ -184,8 +185,8 @@ class HostModule:
 
 
 class BoundHostModule:
-    """A host module and what makes the object that its methods take, anew for each instance: what `HostModule.bind`
-    gives. It is passed to `instantiate` and `link` in the host module's place.
+    """A host module with the factory that makes, for each instance, the object that its methods take. `HostModule.bind`
+    returns it; it is passed to `instantiate` and `link` in place of the host module.
     """
 
     def __init__(self, module: HostModule, factory: Callable[[], Any]) -> None:
@@ -242,14 +243,15 @@ def host_function_from_callable(name: str, fn: Callable[..., Any]) -> HostFuncti
 
 
 def is_async(fn: Any) -> bool:
-    """Whether what `fn` returns is to be awaited: it is a coroutine function, or calls one."""
+    """Whether the result of `fn` must be awaited: it is a coroutine function, or an object whose `__call__` is one."""
     while isinstance(fn, partial):
         fn = fn.func
-    # Since Python 3.12 inspect.markcoroutinefunction leaves a bare object; a mock has the attribute too, and no object.
+    # Since Python 3.12 inspect.markcoroutinefunction sets this to a bare object; a mock has the attribute too, as
+    # another mock.
     if type(getattr(fn, "_is_coroutine_mark", None)) is object:
         return True
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
-    if not isinstance(code, CodeType):  # an object that is called
+    if not isinstance(code, CodeType):  # an object with `__call__`
         code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004
     return isinstance(code, CodeType) and bool(code.co_flags & inspect.CO_COROUTINE)
 
@@ -280,7 +282,7 @@ def resolve(function: HostFunction, wanted: FunctionType) -> FunctionType:
 
 
 def callable_for(function: HostFunction) -> Callable[..., Any]:
-    """What guests call: the callable itself, unless some of its parameters are to come as bools."""
+    """What guests call: the callable itself, or a wrapper if some of its parameters have to be converted to bools."""
     flags = [n for n, type in enumerate(function.params or ()) if type is LooseType.BOOL]
     if not flags:
         return function.callable
@@ -329,7 +331,7 @@ def _check_takes(function: HostFunction, count: int) -> None:
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fn)
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return None
 
 
@@ -340,7 +342,7 @@ class _Scope:
 
     def __init__(self, fn: Callable[..., Any], names: Mapping[str, Any]) -> None:
         inner: Any = inspect.unwrap(fn)
-        while isinstance(inner, partial):  # not whatever has a `func`: a mock has every attribute, and so on for ever
+        while isinstance(inner, partial):  # not any object with a `func`: for a mock this would never end
             inner = inspect.unwrap(inner.func)
         if not hasattr(inner, "__globals__"):
             inner = getattr(inner, "__func__", None) or getattr(type(inner), "__call__", inner)  # noqa: B004
@@ -409,7 +411,7 @@ def _wants_caller(fn: Callable[..., Any], names: Mapping[str, Any]) -> bool:
             return False
         try:
             return _Scope(fn, names).value(param.annotation) is protocols.Caller
-        except Exception:  # an annotation that cannot be evaluated is no obstacle where the types are given
+        except Exception:  # where the types are given, an annotation that cannot be evaluated does not matter
             return False
     return False
 

@@ -68,15 +68,15 @@ if TYPE_CHECKING:
 
     from .component.types import WorldItem
 else:
-    Buffer = Union[bytes, bytearray, memoryview]  # stands for whatever has the buffer protocol
+    Buffer = Union[bytes, bytearray, memoryview]  # stands for any object with the buffer protocol
 ModuleSource = Union[Buffer, str, "PathLike[str]"]
 """A module: its bytes, a `pathlib.Path` to read them from, or a `str` holding the text format (where the engine
 can)."""
 
 
 class _ByClass(type(Protocol)):  # type: ignore[misc]
-    """Has `isinstance` look at what an object has without asking it, as Python itself does since 3.12. Before, every
-    property would be read, and those of what is closed or busy raise.
+    """Makes `isinstance` look for attributes without reading them, as Python itself does since 3.12. Older versions
+    read every property, and the properties of a closed or busy object raise.
     """
 
     if sys.version_info < (3, 12):
@@ -104,7 +104,8 @@ class FunctionInstance(_Checkable, Protocol):
         """The function's signature."""
 
     def __call__(self, *args: Any) -> Any:
-        """Call with Python values and return one value, a tuple of them, or None, as the signature has results.
+        """Call with Python values and return one value, a tuple of values, or None, by the signature's number of
+        results.
 
         Raises `TypeError` for a wrong number or type of arguments and `OverflowError` for an integer out of range,
         before the guest runs; `Trap` when the guest traps; and whatever a host function raised, unchanged. After any of
@@ -125,17 +126,19 @@ class FunctionInstance(_Checkable, Protocol):
         """Call once for each row of columns, and return the results as columns: a whole batch in one call.
 
         A column is a buffer of one dimension: a NumPy array, an `array.array` or a `memoryview`, also one with strides.
-        All have one length; a number stands for a column of itself. An integer param takes every format of integers
-        and booleans, a float param those and floats; f32 is rounded as in a call. Results are NumPy arrays of int32,
-        int64, float32 or float64, or `array.array` where NumPy is not installed: one column, a tuple of them, or None,
-        as the signature has results. They are new, or `out`, which may be one of the columns itself.
+        All columns have the same length; a number stands for a column that repeats it. An integer param takes every
+        format of integers and booleans; a float param takes those and floats; f32 is rounded as in a call. Results are
+        NumPy arrays of int32, int64, float32 or float64, or `array.array` where NumPy is not installed: one column, a
+        tuple of them, or None, by the signature's number of results. They are new, or they are `out`, which may be one
+        of the columns.
 
-        A row that traps raises `RowError`, whose `row` says which and whose cause is the `Trap`; the rows before are
-        done, and in `out`. With `on_error="mask"` a trap ends its row only: what comes back is `(results, failed)`,
-        `failed` a column of booleans (a `bytearray` without NumPy) and the results of failed rows 0. A value that does
-        not fit its param raises `OverflowError`, which names the row; columns of unequal length, and an `out` that is
-        read-only or overlaps another column, raise `ValueError`; a format that does not fit raises `TypeError`.
-        What a host function raises comes out as itself. Deadlines and interrupts count for the whole batch.
+        A row that traps raises `RowError`, whose `row` says which and whose cause is the `Trap`; the rows before it are
+        done, and their results are in `out`. With `on_error="mask"` a trap ends its row only: `map` returns `(results,
+        failed)`, where `failed` is a column of booleans (a `bytearray` without NumPy), and the results of failed rows
+        are 0. A value that does not fit its param raises `OverflowError`, which names the row; columns of unequal
+        length, and an `out` that is read-only or overlaps another column, raise `ValueError`; a format that does not
+        fit raises `TypeError`. What a host function raises comes out as itself. Deadlines and interrupts count for the
+        whole batch.
 
         Native runtimes loop in C, without the interpreter's lock where the instance imports no host function, so
         that threads with an instance each run at the same time.
@@ -193,7 +196,7 @@ class Memory(_Checkable, Protocol):
     ) -> Any:
         """The text at `offset`, up to the NUL that ends it; its bytes where `encoding` is None.
 
-        `limit` bounds its length in bytes, where a guest could make it as long as its memory. Raises `ValueError` for a
+        `limit` bounds its length in bytes, since a guest could make it as long as its memory. Raises `ValueError` for a
         longer one, `MemoryAccessError` where no NUL comes before the memory ends, and `UnicodeDecodeError` unless
         `errors` says otherwise.
         """
@@ -219,7 +222,7 @@ class Memory(_Checkable, Protocol):
     def grow(self, pages: int) -> int:
         """Grow by `pages` and return the size before, in pages. Raises `MemoryAccessError` where a limit forbids it."""
 
-    if TYPE_CHECKING:  # only, as it is the feature "buffer", which not every runtime has
+    if TYPE_CHECKING:  # only here: it is the feature "buffer", which not every runtime has
 
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
@@ -264,22 +267,22 @@ class Reference(_Checkable, Protocol):
     """A guest's reference to an object of its own, of the garbage-collection proposal (the feature "gc-references").
 
     It can be kept, compared, handed to functions of the same store and put into its globals and tables. Two that refer
-    to one object are equal; `hash` is the same for all of a store's, as the engine moves its objects. The object stays
-    for as long as a `Reference` to it does, and belongs to its store: once that is closed, everything but `kind` raises
-    `ClosedError`.
+    to one object are equal; `hash` is the same for all references of a store, since the engine moves its objects. The
+    object stays for as long as a `Reference` to it does, and belongs to its store: once that is closed, everything but
+    `kind` raises `ClosedError`.
 
     `reference[0]` reads a field of a struct or an element of an array, and `len(reference)` tells how many there are.
-    A packed field (i8, i16) comes as an unsigned int. An index beyond raises `IndexError`, and both raise `TypeError`
-    where it is to something else.
+    A packed field (i8, i16) comes as an unsigned int. An index beyond the end raises `IndexError`; both raise
+    `TypeError` for a reference to anything else.
 
     An i31 is an `int` in Python, of 31 bits: -2**30 to 2**31 - 1 go in, signed ones come out. Null is None. What Python
-    has handed to a guest comes back as the same object, as an externref does. An exception reference is a
-    `WasmException`; None alone can be handed to a guest as one.
+    has handed to a guest comes back as the same object, as an externref does. An exception reference comes as a
+    `WasmException`; the only one that can be handed to a guest is None.
     """
 
     @property
     def kind(self) -> str:
-        """What it refers to: "struct", "array" or "other"."""
+        """The kind of object that it refers to: "struct", "array" or "other"."""
 
     def __len__(self) -> int: ...
 
@@ -288,7 +291,7 @@ class Reference(_Checkable, Protocol):
 
 @runtime_checkable
 class Tag(_Checkable, Protocol):
-    """A tag of the exception-handling proposal: what guests throw and catch exceptions by.
+    """A tag of the exception-handling proposal, by which guests throw and catch exceptions.
 
     It belongs to its store. Two objects that stand for one tag are equal. It can be linked, and a host function raises
     `WasmException(tag, values)` with it.
@@ -299,8 +302,8 @@ class Tag(_Checkable, Protocol):
         """The types of the values that its exceptions carry, as `params`; there are no results."""
 
     def payload(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The values as an exception of this tag holds them: what `WasmException` asks of it when it is made. Raises
-        `TypeError` or `OverflowError`, which names the value that does not fit.
+        """Convert the values to those that an exception of this tag holds; `WasmException` calls this when it is made.
+        Raises `TypeError` or `OverflowError`, which names the value that does not fit.
         """
 
 
@@ -323,7 +326,7 @@ class Exports(_Checkable, Protocol):
 
 @runtime_checkable
 class Store(_Checkable, AbstractContextManager["Store"], Protocol):
-    """What instances live in; everything that is linked together shares one. It frees its contents as a whole."""
+    """A place where instances live; everything that is linked together shares one. It frees its contents together."""
 
     def memory(self, minimum: int, maximum: int | None = None, *, is_64: bool = False, shared: bool = False) -> Memory:
         """Make a linear memory of `minimum` pages that may grow to `maximum`."""
@@ -344,7 +347,7 @@ class Store(_Checkable, AbstractContextManager["Store"], Protocol):
     def global_(self, type: ValueType, value: Any, *, mutable: bool = False) -> Global:
         """Make a global variable holding `value`."""
 
-    if TYPE_CHECKING:  # only, as it is the feature "exception-values", which not every runtime has
+    if TYPE_CHECKING:  # only here: it is the feature "exception-values", which not every runtime has
 
         def tag(self, params: Iterable[ValueType] = ()) -> Tag:
             """Make a tag for exceptions that carry values of these types: guests import it, and host functions raise
@@ -355,22 +358,23 @@ class Store(_Checkable, AbstractContextManager["Store"], Protocol):
     def interrupt(self) -> bool:
         """Stop the call that runs in the store, which raises `Interrupted`. Returns whether one was running.
 
-        From any thread. A host function is let finish; the guest is stopped at its next branch back or call.
+        May be called from any thread. A running host function finishes first; the guest is stopped at its next backward
+        branch or call.
         """
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
-        """Give every call in a `with` block until `seconds` from now; beyond that it raises `DeadlineExceeded`.
+        """Stop every call in a `with` block once `seconds` have passed from now; it raises `DeadlineExceeded`.
 
-        Blocks nest, and the earliest deadline counts. A host function is let finish, and its guest is stopped then.
-        Raises `UnsupportedFeatureError` without the feature "deadline".
+        Blocks nest, and the earliest deadline counts. A running host function finishes first; then its guest is
+        stopped. Raises `UnsupportedFeatureError` without the feature "deadline".
         """
 
     @property
     def fuel(self) -> int | None:
-        """What the guests of the store may still use, in the engine's units; None where it is not counted.
+        """The fuel that the guests of the store may still use, in the engine's units; None where fuel is not counted.
 
-        It is counted by a runtime made with `options={"consume_fuel": True}`, which then has the feature "fuel";
-        elsewhere setting it raises `UnsupportedFeatureError`. A guest that has none left ends with `FuelExhausted`.
+        Fuel is counted by a runtime made with `options={"consume_fuel": True}`, which then has the feature "fuel";
+        elsewhere setting it raises `UnsupportedFeatureError`. A guest that has no fuel left ends with `FuelExhausted`.
         """
 
     @fuel.setter
@@ -396,7 +400,7 @@ class _HasExports(_Checkable, Protocol):
     def table(self, name: str) -> Table | None:
         """The exported table of that name, or None."""
 
-    if TYPE_CHECKING:  # only, as an adapter may lack the feature "exceptions", and with it this method
+    if TYPE_CHECKING:  # only here: an adapter without the feature "exceptions" may lack this method
 
         def tag(self, name: str) -> Tag | None:
             """The exported tag of that name, or None."""
@@ -410,41 +414,41 @@ class _HasExports(_Checkable, Protocol):
     ) -> GuestBuffer:
         """Put bytes, or text as UTF-8, into the guest's memory, at a place that its own allocator gives.
 
-        Known are the exports `malloc` and `free`, `alloc` and `dealloc`, `allocate` and `deallocate`, `__new`, `__pin`
-        and `__unpin` of AssemblyScript, those of wasm-bindgen, and `cabi_realloc`, which frees nothing. `allocator`
-        names others: a pair, or one name for what is never freed.
+        These exports are known as allocators: `malloc` and `free`, `alloc` and `dealloc`, `allocate` and `deallocate`,
+        `__new`, `__pin` and `__unpin` of AssemblyScript, those of wasm-bindgen, and `cabi_realloc`, which frees
+        nothing. `allocator` names others: a pair, or one name if nothing is freed.
 
             with instance.put("a text") as text:
                 instance.exports.count(text.pointer, text.size)
 
-        The caller frees it. Raises `FunctionNotExportedError` where there is no allocator, `MemoryAccessError` where it
-        has no room or gives what is not the guest's memory, and what the call raises.
+        The caller frees the buffer. Raises `FunctionNotExportedError` if there is no allocator, `MemoryAccessError` if
+        the allocator has no room or returns an address outside the guest's memory, and whatever its call raises.
         """
 
 
 @runtime_checkable
 class GuestBuffer(_Checkable, Protocol):
-    """Bytes in a guest's memory, which its own allocator made room for: what `put` gives. It unpacks into pointer and
-    size, and is a context manager that frees it.
+    """Bytes in a guest's memory, in a place from the guest's own allocator; `put` returns it. It unpacks into pointer
+    and size, and is a context manager that frees it.
     """
 
     @property
     def pointer(self) -> int:
-        """Where they begin."""
+        """The address of the first byte."""
 
     @property
     def size(self) -> int:
-        """How many they are, in bytes."""
+        """The size in bytes."""
 
     def __iter__(self) -> Iterator[int]: ...
 
     def __len__(self) -> int: ...
 
     def read(self) -> bytes:
-        """What is there now."""
+        """The bytes as they are now."""
 
     def free(self) -> None:
-        """Give the place back to the guest's allocator, if that takes it back. Idempotent."""
+        """Free the bytes by the guest's allocator, if it has a function for that. Idempotent."""
 
     def __enter__(self) -> GuestBuffer: ...
 
@@ -466,13 +470,13 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
 
     def state(self, module: str = "env") -> Any:
         """The object that belongs to this instance, made by the host module of that name (`HostModule.bind`), or None.
-        Told after `close` too.
+        Also available after `close`.
         """
 
     def run(self) -> int:
         """Run a command, that is call its export `_start`, and return its exit code: 0 when it returns by itself.
 
-        Raises `FunctionNotExportedError` for a module that is no command, and otherwise what a call raises, but for
+        Raises `FunctionNotExportedError` for a module that is not a command, and otherwise what a call raises, except
         `Exit`.
         """
 
@@ -493,28 +497,29 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
         max_bytes: int = (1 << 31) - 1,
         nulls: Any = None,
     ) -> Any:
-        """Call a function of the instance once for each row of columns of which some hold bytes or text.
+        """Call a function of the instance once for each row of columns, some of which hold bytes or text.
 
         A column of bytes is a list of `bytes` or `str`, a NumPy array of them, or an Arrow array of strings or binaries
-        (whatever has `__arrow_c_array__` or `__arrow_c_stream__`; read by pyarrow, without a copy). It takes two params
-        of the function, a pointer and a size. Text goes as UTF-8. A `bytes` or `str` stands for a column of itself.
-        Every other column is one of numbers, as in `FunctionInstance.map`. All have one length.
+        (any object with `__arrow_c_array__` or `__arrow_c_stream__`; read by pyarrow, without a copy). It takes two
+        params of the function, a pointer and a size. Text goes as UTF-8. A `bytes` or `str` stands for a column that
+        repeats it. Every other column is one of numbers, as in `FunctionInstance.map`. All columns have the same
+        length.
 
         The bytes of a row are put where the guest's `allocator` says (found as in `put`), in one place for the whole
-        batch, so they are there during the call only. With `gives=True` each has a place of its own, which the guest
-        frees. `form` says how the guest gives bytes back:
+        batch, so they are there during the call only. With `gives=True` each row has a place of its own, which the
+        guest frees. `form` says how the guest gives bytes back:
 
         * `"pointer-high"`: an i64 with the pointer in the upper half and the size in the lower; `"pointer-low"` the
           other way round;
         * `"pair"`: two results, pointer and size;
         * `"out-first"`, `"out-last"`: both are written, 32 bits each (64 where the param is an i64), to where the first
           or last param points; an i32 that the function returns is a status, and fails the row unless it is 0;
-        * `"numbers"`: it gives none, and its results are columns as of `map`.
+        * `"numbers"`: the guest gives no bytes back, and its results are columns as in `map`.
 
-        None takes what the signature says: an i64 is `"pointer-high"`, two integers are a `"pair"`. The result is a
-        column like the first of bytes: `returns` is `"text"` or `"bytes"` for what it holds, or `"numbers"`; None for
-        the same as that column. The guest's allocator frees each result, unless it lies among the arguments, or `frees`
-        is false. `nulls`, a writable column of booleans, is set where the guest's pointer was 0.
+        None follows the signature: an i64 is `"pointer-high"`, two integers are a `"pair"`. The result is a column of
+        the same kind as the first column of bytes. `returns` says what it holds: `"text"`, `"bytes"` or `"numbers"`;
+        None means the same as that column. The guest's allocator frees each result, unless it lies among the arguments,
+        or `frees` is false. `nulls`, a writable column of booleans, is set where the guest's pointer was 0.
 
         A row that traps, for which the allocator has no room, or whose result is not in the guest's memory or is not
         UTF-8, raises `RowError`, whose cause is the `Trap`, `MemoryAccessError` or `UnicodeDecodeError`; with
@@ -576,14 +581,14 @@ class WasiContext(Protocol):
     """The host's side of WASI for one instance."""
 
     def attach(self, instance: ModuleInstance) -> None:
-        """Told once the instance exists."""
+        """Called once the instance exists."""
 
     def begin_asynchronous(self) -> None:
         """Called first where the store of the instance is asynchronous: from then on a host function that would
         wait returns a coroutine."""
 
     def close(self) -> None:
-        """Give back what the instance had open. Idempotent; from any thread, also during a call."""
+        """Close everything that the instance has open. Idempotent; from any thread, also during a call."""
 
 
 @runtime_checkable
@@ -592,7 +597,7 @@ class WasiProvider(_Checkable, Protocol):
 
     def modules(self, imports: Sequence[ImportType]) -> Sequence[HostModule]:
         """The host functions for a module with these imports. Those that take the state of an instance
-        (`HostFunction.takes_state`) take its context.
+        (`HostFunction.takes_state`) receive its context.
         """
 
     def new_context(self) -> WasiContext:
@@ -632,7 +637,7 @@ class CompiledModule(_Checkable, AbstractContextManager["CompiledModule"], Proto
 
 @runtime_checkable
 class LinkedModule(_Checkable, AbstractContextManager["LinkedModule"], Protocol):
-    """A module with what serves its imports, found and checked once: what `Runtime.link` gives.
+    """A module whose imports have been resolved and checked, once for all instances; `Runtime.link` returns it.
 
     It may be used from any thread, several at a time. It belongs to its module.
     """
@@ -660,12 +665,12 @@ class LinkedModule(_Checkable, AbstractContextManager["LinkedModule"], Protocol)
     def closed(self) -> bool: ...
 
     def close(self) -> None:
-        """Let go of the imports. Its instances go on."""
+        """Release the imports. The instances can still be used."""
 
 
 @runtime_checkable
 class Context(_Checkable, AbstractContextManager["Context"], Protocol):
-    """What an instance stands on: its store, its host modules and its WASI state."""
+    """What an instance depends on: its store, its host modules and its WASI state."""
 
     @property
     def store(self) -> Store: ...
@@ -685,19 +690,19 @@ class Component(_Checkable, AbstractContextManager["Component"], Protocol):
 
     @property
     def imports(self) -> tuple[WorldItem, ...]:
-        """What it asks for: interfaces, functions and types, in its order."""
+        """Its imports: interfaces, functions and types, in the component's order."""
 
     @property
     def exports(self) -> tuple[WorldItem, ...]:
-        """What it offers, in its order."""
+        """Its exports, in the component's order."""
 
     @property
     def types(self) -> Mapping[str, Any]:
         """The Python classes of its records, variants, enums and flags: `types["local:demo/shapes"].Point`."""
 
     def use_classes(self, classes: Mapping[tuple[str | None, str], Any]) -> None:
-        """Have values be of these classes, by interface and name of WIT (of a variant's case `"variant.case"`); what
-        `pywasmrt bindgen` writes calls this, before the first instance.
+        """Use these classes for values, by interface and by name in WIT (`"variant.case"` for a variant's case). The
+        code that `pywasmrt bindgen` writes calls this before the first instance is made.
         """
 
     def wit(self) -> str:
@@ -714,8 +719,8 @@ class Component(_Checkable, AbstractContextManager["Component"], Protocol):
 
 @runtime_checkable
 class LinkedComponent(_Checkable, AbstractContextManager["LinkedComponent"], Protocol):
-    """A component with what serves its imports, found and checked once: what `Runtime.link_component` gives. From any
-    thread, several at a time. It belongs to its component.
+    """A component whose imports have been resolved and checked, once for all instances; `Runtime.link_component`
+    returns it. It may be used from any thread, several at a time. It belongs to its component.
     """
 
     @property
@@ -741,7 +746,7 @@ class LinkedComponent(_Checkable, AbstractContextManager["LinkedComponent"], Pro
 class ComponentInstance(_Checkable, AbstractContextManager["ComponentInstance"], Protocol):
     """A component's running form, in a store of its own: it runs one call chain at a time, and a host function cannot
     call back into the component that called it (`BusyError`). After a trap, or an exception of a host function other
-    than `ComponentError`, the component model lets nobody enter it again: make a new one.
+    than `ComponentError`, the component model forbids entering it again: make a new one.
     """
 
     @property
@@ -749,8 +754,8 @@ class ComponentInstance(_Checkable, AbstractContextManager["ComponentInstance"],
 
     @property
     def exports(self) -> Any:
-        """Everything that is exported: functions as attributes (`exports.get_value` for `get-value`), interfaces by
-        name (`exports["local:demo/calc"].add(1, 2)`), with the classes of their resources and types.
+        """All exports: functions as attributes (`exports.get_value` for `get-value`), interfaces by name
+        (`exports["local:demo/calc"].add(1, 2)`), with the classes of their resources and types.
         """
 
     def run(self) -> int:
@@ -763,7 +768,7 @@ class ComponentInstance(_Checkable, AbstractContextManager["ComponentInstance"],
         """Stop the call that runs; from any thread. Returns whether one was running."""
 
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
-        """Give every call in a `with` block until `seconds` from now."""
+        """Stop every call in a `with` block once `seconds` have passed from now."""
 
     @property
     def fuel(self) -> int | None: ...
@@ -808,7 +813,7 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         wasi: WasiProvider | None = None,
         limits: Limits | None = None,
     ) -> LinkedModule:
-        """Find and check once what serves the module's imports, to make instances of it as often as wanted.
+        """Resolve and check the module's imports once, to make any number of instances.
 
         Takes what `instantiate` takes, and raises the same for imports that do not fit. Memories, tables, globals and
         functions of instances belong to one store, and each instance has one of its own, so they cannot be linked: pass
@@ -830,12 +835,12 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         """Link the module to what it imports, make an instance and run its start function.
 
         To do that often, `link` once. Each of `imports` is an import provider; the first that has a name serves it.
-        Raises one `ModuleInstantiateError` that lists all that is missing or of the wrong type; `Trap`, or a host
-        function's exception, from the start function.
+        Raises one `ModuleInstantiateError` that lists every import that is missing or of the wrong type; `Trap`, or a
+        host function's exception, from the start function.
 
-        `wasi` describes what the guest sees through WASI; it serves what none of `imports` does. The instance gets
-        files and streams of its own, which close with it. A reactor, a module that exports `_initialize` and no
-        `_start`, is initialised then.
+        `wasi` describes what the guest sees through WASI; it serves the imports that none of `imports` serves. The
+        instance gets files and streams of its own, which close with it. A reactor, a module that exports `_initialize`
+        and no `_start`, is initialised then.
         """
 
     async def instantiate_async(
@@ -854,7 +859,7 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
         included, run on the event loop's thread, in the context of the task that awaits the call.
 
         A given `store` must hold no synchronous instances, and holds asynchronous ones from then on. While a guest of
-        it waits, setting tables and globals to objects (externref) raises `BusyError`; all else can be done.
+        it waits, setting tables and globals to objects (externref) raises `BusyError`; everything else is allowed.
 
             async def fetch(caller: Caller, pointer: i32, size: i32) -> i32: ...
 
@@ -872,8 +877,9 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     ) -> tuple[ModuleInstance, Context]:
         """As `instantiate`, with the context that owns the host's side of the instance."""
 
-    # The five methods for components are asked of no runtime by `isinstance`: one without the feature "component-model"
-    # may lack them, or have them of `pywasmrt.component.absent.NoComponents`, which say so.
+    # `isinstance` does not look for the five methods for components: a runtime without the feature "component-model"
+    # may lack them, or inherit them from `pywasmrt.component.absent.NoComponents`, whose methods say that they are
+    # absent.
     if TYPE_CHECKING:
 
         def compile_component(self, source: ModuleSource) -> Component:
@@ -891,8 +897,8 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
             wasi: WasiProvider | None = None,
             limits: Limits | None = None,
         ) -> LinkedComponent:
-            """Find and check once what serves the component's imports, to make instances of it as often as wanted.
-            Takes what `instantiate_component` takes.
+            """Resolve and check the component's imports once, to make any number of instances. Takes what
+            `instantiate_component` takes.
             """
 
         def instantiate_component(
@@ -934,8 +940,8 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
             Where "suspension" is among the runtime's features, a guest that waits is suspended and takes no thread,
             unless its component imports WASI or defines resources: such a guest, and every guest of another runtime,
             runs on a worker thread, with the same results. A wait inside of WASI, which is the engine's own, holds up
-            that thread and not the event loop. A call that is cancelled meanwhile ends; the guest is stopped as soon as
-            it goes on.
+            that thread and not the event loop. A call that is cancelled meanwhile ends; its guest is stopped as soon as
+            it resumes.
 
                 class Host:
                     async def fetch(self, key: str) -> bytes: ...

@@ -2,8 +2,8 @@
 
 A runtime stands behind a factory: a callable that takes a `RuntimeConfig` and returns a `Runtime`, with an optional
 attribute `describe`, a callable that returns the `RuntimeInfo` without loading the engine. Packages offer factories as
-entry points in the group `pywasmrt.runtimes`; the environment variable `PYWASMRT_NO_PLUGINS=1` leaves them out. A name
-that two packages offer is an error where it is asked for; one that is taken already is passed over, which is logged.
+entry points in the group `pywasmrt.runtimes`; the environment variable `PYWASMRT_NO_PLUGINS=1` leaves them out. Asking
+for a name that two packages offer is an error; a name that is already taken is skipped, which is logged.
 """
 
 from __future__ import annotations
@@ -168,14 +168,14 @@ def _entries() -> dict[str, _Entry]:
 
 
 def list_runtimes() -> list[RuntimeInfo]:
-    """Tell of every runtime there is: the built-in ones first, then plug-ins, then registered ones. Loads no engine."""
+    """Describe every runtime: the built-in ones first, then plug-ins, then registered ones. Loads no engine."""
     return [entry.describe() for entry in _entries().values()]
 
 
 def register_runtime(name: str, factory: RuntimeFactory) -> None:
     """Make `factory` known as `name`, for this process.
 
-    Raises `InvalidConfigurationError` if the name is taken, and `UnsupportedRuntimeTypeError` if `factory` is no
+    Raises `InvalidConfigurationError` if the name is taken, and `UnsupportedRuntimeTypeError` if `factory` is not
     callable.
     """
     if not isinstance(name, str) or not name:
@@ -206,8 +206,8 @@ def new_runtime(
         new_runtime({"type": "wasmtime", "wasmtime": {"strategy": "cranelift"}})
 
     Raises `RuntimeNotFoundError`, with the reason, where there is no such runtime here; `InvalidConfigurationError`;
-    `UnsupportedRuntimeTypeError` where what was named or registered is no runtime; and `UnsupportedFeatureError` where
-    refused growth is to trap on a runtime that does not do that.
+    `UnsupportedRuntimeTypeError` where what was named or registered is not a runtime; and `UnsupportedFeatureError` for
+    `trap_on_grow_failure` on a runtime that cannot do it.
     """
     if not isinstance(name, str):
         if not isinstance(name, (RuntimeConfig, Mapping)):
@@ -279,8 +279,8 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     return runtime
 
 
-# Modules and components that were pickled: by what they were compiled from and how, so that a process compiles each
-# once. They alone hold their runtimes.
+# Unpickled modules and components, keyed by their configuration and content, so that a process compiles each once.
+# Nothing else here keeps their runtimes alive.
 _MOST_RESTORED = 32
 _restored: dict[tuple[str, bytes], Any] = {}
 _restored_runtimes: WeakValueDictionary[str, Any] = WeakValueDictionary()
@@ -289,9 +289,7 @@ _restored_runtimes: WeakValueDictionary[str, Any] = WeakValueDictionary()
 def _restore(
     form: int, version: str, engine: str, config: RuntimeConfig, compiled: bool, data: bytes, component: bool = False
 ) -> Any:
-    """Unpickle a module or component (`BaseRuntime.recipe`): its bytes, or its compiled code, and what it was compiled
-    with.
-    """
+    """Unpickle a module or component (`BaseRuntime.recipe`) from its bytes or compiled code and its configuration."""
     from hashlib import sha256
 
     from .runtimes.base.runtime import PICKLES
@@ -313,7 +311,7 @@ def _restore(
                 module = _loaded(runtime, version, engine, data, component)
             else:
                 module = runtime.compile_component(data) if component else runtime.compile(data)
-        _restored[key] = module  # the last, as it was used now
+        _restored[key] = module  # last in order, as the most recently used
         if len(_restored) > _MOST_RESTORED:
             del _restored[next(iter(_restored))]
     return module
@@ -335,7 +333,7 @@ def _loaded(runtime: Any, version: str, engine: str, data: bytes, component: boo
         ) from None
 
 
-# Their engines would find half of the interpreter gone at its end.
+# Free them before the interpreter is torn down, since their engines still need it.
 atexit.register(_restored.clear)
 
 
@@ -377,11 +375,11 @@ def _checked(config: RuntimeConfig) -> RuntimeConfig:
     if config.cache is not None:
         from .runtimes.base.cache import cache_of
 
-        cache_of(config.cache)  # raises what is wrong with it
+        cache_of(config.cache)  # raises if it is wrong
     if config.pool is not None and not isinstance(config.pool, Pool):
         raise InvalidConfigurationError(f"pool is a Pool or None, not {shown(config.pool)}")
     if config.features is None:
         return config
-    from .runtimes.base.features import feature_names  # what follows imports an adapter anyway
+    from .runtimes.base.features import feature_names  # an adapter is imported next anyway
 
-    return replace(config, features=feature_names(config.features))  # a frozenset, whatever iterable was given
+    return replace(config, features=feature_names(config.features))  # as a frozenset, from any iterable

@@ -78,7 +78,7 @@ class ValueType(enum.Enum):
 
     @property
     def judged(self) -> bool:
-        """Whether only the engine can tell what is of this type: of a subtype too, and by the module's own types."""
+        """Whether only the engine can tell if a value has this type, as subtypes and the module's own types count."""
         return self in _JUDGED
 
     def __repr__(self) -> str:
@@ -204,8 +204,8 @@ _TYPES = (FunctionType, MemoryType, TableType, GlobalType)
 
 
 def printable(text: str, keep: str = "") -> str:
-    """`text` with escapes for what would steer a terminal or forge a line of a log: names and reasons come from guests
-    and from servers. The characters of `keep` stay.
+    """`text` with escapes for characters that would control a terminal or forge a line of a log, since names and
+    reasons come from guests and from servers. The characters in `keep` stay.
     """
     if text.isprintable():
         return text
@@ -215,7 +215,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def _shown(kind: ExternKind, type: ExternType) -> str:
-    return f"{kind} {type}" if isinstance(type, FunctionType) else str(type)  # the other types say what they are
+    return f"{kind} {type}" if isinstance(type, FunctionType) else str(type)  # the other texts name their kind
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class ImportType:
 
     def __post_init__(self) -> None:
         if type(self.module) is type(self.name) is str and type(self.kind) is ExternKind and type(self.type) in _TYPES:
-            return  # as readers of modules make them, by the thousand
+            return  # the fast path for readers of modules, which make thousands
         expect("ImportType", "a str", str, module=self.module, name=self.name)
         expect("ImportType", "an ExternKind", ExternKind, kind=self.kind)
         expect("ImportType", "a type of a function, memory, table or global", _TYPES, type=self.type)
@@ -263,8 +263,8 @@ class HostFunction:
 
     `params` and `results` are None where the annotations leave the WebAssembly type to the guest's import; inside them,
     a `LooseType` stands for one such value. `pass_caller` says that the calling instance is handed over as the first
-    argument. `takes_state` says that before it comes the object that a bound host module makes for each instance
-    (`HostModule.bind`).
+    argument. `takes_state` says that the object that a bound host module makes for each instance (`HostModule.bind`)
+    comes before it.
     """
 
     name: str
@@ -285,7 +285,7 @@ class HostFunction:
         expect("HostFunction", "True or False", bool, pass_caller=self.pass_caller, takes_state=self.takes_state)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in self.__dataclass_fields__}  # without what linking has noted
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}  # without what linking has cached
 
 
 class LooseType(enum.Enum):
@@ -388,14 +388,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Pool:
-    """Room for instances that is set aside when a runtime is made, and used again by one after another (the feature
-    "pooling").
+    """Room for instances that is set aside when a runtime is made, and reused by one instance after another (the
+    feature "pooling").
 
     `instances` is how many may live at a time in the whole runtime. `memory_bytes` bounds each of their memories, and
     `table_elements` each of their tables; a module that declares more is refused when it is compiled. `memories` and
     `tables` are how many there may be at a time altogether; None is as many as instances. References that a guest
     keeps (externref, the GC proposal) take the place of a memory in each store. `keep_resident` is how many bytes of a
-    memory, and of a table, are cleared by hand and kept for the next, instead of being given back to the system.
+    memory, and of a table, are cleared by hand and kept for the next instance, instead of being given back to the
+    system.
 
     An instance beyond a bound raises `ModuleInstantiateError`, which names the bound. The pool costs address space,
     some 4 GiB for each memory, and no memory until it is used.
@@ -416,7 +417,7 @@ class RuntimeConfig:
     `type` names the runtime where the configuration itself is handed to `new_runtime`. `features` names the proposals
     to allow (`RuntimeInfo.features` lists what there is); None allows every stable one the engine has. `options` are
     the engine's own, by name; an unknown one is an error that lists the known. With `interruptible` false guests run
-    without the checks by which they are stopped, and the interpreter's lock is given away around every call.
+    without the checks by which they are stopped, and the interpreter's lock is released around every call.
 
     With `trap_on_grow_failure` a guest's `memory.grow` and `table.grow` trap where they are refused, by a limit or
     otherwise, instead of giving -1 (the feature "growth-traps"). The code is `TrapCode.UNREACHABLE`; where the engine

@@ -1,6 +1,6 @@
-"""The value rules, once: what a Python value must be to become a WebAssembly value, and what is said when it is not.
+"""The rules for values, in one place: which Python values become WebAssembly values, and the errors for all others.
 
-Adapters convert on their own fast paths and come here for the rest: odd values, and every error message.
+Adapters convert common values on fast paths of their own; odd values and every error message come from here.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _WANTED = {
 
 
 class _Repr(Repr):
-    """Writes a bounded part of a value, however large it is, or how often it holds another."""
+    """Writes a bounded part of a value, however large or deeply nested the value is."""
 
     def repr_instance(self, x: Any, level: int) -> str:
         text = repr(x)
@@ -82,8 +82,8 @@ def shown(value: object) -> str:
 
 
 def shown_int(value: object) -> str:
-    """The integer `value` in a message. Python refuses to write very long ones, by a `ValueError` in place of the one
-    meant.
+    """The integer `value` in a message. Python refuses to write very long ones, and its `ValueError` would hide the
+    error that is meant.
     """
     number = as_index(value)  # type: ignore[arg-type]
     return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
@@ -93,7 +93,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint at the known name that is nearest to `name`, or nothing."""
     try:
         from difflib import get_close_matches
-    except ImportError:  # the interpreter is ending, and gives no module any more
+    except ImportError:  # the interpreter is ending, and imports no modules any more
         return ""
     near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
@@ -108,7 +108,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
     value = as_number(value, type)
     if type is _I32:
         if isinstance(value, int):
-            value = as_index(value)  # of a subclass, too, the number that it is, whatever its methods say
+            value = as_index(value)  # of a subclass too, the stored number, whatever its methods return
             if -0x8000_0000 <= value < 0x8000_0000:
                 return value
             if 0 <= value <= 0xFFFF_FFFF:
@@ -144,14 +144,14 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
         if value is None or is_function(value):
             return value
     elif type is _EXTERNREF or type is ValueType.REF:
-        return value  # what REF takes, the engine knows
+        return value  # only the engine knows what REF takes
     else:
         return _to_reference(value, type, where)
     raise TypeError(f"{where}: {type} takes {_WANTED[type]}, not {shown(value)}")
 
 
 def is_reference(value: object) -> bool:
-    """Whether `value` has what a Reference has, by its class."""
+    """Whether the class of `value` has the attributes of a Reference."""
     return hasattr(type(value), "kind") and hasattr(type(value), "_store")
 
 
@@ -186,8 +186,8 @@ _TAKEN = {
 
 
 def as_number(value: Any, type: ValueType) -> Any:
-    """`value` as an int or a float, where it is a number of another kind and `type` takes numbers: by `__index__`, and
-    for floats by `__float__`, which may run any code and raise anything. Anything else as it is.
+    """Convert `value`, a number of another kind, to an int or a float, if `type` takes numbers: by `__index__`, and for
+    floats by `__float__`, which may run any code and raise anything. Any other value is returned as it is.
     """
     if type not in _NUMBERS or isinstance(value, (int, float)):
         return value
@@ -202,7 +202,9 @@ def numbers(types: Sequence[ValueType], values: Sequence[object]) -> tuple[Any, 
 
 
 def is_function(value: object) -> bool:
-    """Whether `value` has what a FunctionInstance has. By its class: to ask the object itself may ask an engine."""
+    """Whether the class of `value` has the attributes of a FunctionInstance. The object is not asked: that may call an
+    engine.
+    """
     kind = type(value)
     return hasattr(kind, "__call__") and hasattr(kind, "call") and hasattr(kind, "type")  # noqa: B004
 
@@ -243,7 +245,7 @@ def raise_argument_error(name: str, type: FunctionType, args: Sequence[object]) 
 
 
 def _refuse_typed(types: Sequence[ValueType], values: Sequence[object], where: Callable[[int], str]) -> None:
-    """Raise `TypeError` for the first value for a type that only the engine knows: what it is of, nobody else tells."""
+    """Raise `TypeError` for the first value whose wanted type is REF, which only the engine can check."""
     for n, (value, wanted) in enumerate(zip(values, types, strict=True), 1):
         if wanted is ValueType.REF:
             raise TypeError(f"{where(n)}: {shown(value)} is no reference of the type that the guest asks for")
@@ -262,7 +264,7 @@ def results_from_host(name: str, results: tuple[ValueType, ...], value: object) 
         return ()
     if len(results) == 1:
         return (_host_result(name, results[0], value, ""),)
-    items = tuple(value) if isinstance(value, (tuple, list)) else None  # of a subclass: what iterating gives
+    items = tuple(value) if isinstance(value, (tuple, list)) else None  # of a subclass: what it iterates over
     if items is None or len(items) != len(results):
         listed = ", ".join(map(str, results))
         found = shown(value) if items is None else f"{len(items)} values"
@@ -309,7 +311,7 @@ def _refuse_references(name: str, types: Sequence[ValueType]) -> None:
 def from_slots(name: str, type: FunctionType, slots: Sequence[int]) -> list[Any]:
     """Return the arguments that the raw `slots` hold for the function `name`.
 
-    Raises `TypeError` for a signature with references, a wrong number of slots or a slot that is no int, and
+    Raises `TypeError` for a signature with references, a wrong number of slots or a slot that is not an int, and
     `OverflowError` for a slot beyond its type's width.
     """
     params = type.params
@@ -413,8 +415,8 @@ def bytes_of(data: object) -> bytes:
 
 
 def checked_delta(delta: object, unit: str) -> int:
-    """Return by how many pages or elements to grow. Raises as `checked_size` does, and what growth beyond a limit
-    raises if the number has more than 64 bits.
+    """Return the number of pages or elements to grow by. Raises as `checked_size` does; a number of more than 64 bits
+    raises the error of growth beyond a limit.
     """
     number = checked_size(delta, unit)
     if number >= 1 << 64:

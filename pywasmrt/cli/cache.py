@@ -1,4 +1,4 @@
-"""`pywasmrt cache`: where compiled modules are kept on disk, which there are, and removing them."""
+"""`pywasmrt cache`: tells where compiled modules are kept on disk, lists them, and removes them."""
 
 from __future__ import annotations
 

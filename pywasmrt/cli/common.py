@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "listed", "load_module", "printable", "read", "read_source"]
 
 _MAGIC = b"\0asm"
-_LONG = 4 << 20  # bytes of a module from which on the terminal is told that it is compiled
+_LONG = 4 << 20  # bytes: compiling a module of this size or more shows a message on the terminal
 
 
 class Failure(Exception):
@@ -26,14 +26,14 @@ class Failure(Exception):
 def load_module(
     runtime: Runtime, path: Path, data: bytes, change: Callable[[bytes], bytes] | None = None
 ) -> CompiledModule:
-    """The module in the content of a file, which may be what `pywasmrt compile` made of one. `change` makes another of
-    a binary module first; one that is compiled already stays what it is.
+    """Load the module in the content of a file: source, or what `pywasmrt compile` wrote. `change` rewrites a binary
+    module before it is compiled; a module that is already compiled is loaded unchanged.
     """
     if data.startswith(COMPILED):
         return runtime.deserialize(data)
     source = _source(path, data)
     if change is not None and isinstance(source, bytes):
-        runtime.validate(source)  # what is changed has been validated
+        runtime.validate(source)  # only valid modules are changed
         source = change(source)
     if len(source) < _LONG or sys.stderr is None or not sys.stderr.isatty():
         return runtime.compile(source)
@@ -53,7 +53,7 @@ def read_source(path: Path) -> bytes | str:
 
 
 def read(path: Path) -> bytes:
-    """What is in a file, or for `-` what comes from standard input."""
+    """The content of a file, or of standard input for `-`."""
     try:
         if str(path) == "-":
             return sys.stdin.buffer.read() if sys.stdin is not None else b""

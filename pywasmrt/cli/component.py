@@ -31,7 +31,7 @@ def is_component_source(source: bytes | str) -> bool:
 
 
 def component_in(data: bytes) -> bytes | str | None:
-    """The component in the content of a file, or None where that is something else."""
+    """The component in the content of a file, or None if the content is not a component."""
     source = data if data.startswith(b"\0asm") else data.decode(errors="replace")
     return source if is_component_source(source) else None
 
@@ -52,7 +52,7 @@ def run_component(
 
 
 def _compiled(source: bytes | str) -> tuple[Component, dict[str, str]]:
-    """The component, compiled by the first runtime that takes it, and what each says of it."""
+    """The component, compiled by the first runtime that takes it, and the verdict of each runtime."""
     found: Component | None = None
     verdicts: dict[str, str] = {}
     for info in list_runtimes():

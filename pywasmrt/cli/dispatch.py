@@ -1,8 +1,8 @@
 """The command line: `pywasmrt run`, `compile`, `inspect`, `cache` and `runtimes`.
 
 Options and exit codes follow the habits of other WebAssembly runtimes: a command's own exit code; 134 after a trap (as
-a shell shows an abort), also by a deadline or by using up the fuel; 130 after Ctrl-C; 141 where nobody reads what is
-printed; 1 for what cannot be run; 2 for a wrong command line.
+a shell shows an abort), also by a deadline or by using up the fuel; 130 after Ctrl-C; 141 when the reader of the output
+has gone; 1 for what cannot be run; 2 for a wrong command line.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ UNREAD = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, `sys.argv` unless given, and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # Split here: what follows is the guest's, whatever it looks like.
+    # Split here: everything that follows belongs to the guest, even if it looks like an option.
     guest: list[str] = []
     if "--" in words:
         at = words.index("--")
         words, guest = words[:at], words[at + 1 :]
     _open_missing_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have what the terminal's encoding has not
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may have characters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     commands: dict[str, Callable[[list[str], list[str]], int]] = {
         "bindgen": bindgen,
@@ -86,14 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Give the process the standard streams that whoever started it has closed: else their numbers would go to files
-    that are opened later, and the guest would read and write those.
+    """Open the standard streams that were closed when the process was started. Otherwise files that are opened later
+    would get their descriptors, and the guest would read and write those files.
     """
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
 
 
 def _complain(message: str, code: int) -> int:

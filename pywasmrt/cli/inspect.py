@@ -58,7 +58,7 @@ def _tried(source: bytes | str) -> tuple[CompiledModule | None, dict[str, str]]:
             continue
         try:
             module = new_runtime(info.name).compile(source)
-        except RuntimeNotFoundError as error:  # what a package offers may turn out not to be there
+        except RuntimeNotFoundError as error:  # a runtime that a package offers may turn out to be missing
             verdicts[info.name] = f"not available: {error}"
         except WasmError as error:
             verdicts[info.name] = f"no: {error}"
@@ -75,9 +75,10 @@ def _memories(module: CompiledModule) -> list[str]:
 
 
 def _needed(source: bytes | str) -> list[str]:
-    """The proposals without which the module is not valid, of those that an available runtime can turn off."""
+    """The proposals that the module needs to be valid, among those that an available runtime can turn off."""
     names = [info.name for info in list_runtimes() if info.available]
-    # All of them: a runtime may take modules with one whose values it cannot carry, and does not claim to have it.
+    # All proposals, not only the runtime's features: a runtime may take modules with a proposal that it does not claim,
+    # since it cannot carry the proposal's values.
     name = next((name for name in names if _valid(name, source, PROPOSALS)), None)
     if name is None:
         return []
@@ -93,7 +94,7 @@ def _needs(runtime: str, source: bytes | str, name: str) -> bool:
 
 
 def _valid(runtime: str, source: bytes | str, features: frozenset[str]) -> bool | None:
-    """Whether the module is valid with these proposals; None where the runtime does not do with them alone."""
+    """Whether the module is valid with these proposals; None if the runtime cannot be made with these alone."""
     try:
         with new_runtime(runtime, RuntimeConfig(features=features)) as made:
             made.validate(source)

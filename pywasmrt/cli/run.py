@@ -125,8 +125,8 @@ _FLAGS = ("--resolve", "--help", "--trace", "--env-inherit", "--trap-on-grow-fai
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """The options with the file, and the arguments of the function of --invoke: what comes after both is the
-    function's, however it looks (-1e5, -inf, -0x10), but for options, which have two dashes.
+    """Split the arguments into the options with the file, and the arguments of the function of --invoke. Everything
+    after both goes to the function, also -1e5, -inf and -0x10; only what begins with two dashes is an option.
     """
     options: list[str] = []
     arguments: list[str] = []
@@ -257,13 +257,13 @@ def _instance(
     try:
         store = runtime.new_store(limits)
         if options.trace or options.trace_to is not None:
-            from ..diagnostics import trace  # here, as few runs need it
+            from ..diagnostics import trace  # imported here, since few runs need it
 
-            trace(store, options.trace_to)  # from the start function on
+            trace(store, options.trace_to)  # traces the start function too
         return runtime.instantiate(module, *_preloaded(runtime, store, wasi, options), wasi=wasi, store=store)
     except WasmError:
         raise
-    except OSError as error:  # of a directory that is not there, or of the file for the trace
+    except OSError as error:  # a directory that is missing, or the file for the trace
         raise Failure(f"cannot open {error.filename!r}: {error.strerror}") from None
 
 
@@ -275,7 +275,7 @@ def _dumpable(data: bytes) -> bytes:
 
 @contextmanager
 def _dumped(instance: ModuleInstance, options: argparse.Namespace) -> Iterator[None]:
-    """Write a coredump where what runs in a `with` block traps."""
+    """Write a coredump if the code in a `with` block traps."""
     try:
         yield
     except Trap as trap:
@@ -293,7 +293,7 @@ def _dumped(instance: ModuleInstance, options: argparse.Namespace) -> Iterator[N
 
 @contextmanager
 def _profiled(instance: ModuleInstance, path: Path | None, title: str) -> Iterator[None]:
-    """Profile what runs in a `with` block, and write it to `path`, however the guest ends."""
+    """Profile the code in a `with` block, and write the profile to `path`, however the guest ends."""
     if path is None:
         yield
         return

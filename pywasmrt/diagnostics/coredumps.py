@@ -40,7 +40,8 @@ Target = Union[str, "os.PathLike[str]", IO[bytes]]
 
 def dumpable(module: bytes) -> bytes:
     """The binary module `module`, changed so that a coredump of its instances has all their memories and globals, not
-    only those that it exports. It exports them besides, under names that begin with "coredump:".
+    only those that it exports. The changed module exports all of them under additional names that begin with
+    "coredump:".
 
     Raises `ModuleCompileError` where `module` is malformed.
     """
@@ -51,12 +52,12 @@ def write_coredump(trap: Trap, instance: ModuleInstance, to: Target, *, name: st
     """Write what `instance` holds, and where `trap` says that the guest was, as a coredump of the tool conventions.
 
     Call it when the trap is caught, before anything else runs in the instance. `to` is a path, or a binary file that is
-    left open; `name` is the executable's. Written are the memories and globals that the instance exports, all of them
-    where the module went through `dumpable`; a reference in a global is written as null. Of memories only blocks that
-    are not all zeros are written. The engine tells no locals. Frames of modules with other names than the
-    outermost's are of instances without memories.
+    left open; `name` is the executable's. The file holds the memories and globals that the instance exports, or all of
+    them if the module went through `dumpable`; a reference in a global is written as null. Blocks of a memory that are
+    all zeros are left out. Locals are not written, since the engine does not tell them. Frames of modules with another
+    name than the outermost one are written as those of instances without memories.
 
-    Raises `TypeError` for what is no trap, `ClosedError` and `BusyError` as using the instance does, and `OSError`.
+    Raises `TypeError` if `trap` is not a trap, `ClosedError` and `BusyError` as using the instance does, and `OSError`.
 
         try:
             instance.exports.run()
@@ -100,8 +101,8 @@ def write_coredump(trap: Trap, instance: ModuleInstance, to: Target, *, name: st
 
 
 def _externs(instance: ModuleInstance, kind: ExternKind, word: str) -> Iterator[Any]:
-    """The memories or globals of an instance: those of `dumpable`, in the module's order, or else each that it exports,
-    once.
+    """The memories or globals of an instance: those of `dumpable`, in the module's order, or otherwise each that it
+    exports, once.
     """
     exports = instance.exports
     if next(exported_names(word)) in exports:
@@ -120,6 +121,6 @@ def _externs(instance: ModuleInstance, kind: ExternKind, word: str) -> Iterator[
 
 
 def _as_it_is(memory: Any) -> MemoryType:
-    """The type of a memory, where the minimum is its size now."""
+    """The type of a memory, with its current size as the minimum."""
     type: MemoryType = memory.type
     return MemoryType(memory.size // type.page_size, type.maximum, type.is_64, type.shared, type.page_size)

@@ -39,13 +39,13 @@ class Coverage:
         coverage.lcov("guest.info")                     # for genhtml, Codecov, editors
         print(coverage.listing())
 
-    `compile` compiles a changed module, which tells of each block of its code and of each outcome of its branches when
-    they are reached first in an instance; what is counted are therefore instances, not rounds of loops. Nothing has to
-    be read back: what a guest has reached is known also after it trapped, was stopped, or was dropped. Works on every
-    runtime. Code that was reached before costs a load and a test more.
+    `compile` compiles a changed module, which reports each block of its code and each outcome of its branches when an
+    instance first reaches them. So the counts are of instances, not of rounds of loops. Nothing has to be read back:
+    what a guest has reached is known even after it trapped, was stopped, or was dropped. Works on every runtime. Code
+    that was reached before costs one more load and test.
 
-    A changed module has one import more, which is served by itself, and one instance uses more fuel than without. It
-    has no debug information, so that traps tell no source lines; reports have them, from the module as it was.
+    A changed module has one more import, which is served automatically, and its instances use more fuel. It has no
+    debug information, so traps tell no source lines; reports have them, from the original module.
 
     Any thread may use it, and instances of several threads may run meanwhile.
     """
@@ -60,8 +60,9 @@ class Coverage:
         return tuple(self._modules.values())
 
     def compile(self, runtime: Runtime, source: Any, *, name: str | None = None) -> CompiledModule:
-        """Compile a module as `Runtime.compile` does, so that it tells what it reaches. `name` is what reports call it:
-        the file's, unless given. The same module may be compiled again, also on another runtime: it is counted as one.
+        """Compile a module as `Runtime.compile` does, so that it reports what it reaches. `name` is what reports call
+        it: the file's, unless given. The same module may be compiled again, also on another runtime: it is counted as
+        one.
 
         Raises what `Runtime.compile` raises, `UnsupportedFeatureError` for an instruction that is not known here, and
         `TypeError` for a runtime that is not made from this package's base classes: `instrument` serves any other.
@@ -79,9 +80,9 @@ class Coverage:
         return module
 
     def instrument(self, data: bytes, *, name: str | None = None) -> tuple[bytes, HostModule]:
-        """Change a valid module so that it tells what it reaches: returns its binary, and the host module that has to
-        be among its imports. Raises `ModuleCompileError` for what is no module, `UnsupportedFeatureError` for an
-        instruction that is not known, and `TypeError` for what is no bytes.
+        """Change a valid module so that it reports what it reaches. Returns its binary, and the host module that has to
+        be among its imports. Raises `ModuleCompileError` if `data` is not a module, `UnsupportedFeatureError` for an
+        unknown instruction, and `TypeError` if `data` is not bytes.
         """
         if not isinstance(data, bytes):
             raise TypeError(f"instrument takes the bytes of a module in binary form, not {shown(data)}")
@@ -91,7 +92,7 @@ class Coverage:
         if key not in self._modules:
             self._probed[key], plan = probed(data)
             self._modules.setdefault(key, CoveredModule(printable(name or f"module-{key[:8]}"), data, plan))
-        elif key not in self._probed:  # it was loaded
+        elif key not in self._probed:  # `load` has read it, so its probes are not made yet
             self._probed[key], _ = probed(data)
         covered = self._modules[key]
         host = HostModule(HOST_MODULE)
@@ -140,7 +141,7 @@ class Coverage:
     # Merging
 
     def merge(self, other: Coverage) -> None:
-        """Add what another one has counted. Raises `TypeError` for anything else."""
+        """Add the counts of another `Coverage`. Raises `TypeError` for anything else."""
         if not isinstance(other, Coverage):
             raise TypeError(f"merge takes a Coverage, not {shown(other)}")
         for key, theirs in list(other._modules.items()):
@@ -179,8 +180,8 @@ class Coverage:
     # For the pytest plugin
 
     def instrument_all(self) -> Callable[[], None]:
-        """Have every module that is compiled from now on, by any runtime of this process, tell what it reaches. Modules
-        that cannot be changed are compiled as they are. Returns what ends it.
+        """Make every module that is compiled from now on, by any runtime of this process, report what it reaches.
+        Modules that cannot be changed are compiled as they are. Returns a function that ends this.
         """
 
         def instrument(source: Any, data: bytes) -> tuple[bytes, tuple[Any, ...]] | None:

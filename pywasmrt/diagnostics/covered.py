@@ -1,4 +1,4 @@
-"""What of one module was reached: probes and their hits, brought to functions, branches and source lines."""
+"""What was reached in one module: its probes and their hits, mapped to functions, branches and source lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Function(NamedTuple):
 
 
 class ListedLine(NamedTuple):
-    """A line of a listing: its text, and in how many instances its code was reached; None where it is no code."""
+    """A line of a listing: its text, and in how many instances its code was reached; None where it is not code."""
 
     text: str
     hits: int | None
@@ -78,7 +78,7 @@ class CoveredModule:
 
     @cached_property
     def _names(self) -> dict[int, str]:
-        """The names of the functions by index, whoever tells them: name section, debug information, exports."""
+        """The names of the functions by index, from the name section, the debug information or the exports."""
         names = dict(exported_functions(self.data))
         by_address = read_function_names(self._sections)
         for body in bodies(self.data)[1]:
@@ -179,7 +179,7 @@ def _source_text(line: Line, texts: dict[str, list[str]]) -> str:
         try:
             path = Path(line.file)
             texts[line.file] = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        except (OSError, ValueError):  # a guest chooses the name
+        except (OSError, ValueError):  # a guest chooses the file's name, which may be invalid
             texts[line.file] = []
     lines = texts[line.file]
     return f"  {printable(lines[line.line - 1].strip())}" if 0 < line.line <= len(lines) else ""

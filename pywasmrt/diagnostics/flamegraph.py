@@ -53,7 +53,7 @@ def flamegraph_svg(tree: Tree, title: str) -> str:
 
 
 def _summed(tree: Tree) -> tuple[list[int], dict[int, list[int]], list[int]]:
-    """The time in each node and those upon it, the nodes upon each, and the nodes upon nothing."""
+    """The time in each node and its descendants, the children of each node, and the roots."""
     totals = [0] * len(tree.nodes)
     for sample in tree.samples:
         totals[sample.node] += sample.weight

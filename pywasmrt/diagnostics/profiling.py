@@ -38,9 +38,9 @@ def profile(instance: ModuleInstance, *others: ModuleInstance, max_samples: int 
         p.flamegraph("guest.svg")   # for any browser
 
     A sample is taken at each tick, every 5 ms, on whatever thread the guest runs; calls shorter than that are found in
-    proportion to their number. A guest is looked at where it polls, at the beginning of a function or of a round of a
-    loop, so that a sample may stand a little behind the place where the time went. Host functions appear in the stack
-    of the guest that calls them, with all the time that they take; a guest that they call appears upon them.
+    proportion to their number. A guest is sampled where it polls, at the beginning of a function or of a round of a
+    loop, so a sample may stand a little behind the place where the time went. Host functions appear in the stack of the
+    guest that calls them, with all the time that they take; a guest that they call appears upon them.
 
     Names come from the module's name section, else from its debug information (DWARF), else from its exports; source
     lines from DWARF. What is broken in them is left out. `others` are further instances of the same store whose
@@ -53,7 +53,7 @@ def profile(instance: ModuleInstance, *others: ModuleInstance, max_samples: int 
     profile on. In asynchronous stores host functions do not appear, since they run on the event loop.
 
     Raises `UnsupportedFeatureError` on a runtime without the feature "profiling", `ClosedError`, `ValueError` where the
-    store is being profiled already or `others` live elsewhere, and `TypeError` for what is no instance of a module.
+    store is being profiled already or `others` live elsewhere, and `TypeError` for anything but instances of modules.
     """
     instances = (instance, *others)
     for each in instances:
@@ -98,8 +98,8 @@ class FunctionTimes(tuple["FunctionTime", ...]):
 
 
 class Profile:
-    """Where the time of guests went. It is made by `profile`, and is a context manager; what it tells is told after
-    `close`, which the methods below call where it has not been.
+    """Where the time of guests went. It is made by `profile`, and is a context manager. Its results are available after
+    `close`, which the methods below call if it has not been called.
     """
 
     def __init__(self, instances: tuple[BaseInstance, ...], most: int) -> None:
@@ -112,7 +112,7 @@ class Profile:
         self._recorded: tuple[bytes, bytes, bytes, int] | None = None
         self._recording = store._begin_profile(modules, most)
         self._store: BaseStore | None = store
-        self._keeper: list[Any] | None = modules  # the engine has their names only from here on
+        self._keeper: list[Any] | None = modules  # keeps the modules alive, whose names the engine uses
         self._host_functions = store._mode != "asynchronous"
         if self._host_functions:
             try:
@@ -129,11 +129,11 @@ class Profile:
 
     @property
     def closed(self) -> bool:
-        """Whether no more samples are taken."""
+        """Whether it has stopped taking samples."""
         return self._store is None
 
     def close(self) -> None:
-        """Take no more samples. Idempotent; from any thread, also while the guest runs, and after the store was closed.
+        """Stop taking samples. Idempotent; from any thread, also while the guest runs, and after the store was closed.
         In the child of a fork, a profile that the parent has begun is empty.
         """
         store, self._store = self._store, None
@@ -143,7 +143,7 @@ class Profile:
         self._recorded = self._recording.finish()
         self._host_frames = [described_host(host) for host in self._hosts]
         self._keeper = None
-        self._hosts.clear()  # which may hold anything, the instance among it
+        self._hosts.clear()  # host functions may hold anything, even the instance
 
     def __enter__(self) -> Profile:
         return self
@@ -179,7 +179,7 @@ class Profile:
 
     def top(self, count: int | None = 20) -> FunctionTimes:
         """The functions that took the most time by themselves, at most `count` of them: a tuple of `FunctionTime` whose
-        text is a table. Raises `TypeError` or `ValueError` for a `count` that is none.
+        text is a table. Raises `TypeError` or `ValueError` for a `count` that is not a count.
         """
         if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
             raise TypeError(f"count is an int, or None for all, not {shown(count)}")

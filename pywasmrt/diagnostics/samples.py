@@ -1,7 +1,8 @@
 """What a profile consists of: a tree of frames, and the time spent at each of its nodes.
 
-The engine tells the stacks of guests, with the engine's names for functions. Here they get the names and source lines
-that the modules tell of, and the host functions between them. `csrc/fast/profile.c` says how host functions are timed.
+The engine records the stacks of guests, with its own names for functions. This module adds the names and source lines
+from the guests' modules, and the host functions between the guests. `csrc/fast/profile.c` says how host functions are
+timed.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Tree:
 
 
 class _Names:
-    """The functions of one module, by what the engine calls them. Broken sections give no names, and no error."""
+    """The functions of one module, by the engine's names for them. Broken sections give no names, and no error."""
 
     def __init__(self, data: bytes | None) -> None:
         self._data = data or b""
@@ -168,7 +169,7 @@ def described_host(host: Host) -> Frame:
 
 
 class _Assembling:
-    """One recording, brought into a tree."""
+    """Turns one recording into a tree."""
 
     def __init__(self, text: bytes, running: bytes, modules: Sequence[bytes | None], hosts: Sequence[Frame]) -> None:
         profile = json.loads(text)
@@ -197,7 +198,7 @@ class _Assembling:
         return [of_frame[at] for at in thread["stackTable"]["frame"]]
 
     def add(self, n: int, time: int, weight: int, running: int, number: int) -> None:
-        """Enter the sample `n` of the engine's."""
+        """Add sample `n` of the engine's recording."""
         node = self._node(self._stacks[n], running)
         if number >= 0:
             node = self.tree.node(node, self._host(number))
@@ -207,7 +208,7 @@ class _Assembling:
             self.tree.samples.append(Sample(time, node, weight))
 
     def add_own_times(self, times: Sequence[int]) -> None:
-        """Enter what host functions took before the guests that they called polled."""
+        """Add the time that host functions took before the guests that they called polled."""
         for own, outer, number, marker in self._running:
             if own:
                 stack = self._stacks[marker] if marker >= 0 else None
@@ -221,7 +222,7 @@ class _Assembling:
         return frame
 
     def _node(self, stack: int | None, running: int) -> int:
-        """The node of a stack of the engine's, with the host functions that were running between its guests."""
+        """The node of one of the engine's stacks, with the host functions that were running between its guests."""
         if running < 0:
             return -1 if stack is None else self._plain_node(stack)
         key = (stack, running)

@@ -49,21 +49,21 @@ def trace(
         wasi_snapshot_preview1.path_open(3, SYMLINK_FOLLOW, "a.txt", 0, 0x2, 0x0, 0) = NOENT (44)
         wasi_snapshot_preview1.fd_write(1, "hello\\n") = SUCCESS, 6
 
-    `target` is an instance, or a store: then all instances in it are traced, those that are made later from their start
-    function on. `file` takes the text: an object with `write`, or the path of a file to write anew; without it, and
-    without `tracer`, the text goes to standard error. A line begins when the call begins, so that a call which does not
-    return can be seen; one that is cut in two by another call says `<unfinished ...>` and `<... resumed>`. At most
-    `limit` bytes of each path or buffer are shown. `times` adds how many seconds each call took.
+    `target` is an instance, or a store: then all instances in it are traced, and those that are made later are traced
+    from their start function on. `file` takes the text: an object with `write`, or the path of a file to write anew;
+    without it, and without `tracer`, the text goes to standard error. A line begins when the call begins, so that a
+    call which does not return can be seen; a line that another call cuts in two says `<unfinished ...>` and `<...
+    resumed>`. At most `limit` bytes of each path or buffer are shown. `times` adds how many seconds each call took.
 
     `tracer` is a Tracer of the OpenTelemetry API: each call becomes a span, named like the function, with the
     attributes `wasm.module`, `wasm.function`, `wasm.arguments` and `wasm.result`. A call that raises, or that returns
     an errno of WASI other than 0, has the status ERROR and `error.type`. Calls within it are its children.
 
     Tracing lasts until `Trace.close`, or as long as the store. Calls that are not traced cost what they did before:
-    what stands in for the host functions is put in their place by this function. If `file` or `tracer` raises an
-    exception, tracing ends, the guest goes on, and `close` raises it. Raises `TypeError` for another `target`,
-    `ClosedError` where it is closed, `BusyError` where it runs on another thread, and `UnsupportedFeatureError` on a
-    runtime without the feature "host-observation".
+    this function replaces the host functions by stand-ins. If `file` or `tracer` raises an exception, tracing ends, the
+    guest goes on, and `close` raises it. Raises `TypeError` for another `target`, `ClosedError` where it is closed,
+    `BusyError` where it runs on another thread, and `UnsupportedFeatureError` on a runtime without the feature
+    "host-observation".
     """
     if isinstance(target, BaseInstance):
         if target.closed:
@@ -118,13 +118,13 @@ class Trace:
 
     @property
     def closed(self) -> bool:
-        """Whether tracing has ended: by `close`, or since its file or tracer failed."""
+        """Whether tracing has ended: by `close`, or because its file or tracer failed."""
         return self._ended
 
     def close(self) -> None:
         """End tracing, and close the file if `trace` opened it. Idempotent, and allowed within a host call, and while a
-        call runs on another thread: then what stands in for the host functions stays there, and only calls them, until
-        the next trace or profile of the store. Raises the exception that the file or the tracer raised, once.
+        call runs on another thread: then the stand-ins stay in place, and only call the host functions, until the next
+        trace or profile of the store. Raises the exception that the file or the tracer raised, once.
         """
         self._ended = True
         store = self._store()
@@ -158,7 +158,7 @@ class Trace:
             own.close()
 
     def _stand_in(self, state: InstanceState, function: HostImport) -> Callable[..., Any]:
-        """What guests of the traced instance call in the place of `function`."""
+        """The stand-in that guests of the traced instance call in place of `function`."""
         inner = function.callable
         if (self._only is not None and self._only() is not state) or function.module == COVERAGE:
             return inner
@@ -214,7 +214,7 @@ class Trace:
         except Exception as failure:
             self._fail(failure)
             outcome = _Outcome("= ?")
-        for sink, call in zip(self._sinks, begun, strict=False):  # of a trace that has ended meanwhile too: spans end
+        for sink, call in zip(self._sinks, begun, strict=False):  # even if tracing ended meanwhile: spans must end
             try:
                 sink.finish(call, outcome)
             except Exception as failure:
@@ -283,12 +283,12 @@ class _Described:
 def _memory(caller: Any) -> Any:
     try:
         return caller.memory()
-    except Exception:  # the guest exports none: what needs it is shown as its address
+    except Exception:  # the guest exports none: addresses are shown instead
         return None
 
 
 def _quoted(data: bytes, size: int) -> str:
-    """Bytes as text in quotes, followed by their number where there are more."""
+    """Bytes as text in quotes, followed by the full size if they are only a part."""
     text = "".join(_ESCAPES.get(each) or _character(each) for each in data.decode("utf-8", "surrogateescape"))
     return f'"{text}"' + (f"... ({size} bytes)" if len(data) < size else "")
 
@@ -332,7 +332,7 @@ class _Lines:
 
     def close(self) -> None:
         if self._open is not None and not self._closed:
-            with suppress(Exception):  # the file may be what failed
+            with suppress(Exception):  # the file itself may have failed
                 self._write(" <trace closed>\n")
         self._closed = True
 
@@ -370,7 +370,7 @@ class _Spans:
         return scope, scope.__enter__()
 
     def close(self) -> None:
-        """A span ends with its call, also after this."""
+        """Nothing to do: each span ends with its call, even if that ends later."""
 
     def finish(self, call: tuple[Any, Any], outcome: _Outcome) -> None:
         scope, span = call

@@ -87,7 +87,7 @@ Quote = Callable[[bytes, int], str]
 
 
 class WasiCall:
-    """One function: shows its arguments before the call, and what came of it after."""
+    """One function: shows its arguments before the call, and its results after it."""
 
     def __init__(self, kinds: list[str]) -> None:
         self._kinds = kinds
@@ -135,7 +135,7 @@ class WasiCall:
 
 
 def wasi_call(module: str, name: str, params: int) -> WasiCall | None:
-    """The function of that name with so many parameters, or None where it is not one of WASI's."""
+    """The function of that name with that number of parameters, or None if WASI has no such function."""
     described = _CALLS.get(name) if module in MODULES else None
     if described is None:
         return None
@@ -179,7 +179,7 @@ def _named_bits(value: int, names: dict[int, str]) -> str:
 def _read(memory: Any, at: int, size: int) -> bytes | None:
     try:
         return bytes(memory.read(_unsigned(at), size))
-    except Exception:  # out of bounds, or there is no memory: the guest may pass anything
+    except Exception:  # out of bounds, or no memory: the guest may pass anything
         return None
 
 

@@ -56,7 +56,7 @@ class Part:
 
 
 class Subject:
-    """What a check is given: a runtime of its part's, and the means to make more."""
+    """What a check is given: a runtime of its part, and the means to make more."""
 
     def __init__(self, make: Callable[[], Runtime]) -> None:
         self._make = make
@@ -136,7 +136,7 @@ class ConformanceError(AssertionError):
         self.report = report
 
 
-# The words of the checks. They raise AssertionError themselves, since `python -O` takes assert statements away.
+# The assertions of the checks. They raise AssertionError themselves, since `python -O` takes assert statements away.
 
 
 def require(condition: object, what: str) -> None:
