@@ -18,7 +18,7 @@ class BaseTag:
     type: FunctionType
 
     def payload(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The values of an exception as their types hold them. Raises `TypeError` or `OverflowError`."""
+        """The values of an exception, converted to its types. Raises `TypeError` or `OverflowError`."""
         types = self.type.params
         if len(types) != len(values):
             wanted = ", ".join(map(str, types))

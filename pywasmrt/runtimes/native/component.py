@@ -1,6 +1,6 @@
 """Components over the engine table of `csrc/wrt_component.h`: the hooks of `Components` for native runtimes.
 
-As with modules, engines, components and linkers are reached by cffi and from any thread, and a store by `_fastcall`.
+Engines, components and linkers are reached by cffi, from any thread; a store is reached by `_fastcall`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class NativeComponentState(ComponentState):
             raise Refusal(TypeError, f"the {value._name} belongs to another instance")
 
     def lower_handle(self, resource: Any, value: Any, owned: bool) -> Any:
-        return value  # only looked at for what is wrong with it
+        return value  # used only to check the value
 
 
 class NativeComponents(Components):
@@ -124,15 +124,15 @@ class NativeComponents(Components):
         return NativeComponent(self, handle, data)
 
     def _suspends(self, component: BaseComponent, linkage: Linkage) -> bool:
-        # The engine's own WASI waits on the thread that calls it. And a handle to a guest's resource cannot be dropped
-        # in a store whose guests are suspended, as the C API has no such function.
+        # A guest is not suspended where the engine's own WASI waits on the calling thread, nor where guests' resources
+        # have handles: the C API has no function to drop these in a store whose guests are suspended.
         return "suspension" in self.info.features and not linkage.wasi and not component.exports_resources()
 
     def _link_component(self, component: BaseComponent, linkage: Linkage, suspends: bool) -> Any:
         linker = _fastcall.Linker(self.engine.owner, suspends)
         if linkage.wasi:
             linker.wasi(linkage.http)
-        # What serves imports with handles has plans of this linkage alone.
+        # Host functions with handles have plans that hold for this linkage only.
         state = NativeComponentState(component, linkage, None)  # type: ignore[arg-type]
         for interface, definitions in linkage.definitions.items():
             linker.interface(interface, [_defined(each, interface, state) for each in definitions])
@@ -145,7 +145,7 @@ class NativeComponents(Components):
         store: Any = state.store
         if wasi is not None:
             _give_wasi(store, wasi)
-        handle = state.component.handle  # held, so that closing the component meanwhile does not free it
+        handle = state.component.handle  # kept, so that closing the component meanwhile does not free it
         try:
             state.handle = store.fast.instantiate_component(prepared, handle, handle.address)
         except ModuleInstantiateError as error:
@@ -184,7 +184,7 @@ def _defined(definition: Definition, interface: str | None, state: NativeCompone
 
 
 def _texts(values: list[str]) -> tuple[Any, list[Any]]:
-    """An array of C strings, and what keeps them."""
+    """An array of C strings, and the objects that keep them alive."""
     kept = [ffi.new("char[]", each.encode()) for each in values]
     return ffi.new("const char *[]", kept), kept
 

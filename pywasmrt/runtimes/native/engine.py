@@ -1,4 +1,4 @@
-"""One engine reached through C: its table, its settings, and the words for its failures."""
+"""One engine reached through C: its table, its settings, and the errors for its failures."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ RawFrame = tuple[int, int, int, "str | None", "str | None"]
 
 
 class Engine:
-    """One engine: its table, its settings, and the words for its failures.
+    """One engine: its table, its settings, and the errors for its failures.
 
-    `explain` brings the engine's own text of a failure to the essential, and `complete` adds to a trap's frames what
-    that text tells of them.
+    `explain` shortens the engine's text of a failure to the essential. `complete` adds to a trap's frames what that
+    text says about them.
     """
 
     def __init__(
@@ -121,9 +121,9 @@ class Engine:
         return data
 
     def fail(self, result: int, trap: int, message: str | None, frames: list[RawFrame], exception: Any = None) -> None:
-        """Raise what a failed operation stands for. `result` and `trap` are numbers of wrt.h; with WRT_EXIT `trap`
-        is the exit code. `exception` is what the C half tells of a guest's exception that nobody caught. With WRT_HOST
-        it is a host function's, which gets a note of the guest's frames; then nothing is raised.
+        """Raise the error of a failed operation. `result` and `trap` are numbers of wrt.h; with WRT_EXIT `trap` is the
+        exit code. `exception` describes a guest's exception that nobody caught. With WRT_HOST it is the exception of a
+        host function: it gets a note of the guest's frames, and nothing is raised.
         """
         if result == lib.WRT_HOST and exception is not None:
             told = partial(_frames, message or "", frames, self._complete)

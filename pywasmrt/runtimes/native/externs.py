@@ -26,12 +26,12 @@ _KINDS = tuple(ExternKind)
 
 
 def is_shared(extern: object, engine: Engine) -> bool:
-    """Whether it is a shared memory, the one thing that may pass between stores of one engine."""
+    """Whether it is a shared memory: only these may pass between stores of one engine."""
     return isinstance(extern, _fastcall.Memory) and extern._store.engine is engine.owner and extern.type.shared
 
 
 def extern_handle(extern: Any) -> bytes:
-    """The handle of what was found to serve an import. Raises `ClosedError` if it is closed."""
+    """The handle of an extern that serves an import. Raises `ClosedError` if it is closed."""
     if isinstance(extern, (NativeGlobal, NativeTable)):
         extern._check()
     elif isinstance(extern, _fastcall.Memory):
@@ -40,19 +40,19 @@ def extern_handle(extern: Any) -> bytes:
 
 
 class _HeldHandle(bytes):
-    """The handle of a memory, which may be of another store: that is not freed for as long as this exists."""
+    """The handle of a memory, perhaps of another store. That store is not freed as long as this object exists."""
 
     view: memoryview
 
     def __new__(cls, memory: Any) -> _HeldHandle:
-        view = memoryview(memory)  # raises where it is closed or busy
+        view = memoryview(memory)  # raises if it is closed or busy
         self = super().__new__(cls, memory._handle)
         self.view = view
         return self
 
 
 class _Extern:
-    """A global or table: a handle, used by the store's C half, for as long as the instance lives."""
+    """A global or table: a handle that the store's C half uses, valid as long as its instance."""
 
     __slots__ = ("__weakref__", "_handle", "_life", "_store", "type")
 
@@ -142,7 +142,7 @@ class NativeTable(_Extern):
 
 
 class NativeCaller(_fastcall.Caller, BaseCaller):
-    """The instance that calls a host function. What it finds is looked up in the engine, by name."""
+    """The instance that calls a host function. Its exports are looked up in the engine, by name."""
 
     __slots__ = ()
 
@@ -150,7 +150,7 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
     def exports(self) -> Exports:
         """Everything that is exported, by name."""
         self._check()
-        return Exports(cast("BaseStore", self), self._context)  # which looks no further than `_export`
+        return Exports(cast("BaseStore", self), self._context)  # uses only `_export` of this
 
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         return self._find(export.name, export.kind)
@@ -174,7 +174,7 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
 
 
 def wrap(store: Any, instance: InstanceState, handle: bytes, export: ExportType) -> Any:
-    """The object for an extern in a store's C half."""
+    """The Python object for an extern of a store's C half."""
     if export.kind is ExternKind.FUNCTION:
         return store.function(handle, export.name)
     if export.kind is ExternKind.MEMORY:

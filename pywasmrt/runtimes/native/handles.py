@@ -1,4 +1,4 @@
-"""Handles: what an engine hands out, owned by an object in C from its first moment (csrc/fast/handle.c)."""
+"""Handles: pointers that an engine returns, each owned by an object in C from the start (csrc/fast/handle.c)."""
 
 from __future__ import annotations
 

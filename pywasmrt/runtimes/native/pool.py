@@ -1,7 +1,7 @@
-"""The pool that `RuntimeConfig.pool` asks Wasmtime for: its settings, its bounds, and the words for what is beyond.
+"""The pool that `RuntimeConfig.pool` asks Wasmtime for: its settings, its bounds, and the errors beyond them.
 
-Where Wasmtime cannot set the pool aside, its C API ends the process. So all that it would refuse is refused here, and
-the address space is tried first.
+Where Wasmtime cannot reserve the pool, its C API ends the process. So everything that it would refuse is refused here,
+and reserving the address space is tried first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ...values import shown_int
 
 __all__ = ["compiling_settings", "exhausted_text", "pool_settings"]
 
-_RESERVATION = 4 << 30  # of address space, for each memory, unless an option says otherwise
-_GUARD = 32 << 20  # before and behind each
+_RESERVATION = 4 << 30  # address space for each memory, unless an option says otherwise
+_GUARD = 32 << 20  # guard before and after each memory
 _BOUNDS = {
     "instances": (1, 1 << 20),
     "memory_bytes": (0, 1 << 40),
@@ -49,7 +49,7 @@ def pool_settings(pool: Pool, reservation: int | None) -> dict[str, int]:
         )
     memories = pool.instances if pool.memories is None else pool.memories
     tables = pool.instances if pool.tables is None else pool.tables
-    # Each memory with guards on both sides, each table in pages of its own, and a fifth more for all the rest.
+    # Each memory with guards on both sides, each table in pages of its own, and a fifth more for everything else.
     _try_space(memories * (each + 2 * _GUARD) * 6 // 5 + tables * (pool.table_elements * 8 + (1 << 16)), memories, pool)
     return {
         "pool_total_core_instances": pool.instances,
@@ -68,7 +68,7 @@ def pool_settings(pool: Pool, reservation: int | None) -> dict[str, int]:
 
 
 def compiling_settings(settings: Mapping[str, int]) -> dict[str, int]:
-    """Those of an engine that only compiles for another with `settings`: the smallest pool for the same modules."""
+    """The settings of an engine that only compiles for one with `settings`: the smallest pool for the same modules."""
     least = {name: 1 for name in settings if name.startswith("pool_total_")}
     for name in ("memories", "tables"):
         if least:
@@ -77,7 +77,7 @@ def compiling_settings(settings: Mapping[str, int]) -> dict[str, int]:
 
 
 def _try_space(size: int, memories: int, pool: Pool) -> None:
-    """Set as much address space aside as the pool may take, and give it back."""
+    """Reserve as much address space as the pool may take, and give it back."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
     except (OSError, OverflowError, ValueError) as error:

@@ -1,9 +1,8 @@
-"""The runtime over an engine table of `csrc/wrt.h`: everything that engines reached through C have in common.
+"""The runtime over an engine table of `csrc/wrt.h`: what all engines that are reached through C have in common.
 
 Engines and modules are reached by cffi, which lets other Python threads run meanwhile; they may be used from any
-thread. A store, and so all guest code, is reached through `_fastcall`, which keeps the rule of one call chain at a
-time. Neither can be freed while the other needs it: a handle here is owned by a cffi object, and the store in C holds
-on to the engine's.
+thread. A store, and so all guest code, is reached through `_fastcall`, which allows one call chain at a time. Neither
+can be freed while the other needs it: a cffi object owns each handle here, and the store in C keeps the engine's.
 """
 
 from __future__ import annotations
@@ -63,8 +62,8 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         *,
         trap_on_grow_failure: bool,
     ) -> None:
-        """`make_compiler`, where the engine cannot compile any more after a fork: makes one of the same settings that
-        can, and whose blobs it loads.
+        """`make_compiler` is for engines that cannot compile any more after a fork. It makes one with the same settings
+        that can, and whose blobs the first one loads.
         """
         self.engine = engine
         self._settings = settings
@@ -78,7 +77,7 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         super().__init__(info, trap_on_grow_failure)
 
     def store_arguments(self, limits: Limits | None) -> tuple[Any, ...]:
-        """What `_fastcall.Store` takes; remembered in `known_limits`, as the next store often has the same limits."""
+        """The arguments of `_fastcall.Store`; kept in `known_limits`, as the next store often has the same limits."""
         timeout = None if limits is None else limits.timeout
         arguments = (
             self.engine.owner,
@@ -144,7 +143,7 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         linked = _fastcall.Linked(
             self.engine.owner,
             self.engine.fail,
-            module.handle,  # held, so that closing the module does not free it
+            module.handle,  # kept, so that closing the module does not free it
             module.address,
             imports,
             often and len({(each.module, each.name) for each in module.imports}) == len(imports),
@@ -158,7 +157,7 @@ class NativeRuntime(NativeComponents, BaseRuntime):
         return None if self.shares(extern) else super()._check_extern(wanted, extern)
 
     def shares(self, extern: object) -> bool:
-        """Whether `extern`, of another store of this runtime, may be used in any."""
+        """Whether `extern`, of another store of this runtime, may be used in every store."""
         return "memory-sharing" in self._info.features and is_shared(extern, self.engine)
 
 
@@ -171,8 +170,8 @@ class NativeModule(BaseModule):
         super().__init__(runtime, handle, data)
 
     def described_imports(self) -> list[tuple[Any, ...]]:
-        """What `_fastcall.Linked` wants to know of imports that host functions serve: without and with a caller, and
-        both again for coroutine functions.
+        """What `_fastcall.Linked` has to know of imports that host functions serve, in four forms: without and with a
+        caller, and both again for coroutine functions.
         """
         if self._described is None:
             kinds = ((None, False), (NativeCaller, False), (None, True), (NativeCaller, True))
@@ -205,7 +204,7 @@ class NativeStore(BaseStore):
         if runtime.counts_fuel:
             fuel = None if limits is None else limits.fuel
             fast.set_fuel((1 << 64) - 1 if fuel is None else fuel)
-        # What Closable's does, but that the runtime finds its stores by the engine: one is made for each instance.
+        # As in Closable, except that the runtime finds its stores by the engine: a store is made for each instance.
         self.runtime = self._parent = runtime
         self.limits = limits
         self._life = Life()
@@ -290,8 +289,8 @@ class NativeStore(BaseStore):
     def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
         for extern in externs:
             if isinstance(extern, (_fastcall.Function, _fastcall.Memory)):
-                extern._close()  # the others look at the instance's life
-        if instance.handle is not None:  # else its start function is running
+                extern._close()  # the other externs check the instance's life
+        if instance.handle is not None:  # otherwise its start function is still running
             self.fast.close_instance(instance.handle)
 
     # Instances and host functions
@@ -300,7 +299,7 @@ class NativeStore(BaseStore):
         linked, _, _, plain = linking.prepared
         if not plain or not owned:
             return super()._new_instance(linking, owned)
-        # What is made most, with all that it does not need left out.
+        # The most frequent case, without the steps that it does not need.
         self._mode = SYNCHRONOUS
         life = self._life
         state = InstanceState(linking.module, life)
@@ -315,7 +314,7 @@ class NativeStore(BaseStore):
 
     def _instantiate(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> bytes:
         linked, shares, arrays, _ = linking.prepared
-        # A guest that waits for another thread does not poll, nor one that works on a large array.
+        # A guest does not poll while it waits for another thread, or while it works on a large array.
         if shares or (arrays and self._has_large_heap()):
             self.fast.release_at_once()
         callables = linking.bind(states) if linking.bound else linking.callables
@@ -390,7 +389,7 @@ class FastLender:
 
 
 def _made(type: object, make: Callable[..., bytes], *args: Any) -> bytes:
-    """The handle of an extern that the host makes, with a failure told as that."""
+    """The handle of an extern that the host makes. The error says that the extern could not be made."""
     try:
         return make(*args)
     except ModuleInstantiateError as error:

@@ -26,7 +26,7 @@ class NativeTag(BaseTag):
         self.type = type
 
     def payload(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The values of an exception as their types hold them."""
+        """The values of an exception, converted to its types."""
         if not self._throws:
             raise UnsupportedFeatureError(
                 "this runtime cannot throw exceptions into a guest; the runtime 'wasmtime' can", "exception-values"
@@ -50,8 +50,8 @@ class NativeTag(BaseTag):
 
 
 def raise_exception(told: Any, message: str, frames: Callable[[], Sequence[Frame]]) -> NoReturn:
-    """Raise the exception that a guest's call ended by: `told` is the one that a host function threw, or what a new one
-    is made of.
+    """Raise the exception that ended a guest's call. `told` is the exception that a host function threw, or the parts
+    of a new one.
     """
     if isinstance(told, WasmException):
         told._frames = frames

@@ -1,9 +1,9 @@
-"""wasm3, an interpreter that starts in microseconds. What it needs beyond `native`: a validator, and its features.
+"""wasm3, an interpreter that starts in microseconds. What it needs besides `native`: a validator, and its features.
 
-wasm3 trusts the module that it is given. So Wasmtime validates every module first, with the proposals switched off
-that wasm3 has not; where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says
-that no module needs it. That is a promise about every module that this runtime will ever see: one that is not valid
-can read and write any memory of the process.
+wasm3 trusts the module that it is given. So Wasmtime validates every module first, with the proposals off that wasm3
+does not have. Where the package `wasmtime` is missing, `RuntimeConfig(options={"trust_modules": True})` says that no
+module needs to be validated. That is a promise about every module that this runtime will ever get: an invalid one can
+read and write any memory of the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["NAME", "create", "describe"]
 NAME = "wasm3"
 
 _FIXED = frozenset({"sign-extension", "saturating-float-to-int", "mutable-globals"})
-_STACK_NEEDED = 192 << 10  # of the native stack, to begin with: wasm3 takes what there is, and leaves some to the host
+_STACK_NEEDED = 192 << 10  # native stack to begin with: wasm3 uses all there is, except a rest for the host
 _OPTIONS = {
     "trust_modules": flag(),
     "max_wasm_stack": number_of_bytes(1 << 14, 1 << 28, "2**28"),
@@ -37,7 +37,7 @@ _CAUTION = "it is made for modules that are trusted, and has a public record of 
 
 
 def describe() -> RuntimeInfo:
-    """What there is to say of this runtime, without loading Wasmtime."""
+    """Describe this runtime, without loading Wasmtime."""
     reason = _shim.unavailable_reason() or _shim.wasm3_reason()
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
@@ -77,7 +77,7 @@ def create(config: RuntimeConfig) -> Any:
 
 @cache
 def _built() -> tuple[str, frozenset[str]]:
-    """The version of the wasm3 that was built in, and its proposals."""
+    """The version of the built-in wasm3, and its proposals."""
     from ..._shim._wrt import ffi, lib
 
     version = ffi.string(lib.wrt_wasm3_version()).decode()
@@ -85,7 +85,7 @@ def _built() -> tuple[str, frozenset[str]]:
 
 
 def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
-    """What the library can do with wasm3, of which the newer one links immutable globals."""
+    """What the library can do with wasm3. Only the newer version links immutable globals."""
     _, proposals = _built()
     lacking = {
         "serialize",
@@ -112,14 +112,14 @@ def _api_features(wat: bool, interruptible: bool) -> frozenset[str]:
 
 @cache
 def _validator(proposals: frozenset[str], long_indexes: bool) -> Any:
-    """Made once for each set of proposals, since making one takes longer than wasm3 takes for most modules.
+    """The validator for these proposals. It is kept, since making one takes longer than wasm3 takes for most modules.
 
-    `long_indexes`: the index of a memory may be written longer than in one byte, as since WebAssembly 3.0.
+    `long_indexes`: the index of a memory may be encoded in more than one byte, as since WebAssembly 3.0.
     """
     from .wasm3_runtime import Validator
 
     _, known = _built()
-    # 0.5.0 has memory.copy and memory.fill; the rest of that proposal, and references, it refuses when it compiles.
+    # 0.5.0 has memory.copy and memory.fill. When it compiles, it refuses the rest of that proposal, and references.
     allowed = proposals | {"bulk-memory", "reference-types"}
     # The validator reads these indexes as one byte unless it has several memories; the engine refuses those itself.
     engine = open_engine(allowed | {"multi-memory"} if long_indexes else allowed)

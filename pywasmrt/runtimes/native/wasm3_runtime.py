@@ -1,4 +1,4 @@
-"""The runtime over wasm3: as the native one, but for modules that another engine validates and reads."""
+"""The runtime over wasm3: as the native one, but another engine validates modules and reads text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Validator", "Wasm3Runtime"]
 
 
 class Validator(NamedTuple):
-    """What validates modules for wasm3: an engine that has its proposals, and what tells why it refused one."""
+    """Validates modules for wasm3: an engine with the same proposals, and the judge that explains its refusals."""
 
     engine: Engine
     judge: Judge
 
 
 class Wasm3Runtime(NativeRuntime):
-    """A runtime over wasm3. `validator` is None where there is none; `trusting`: modules are not validated."""
+    """A runtime over wasm3. `validator` may be None. `trusting` says that modules are not validated."""
 
     _pieces = None
 
@@ -44,11 +44,11 @@ class Wasm3Runtime(NativeRuntime):
         if self._validator is None:
             raise UnsupportedFeatureError("modules cannot be validated without the package wasmtime", "validate")
         self._validator.engine.validate(data)
-        self.engine.validate(data)  # reads what wasm3 would stumble over
+        self.engine.validate(data)  # finds what wasm3 cannot read
 
     def _compile(self, data: bytes) -> Any:
         if not self._trusting:
-            assert self._validator is not None  # create() saw to it
+            assert self._validator is not None  # checked by create()
             self._validator.engine.validate(data)
         return self.engine.compile(data)
 

@@ -1,5 +1,6 @@
-"""Wasmtime through its C API: the default runtime. What it needs beyond `native`: settings, features, and reading
-its texts."""
+"""Wasmtime through its C API: the default runtime. What it needs besides `native`: settings, features, and the reading
+of its messages.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +37,12 @@ __all__ = ["NAME", "create", "describe", "open_engine", "validate"]
 NAME = "wasmtime"
 
 _DEFAULT_STACK = 512 << 10
-_STACK_MARGIN = 128 << 10  # for the host's own frames around the guest's
-_OWN_STACK_MARGIN = 1 << 20  # for the engine's own, on the stack of a guest that can be suspended
+_STACK_MARGIN = 128 << 10  # for the host's frames around the guest's
+_OWN_STACK_MARGIN = 1 << 20  # for the engine's frames on the stack of a guest that can be suspended
 
 
 def describe() -> RuntimeInfo:
-    """What there is to say of this runtime, without loading the engine."""
+    """Describe this runtime, without loading the engine."""
     reason = _shim.unavailable_reason() or library.wasmtime_library_reason()
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
@@ -88,7 +89,7 @@ def create(config: RuntimeConfig) -> Any:
         settings.update(pool_settings(config.pool, settings.get("memory_reservation")))
     identity = ",".join(f"{name}={value}" for name, value in sorted(settings.items()) if not _is_of_pool(name))
     if config.pool is not None:
-        identity += ",pool"  # compiled code is for a pool or not, whatever its size
+        identity += ",pool"  # compiled code depends on whether there is a pool, not on its size
     features = proposals | _api_features(info.version or "", config.interruptible, bool(settings.get("consume_fuel")))
     runtime = NativeRuntime(
         make_engine(forks() > 0),
@@ -125,33 +126,32 @@ def _validator(proposals: frozenset[str]) -> Any:
 
 
 def validate(proposals: frozenset[str], data: bytes) -> None:
-    """Validate a module by an engine with these proposals. Raises `ModuleCompileError`, or `RuntimeNotFoundError`."""
+    """Validate a module with an engine with these proposals. Raises `ModuleCompileError`, or `RuntimeNotFoundError`."""
     _validator(proposals).validate(data)
 
 
 def open_engine(proposals: frozenset[str]) -> Any:
     """An engine with these proposals, to validate modules and read text with. Raises `RuntimeNotFoundError`."""
-    # Small modules must not wait for other threads to wake up.
+    # Compiling small modules must not wait until other threads wake up.
     return _open({**_switches(proposals), "parallel_compilation": 0}, _DEFAULT_STACK)
 
 
 def _switches(proposals: frozenset[str]) -> dict[str, int]:
     settings = {switch: int(proposal in proposals) for proposal, switch in WASMTIME_SWITCHES.items()}
     settings["shared_memory"] = int("threads" in proposals)
-    # Where this is off, a guest that waits is unwound with its call. Only components with asynchronous functions of
-    # their own need it, which the C API cannot call; they are refused when they are compiled.
+    # While this is off, a guest that waits is unwound with its call. Only components with asynchronous functions of
+    # their own need it; the C API cannot call these, so such components are refused when they are compiled.
     settings["concurrency_support"] = 0
     settings.update(dict.fromkeys(_ASYNC_PROPOSALS, 0))
-    # A memory keeps its address when it grows, and so views of it never dangle; it grows within what is reserved for
-    # it.
+    # A memory keeps its address when it grows, so that views of it never dangle. It grows within its reserved space.
     settings["memory_may_move"] = 0
     return settings
 
 
 @cache
 def _native() -> Any:
-    """The module that reaches engines, which only an install with the native part can load. Kept, since the interpreter
-    gives no module any more when it ends.
+    """The module that reaches engines; only an install with the native part can load it. It is kept, since nothing can
+    be imported any more while the interpreter ends.
     """
     from . import engine
 
@@ -160,14 +160,14 @@ def _native() -> Any:
 
 @cache
 def _library() -> library.Library:
-    """The library that is opened, of which a process has one."""
+    """The one library of Wasmtime that the process opens."""
     return library.find()
 
 
 def _open(settings: dict[str, int], stack: int) -> Engine:
     ffi, lib = _native().ffi, _native().lib
     path = os.fsencode(_library().path)
-    with environment():  # one thread at a time, and not held for ever in the child of a fork
+    with environment():  # for one thread at a time; a lock that does not stay held in the child of a fork
         problem = lib.wrt_wasmtime_load(path)
     if problem != ffi.NULL:
         raise RuntimeNotFoundError(f"the runtime {NAME!r} is not available: {ffi.string(problem).decode()}")
@@ -193,19 +193,19 @@ _ASYNC_PROPOSALS = (
     "wasm_component_model_more_async_builtins",
 )
 
-# The engine takes the place of a name among these as its number.
+# For the engine, the number of a name is its position here.
 _NAMES = {"strategy": ("auto", "cranelift"), "cranelift_opt_level": ("none", "speed", "speed_and_size")}
 _OPTIONS = {
     **{name: one_of(*names) for name, names in _NAMES.items()},
-    "consume_fuel": flag(),  # counting costs the guest time
+    "consume_fuel": flag(),  # counting makes the guest slower
     "cranelift_nan_canonicalization": flag(),
     "cranelift_debug_verifier": flag(),
     "parallel_compilation": flag(),
-    # Too little and the engine cannot start; too much and no thread has it.
+    # With less the engine cannot start; no thread has more.
     "max_wasm_stack": number_of_bytes(1 << 14, 1 << 22),
-    # The whole stack of a guest in an asynchronous store, address space until it is used.
+    # The whole stack of a guest in an asynchronous store; only address space until it is used.
     "async_stack_size": number_of_bytes(1 << 16, 1 << 26),
-    # For components that are not suspended, as they import WASI or export resources.
+    # For components that are not suspended because they import WASI or export resources.
     "async_threads": ASYNC_THREADS,
     # The address space kept for each memory, which bounds its growth.
     "memory_reservation": number_of_bytes(1 << 16, 1 << 40, "2**40"),

@@ -1,4 +1,4 @@
-"""wazero, an engine in Go: a compiler and an interpreter. What it needs beyond `native`: its features and its words."""
+"""wazero, an engine in Go: a compiler and an interpreter. What it needs besides `native`: its features and messages."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _BITS = {
     "exceptions": 1 << 10,
 }
 _KNOWN = frozenset(_BITS)
-# The host reads and sets tables through these.
+# The host needs these to read and set tables.
 _FIXED = frozenset({"bulk-memory", "reference-types", "mutable-globals"})
-_STACK_NEEDED = 192 << 10  # of the native stack: guests have stacks of their own, which Go keeps
-_MODES = ("compiler", "interpreter", "compiled")  # the last is upstream's word for the first
+_STACK_NEEDED = 192 << 10  # native stack; guests have stacks of their own, which Go keeps
+_MODES = ("compiler", "interpreter", "compiled")  # the last is wazero's own name of the first
 _OPTIONS = {"mode": one_of(*_MODES), "async_threads": ASYNC_THREADS}
 _COMPILES_FOR = {"x86_64", "AMD64", "aarch64", "arm64"}
 
@@ -46,7 +46,7 @@ _CAUTION = "Go ends the process where it gets no memory, and this runtime is new
 
 
 def describe() -> RuntimeInfo:
-    """What there is to say of this runtime, without opening its library."""
+    """Describe this runtime, without opening its library."""
     reason = _shim.unavailable_reason() or wazero_library.wazero_reason()
     if reason is not None:
         return RuntimeInfo(NAME, False, reason=reason)
@@ -56,7 +56,7 @@ def describe() -> RuntimeInfo:
 
 
 def declared_features(wat: bool) -> frozenset[str]:
-    """The features of a runtime as it is made, whether it is built here or not; `wat` where Wasmtime reads text."""
+    """The features of a new runtime, whether it is built here or not. `wat`: Wasmtime is there to read text."""
     return _KNOWN | _api_features(wat, True)
 
 
@@ -77,13 +77,14 @@ def create(config: RuntimeConfig) -> Any:
         "interpreter": int(mode == "interpreter"),
         "features": sum(_BITS[name] for name in proposals),
         "polls": int(config.interruptible),
-        "long_indexes": int(config.features is None),  # as WebAssembly 3.0 has it, and linkers write it
+        "long_indexes": int(config.features is None),  # as in WebAssembly 3.0, and as linkers write them
     }
     ops = ffi.cast("wrt_engine_ops *", wazero_library.open_table())
     engine = Engine(ops, settings, _STACK_NEEDED, _explain)
     reader, judge = None, None
     if wasmtime_library.wasmtime_library_reason() is None:
-        # As for wasm3: an index of a memory is read as one byte unless there may be several, which the engine refuses.
+        # As for wasm3: the reader takes the index of a memory for one byte unless it allows several memories; the
+        # engine refuses several.
         allowed = proposals | {"multi-memory"} if config.features is None else proposals
         reader, judge = _reader(allowed), Judge(NAME, proposals, _KNOWN, validate)
     info = replace(info, features=proposals | _api_features(reader is not None, config.interruptible))

@@ -1,4 +1,4 @@
-"""The runtime over wazero: as the native one, but another engine reads text and tells what a refused module needs."""
+"""The runtime over wazero: as the native one, but another engine reads text, and finds what a refused module needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["WazeroRuntime"]
 class WazeroRuntime(NativeRuntime):
     """A runtime over wazero. `reader` and `judge` are None where there is no Wasmtime to ask."""
 
-    _pieces = SMALL_PIECES  # a guest polls when a counter of its rounds comes to zero
+    _pieces = SMALL_PIECES  # a guest polls when the counter of its loop iterations reaches zero
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class WazeroRuntime(NativeRuntime):
         return self.engine.compile(data)
 
     def _read(self, data: bytes) -> None:
-        """Have the reader validate the module first: it tells the place of an error, and the engine overlooks types of
-        proposals that are off or that it lacks.
+        """Have the reader validate the module first: it says where an error is, and it also refuses types of proposals
+        that are off or that wazero lacks.
         """
         if self._reader is not None:
             self._reader.validate(data)
