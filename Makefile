@@ -34,7 +34,7 @@ help: ## list the targets
 $(PY):
 	$(PYTHON) -m venv $(VENV)
 
-# The build leaves this beside the native parts; where it is missing, they are.
+# The build leaves this file beside the native parts; if it is missing, so are they.
 $(BUILD_INFO): ;
 
 $(VENV)/.native: $(NATIVE_INPUT) $(BUILD_INFO) | $(PY)

@@ -58,7 +58,7 @@ def floor_entrants() -> dict[Any, Loop | Timer]:
 
 
 def wazero_entrants() -> dict[Any, Loop | Timer]:
-    """What C's own calls through wazero cost, either way; none where the runtime is missing."""
+    """The costs of calls through wazero from C, in either direction; none where the runtime is missing."""
     if not any(info.name == "wazero" and info.available for info in pywasmrt.list_runtimes()):
         return {}
     floor = floors.load()
@@ -69,7 +69,7 @@ def wazero_entrants() -> dict[Any, Loop | Timer]:
 
 
 def measure(rounds: int) -> dict[str, dict[str, float]]:
-    """Nanoseconds by job and contestant. What the floor of `add` is made of is under 'parts'."""
+    """Nanoseconds by job and contestant. The parts of the floor of `add` are under 'parts'."""
     entrants = floor_entrants()
     if entrants:
         entrants |= wazero_entrants()

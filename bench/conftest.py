@@ -1,4 +1,4 @@
-"""The contestants for the suites here: each benchmark runs for everybody who has its job.
+"""The contestants for the suites here: each benchmark runs for every contestant that has its job.
 
     pytest bench/ --benchmark-only --benchmark-group-by=group
 
@@ -35,7 +35,7 @@ def jobs(request: pytest.FixtureRequest) -> dict[str, Loop]:
 
 @pytest.fixture
 def run(benchmark: Any, jobs: dict[str, Loop]) -> Any:
-    """Benchmarks a job by name, so many runs a round."""
+    """Benchmarks a job by name, with the given number of runs a round."""
 
     def run(job: str, repetitions: int) -> None:
         if job not in jobs:

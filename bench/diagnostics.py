@@ -49,7 +49,7 @@ IMPORTS = {"env": {"f": increment}}
 
 
 def ratio(rounds: int, without: Callable[[], object], with_: Callable[[], object], around: Callable[[], Any]) -> float:
-    """How many times as long the second takes, in a context of its own each time."""
+    """The time of the second work as a multiple of the first's. The second runs in a new context each time."""
 
     def took(work: Callable[[], object]) -> float:
         begun = time.process_time()

@@ -54,8 +54,8 @@ def load() -> ModuleType:
 class EngineLoop:
     """A C loop over the engine's call of the `add` that `data`, a module without imports, exports.
 
-    It makes an engine of its own with the settings that pywasmrt uses, but for the checks by which guests are stopped,
-    and everything in it through the engine table.
+    It makes an engine of its own, and everything in it, through the engine table. The engine has the settings that
+    pywasmrt uses, without the checks by which guests are stopped.
     """
 
     def __init__(self, floor: ModuleType, data: bytes, runtime: Any = None, imported: bool = False) -> None:

@@ -93,7 +93,9 @@ def twice(work: Any) -> float:
 
 
 def threads(c: Any, made: dict[str, pywasmrt.Runtime], count: int) -> dict[str, float]:
-    """How many times as many instances two threads make as one, for C and for us; the best of a few."""
+    """The number of instances that two threads make, as a multiple of one thread's, for C and for us; the best of a
+    few.
+    """
     found = {}
     for number, (kind, runtime) in enumerate(made.items()):
         linked = runtime.link(runtime.compile(GUEST), env)
@@ -123,7 +125,7 @@ def memory_now() -> tuple[int, int]:
 
 
 def live(c: Any, made: dict[str, pywasmrt.Runtime]) -> dict[str, dict[str, float]]:
-    """What ten thousand live instances take, each: address space and resident memory in KiB."""
+    """What each of ten thousand live instances takes: address space and resident memory in KiB."""
     found: dict[str, dict[str, float]] = {}
 
     def difference(name: str, make: Any, end: Any) -> None:

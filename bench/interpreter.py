@@ -1,7 +1,7 @@
 """Compares the runtime wasm3 with pywasm3 and with Wasmtime, in one process. `make bench-interpreter` runs it.
 
-What an interpreter is for: how soon a small module gives its first result, with the check of the module and without.
-It must also match pywasm3 in the cost of calls and the speed of loops.
+It measures what an interpreter is for: how soon a small module gives its first result, with and without validation. The
+runtime must also match pywasm3 in the cost of calls and the speed of loops.
 """
 
 from __future__ import annotations

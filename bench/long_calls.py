@@ -99,7 +99,7 @@ def two_threads(runtime: Runtime, binary: bytes) -> float:
 
 
 def interruptible_cost(name: str, binary: bytes) -> dict[str, float]:
-    """What a loop takes with interruption, times what it takes without."""
+    """The time of a loop that can be interrupted, as a multiple of its time without that."""
     with (
         pywasmrt.new_runtime(name) as polling,
         pywasmrt.new_runtime(name, RuntimeConfig(interruptible=False)) as plain,

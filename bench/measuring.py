@@ -1,8 +1,8 @@
 """Timing: short rounds of every contestant in turn, and the best round of each.
 
 Machines are noisy, and the noise only ever adds. So each contestant is timed many times for a short while, all of them
-in turn, beginning with another one each round, and the shortest time counts. A slow spell of the machine hits
-everybody, and many short rounds find the moments between; two contestants timed one after the other would not see the
+in turn, beginning with another one each round, and the shortest time counts. A slow spell of the machine hits every
+contestant, and many short rounds find the quiet moments; two contestants timed one after the other would not see the
 same ones.
 """
 

@@ -50,7 +50,7 @@ def on_threads(jobs: list[Callable[[], object]]) -> float:
 
 
 def gain(first: Callable[[], object], second: Callable[[], object], rounds: int) -> float:
-    """How many times the work two threads do in the time that one takes, by the best round of each."""
+    """The work that two threads do in the time of one, as a multiple of one thread's, by the best round of each."""
     one = two = float("inf")
     for _ in range(rounds):
         one = min(one, on_threads([first]))

@@ -2,8 +2,8 @@
 
     python bench/plots.py build/bench.json --to docs/figures
 
-writes there a copy of the figures as `bench.json`, with the machine and the day that they are of unless they say so
-themselves, one `JOB.svg` for each job, and the table as `bench.md`. `make docs-figures` measures, and runs this.
+writes there a copy of the figures as `bench.json`, with the machine and the day added if they are missing, one
+`JOB.svg` for each job, and the table as `bench.md`. `make docs-figures` measures, and runs this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compares text through a guest in C with the copies and calls that it takes. Run by `make bench-columns`.
 
-Strings of 4 to 15 characters go through a guest that makes their letters great. Everything is timed in turn
-in one process, and the best round counts. The floor is a C loop that copies each row in, calls the engine itself,
-copies the result out, and calls the guest's `free`.
+Strings of 4 to 15 characters go through a guest that converts them to upper case. Everything is timed in turn in one
+process, and the best round counts. The floor is a C loop that copies each row in, calls the engine itself, copies the
+result out, and calls the guest's `free`.
 """
 
 from __future__ import annotations

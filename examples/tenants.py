@@ -28,7 +28,7 @@ env = HostModule("env")
 
 
 class Account:
-    """What belongs to one instance: it is made for each, and its methods are what the guest imports."""
+    """The state of one instance: one is made for each, and the guest imports its methods."""
 
     def __init__(self) -> None:
         self.balance = 100

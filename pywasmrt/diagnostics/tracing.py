@@ -51,9 +51,9 @@ def trace(
 
     `target` is an instance, or a store: then all instances in it are traced, and those that are made later are traced
     from their start function on. `file` takes the text: an object with `write`, or the path of a file to write anew;
-    without it, and without `tracer`, the text goes to standard error. A line begins when the call begins, so that a
-    call which does not return can be seen; a line that another call cuts in two says `<unfinished ...>` and `<...
-    resumed>`. At most `limit` bytes of each path or buffer are shown. `times` adds how many seconds each call took.
+    without it, and without `tracer`, the text goes to standard error. A line begins when its call begins, so a call
+    that does not return can be seen; a line that another call cuts in two says `<unfinished ...>` and `<... resumed>`.
+    At most `limit` bytes of each path or buffer are shown. `times` adds how many seconds each call took.
 
     `tracer` is a Tracer of the OpenTelemetry API: each call becomes a span, named like the function, with the
     attributes `wasm.module`, `wasm.function`, `wasm.arguments` and `wasm.result`. A call that raises, or that returns

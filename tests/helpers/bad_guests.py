@@ -44,7 +44,7 @@ def write(folder: Path, wat: str) -> Path:
 
 
 def serve_after(processor: WasmProcessor, bad: bytes = b"xbad") -> TelemetryError:
-    """Two bad batches between good ones: the error of the first."""
+    """Serve two bad batches between good ones, and return the error of the first."""
     assert processor.process_traces(b"right") == b"right"
     with pytest.raises(TelemetryError) as caught:
         processor.process_traces(bad)

@@ -12,11 +12,11 @@ from pywasmrt import (
 
 I32, V128, EXTERNREF = ValueType.I32, ValueType.V128, ValueType.EXTERNREF
 Needs = Callable[..., None]
-TIMEOUT = 60  # seconds until a child that hangs is given up
+TIMEOUT = 60  # seconds after which a hanging child is given up
 
 
 def in_child(script: str, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own, as it may end badly."""
+    """Run a script in a process of its own, since it may crash."""
     command = [sys.executable, "-X", "faulthandler", "-W", "ignore", "-c", script, *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
 

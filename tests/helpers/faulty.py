@@ -1,9 +1,9 @@
 """Runs work on an engine whose operations fail on demand: `python faulty.py`, in a build with PYWASMRT_FAULTS=1.
 
 Every operation fails at its first calls, one after the other, under the scenarios of `leak_scenarios`, which use all
-that a runtime has. An error of the library's own must come of it, at the place where the operation was asked for, and
-the same work must succeed afterwards. Prints as JSON, for each operation: how often it was made to fail, and what
-was wrong.
+that a runtime has. Each failure must raise an error of the library's own where the operation was asked for, and the
+same work must succeed afterwards. Prints as JSON, for each operation: how often it was made to fail, and what was
+wrong.
 
 As a plugin (`pytest -p faulty`, with PYWASMRT_FAULT=OPERATION:FIRST:COUNT) it lets a whole test run be done on such an
 engine. Tests may then fail; the process must not.
@@ -23,7 +23,8 @@ import pywasmrt
 from pywasmrt.runtimes.native import engine as native
 
 FIRST_CALLS = (1, 2, 5)
-# What may come of an operation that only says that something is not there: the work does without, or stumbles over it.
+# Operations whose failure only says that something is missing, with the errors that may follow: the work goes on
+# without it, or fails for lack of it.
 MISSING: dict[str, Any] = {
     "instance_export": (),
     "caller_export": AttributeError,
@@ -60,7 +61,7 @@ def operations(lib: Any) -> list[str]:
 
 
 def more_work(runtime: pywasmrt.Runtime) -> None:
-    """What no scenario does."""
+    """Work that no scenario covers."""
     module = runtime.compile('(module (memory (export "m") 1 3))')
     runtime.validate(b"\0asm\1\0\0\0")
     runtime.instantiate(module).memory("m").grow(1)  # type: ignore[union-attr]
@@ -122,14 +123,14 @@ def run(lib: Any, name: str, work: Callable[[pywasmrt.Runtime], object], told: d
             told[operation]["failed"] += lib.wrt_fault_fired()
             arm(lib, None)
     with pywasmrt.new_runtime("wasmtime") as runtime:
-        work(runtime)  # nothing of it is left behind
+        work(runtime)  # the failures have left nothing behind
 
 
 def main() -> None:
     lib = install()
     told = {operation: {"failed": 0, "wrong": []} for operation in operations(lib)}
     for name, work in works().items():
-        print(name, file=sys.stderr, flush=True)  # the last line tells what was at it, if the process ends
+        print(name, file=sys.stderr, flush=True)  # if the process crashes, the last line names the work
         run(lib, name, work, told)
     print(json.dumps(told))
 

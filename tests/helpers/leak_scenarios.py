@@ -56,7 +56,9 @@ Work = tuple[Callable[[], object], int]
 
 
 class Scenarios:
-    """Each method sets one up. Where the engine frees when it sees fit, turns end with a close, which frees all."""
+    """Each method sets one up. Where the engine frees at times of its own choosing, turns end with a close, which frees
+    all.
+    """
 
     def __init__(self, runtime: pywasmrt.Runtime) -> None:
         self.runtime = runtime
@@ -83,7 +85,7 @@ class Scenarios:
         return self.runtime.compile(guest.encode())
 
     def something(self, *content: object) -> object:
-        """What `held` can hold, each time anew."""
+        """A new value that `held` can hold."""
         return list(content) if self.held is EXTERNREF else 1 << 40
 
     def calls(self) -> Work:
@@ -137,7 +139,7 @@ class Scenarios:
             for made in (linked, self.runtime.link(guest, env.bind(Owned))):
                 instance = made.instantiate()
                 instance.exports.direct(5)
-                instance.state().instance = instance.exports  # a circle, which closing opens
+                instance.state().instance = instance.exports  # a reference cycle, which closing breaks
                 instance.close()
 
         return turn, 2

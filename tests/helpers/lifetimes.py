@@ -89,7 +89,7 @@ USES: list[tuple[str, str, Callable[[Any], Any]]] = [
 
 
 def refusal(use: Callable[[Any], Any], it: Any) -> type[BaseException] | None:
-    """The error of a use, which must say what is the matter, or None."""
+    """The class of the error that a use raises, if its message names the cause; otherwise None."""
     try:
         use(it)
     except (ClosedError, BusyError) as error:

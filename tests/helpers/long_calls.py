@@ -46,8 +46,8 @@ def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterat
 
 
 def works(instance: ModuleInstance) -> bool:
-    """Whether a short call goes through. On a busy machine a thread may get nothing for as long as the instance's limit
-    is: such a call is made again.
+    """Whether a short call succeeds. On a busy machine a thread may not run for as long as the instance's limit: such a
+    call is made again.
     """
     for _ in range(100):
         try:

@@ -1,4 +1,4 @@
-"""What modules are linked to that go to other processes: found there by name."""
+"""The imports of modules that go to other processes, where the imports are found by name."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Random valid guests that make much of the stack: values that wait there while branches leave, loops that take values,
 code that is never reached. They always end.
 
-The kit's `modules` are for reading, and keep to tidy code; an interpreter's compiler goes wrong in the untidy. What
-differs between engines by right is left out: the bits of a NaN reach neither memory nor an integer. Failures shrink,
-since every choice is drawn through Hypothesis's own random numbers.
+The kit's `modules` are for reading, and keep to tidy code; untidy code finds the bugs of an interpreter's compiler.
+Permitted differences between engines are left out: the bits of a NaN reach neither memory nor an integer. Failures
+shrink, since every choice is drawn through Hypothesis's own random numbers.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class _Writer:
     def _binary(self, type: ValueType, depth: int) -> Code:
         word = self.random.choice(_INTEGER if type in (I32, I64) else _FLOAT)
         second = self.value(type, depth)
-        # By nothing at times only, or most programs would trap early.
+        # Only rarely divide by zero, or most programs would trap early.
         if word[:3] in ("div", "rem") and type in (I32, I64) and self.random.random() < 0.9:
             second += [(f"{type}.const", 1), (f"{type}.or",)]
         return [*self.value(type, depth), *second, (f"{type}.{word}",)]
@@ -156,7 +156,7 @@ class _Writer:
         return [*self.value(type, depth), ("local.tee", self.random.choice(places))]
 
     def _inside(self, types: tuple[ValueType, ...], write: Callable[[], Code], loop: bool = False) -> Code:
-        """What `write` writes, as the inside of a block that a branch leaves with `types`."""
+        """The code that `write` writes inside a block that a branch leaves with `types`."""
         self.labels.append((types, loop))
         code = write()
         self.labels.pop()
@@ -216,7 +216,7 @@ class _Writer:
         return [*code, ("br_if", level), *[("drop",) for _ in types]]
 
     def _table(self, type: ValueType, types: tuple[ValueType, ...], depth: int) -> Code:
-        """A value taken for another one, unless a table of branches leaves with `types`."""
+        """A value exchanged for another, unless a table of branches leaves with `types`."""
         levels = [n for n, each in enumerate(reversed(self.labels)) if each == (types, False)]
         if not levels:
             return [("drop",), *self.value(type, depth)]

@@ -1,6 +1,6 @@
 """A user's program as type checkers see it. `make lint` has mypy read it, strictly; nothing runs it.
 
-`assert_type` states what an expression is taken for; a `type: ignore` is an error that has to be there.
+`assert_type` states the type that an expression must have; a `type: ignore` marks an error that must be reported.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def conversion(bits: int, sign: str, to: ValueType) -> Callable[[int], float]:
         value = signed(x, bits) if sign == "s" else x
         if to is F64:
             return float(value)
-        if abs(value) >> 53:  # round once: what is cut off stays as one bit that decides
+        if abs(value) >> 53:  # round once: one bit stands for all that are cut off
             value = (value >> 11 | (value & 0x7FF != 0)) << 11
         return to_f32(float(value))
 
@@ -189,7 +189,7 @@ def reinterpretation(source: str, target: str) -> Callable[[Any], Any]:
 
 
 def _operations() -> dict[int, Operation]:
-    """By opcode; those behind the prefix 0xFC by 0xFC00 and their number."""
+    """The operations by opcode; those with the prefix 0xFC by 0xFC00 plus their number."""
     table: dict[int, Operation] = {}
 
     def put(first: int, params: ValueType, result: ValueType, functions: dict[str, Callable[..., Any]]) -> None:

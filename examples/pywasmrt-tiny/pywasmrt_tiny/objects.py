@@ -80,7 +80,7 @@ def _cooked(value: Any, type: ValueType) -> Any:
 
 
 class Unstoppable:
-    """What is said where a call shall be stopped: an interpreter this small runs until its guest is done."""
+    """Refuses to stop calls: an interpreter this small runs until its guest is done."""
 
     fuel = None
 
@@ -282,7 +282,7 @@ class TinyStore(Unstoppable, Owned):
 
     @contextmanager
     def use(self, thing: Owned) -> Iterator[None]:
-        """One thread at a time, in what is open; what was closed meanwhile ends in `ClosedError`."""
+        """Let one thread at a time use an open object; if it is closed meanwhile, the use ends in `ClosedError`."""
         if not self._lock.acquire(False):
             raise BusyError(f"the store of this {thing.kind} is running a call on another thread")
         try:
