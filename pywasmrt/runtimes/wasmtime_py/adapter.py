@@ -1,4 +1,4 @@
-"""The runtime `wasmtime-py` as the registry meets it: described before the package is loaded, and made."""
+"""The runtime `wasmtime-py` for the registry: describes it without loading the package, and makes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["create", "describe"]
 
 
 def describe() -> RuntimeInfo:
-    """What there is to say of this runtime, without loading the engine."""
+    """Describe this runtime, without loading the engine."""
     from importlib.metadata import PackageNotFoundError, version
     from importlib.util import find_spec
 

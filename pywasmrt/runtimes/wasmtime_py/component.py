@@ -1,7 +1,7 @@
 """Components through the package's `wasmtime.component`: the hooks of `Components` for this runtime.
 
-The rules for host functions are those of `host.py`: what the package calls holds its store weakly, and an exception is
-parked on the store while the guest is unwound. A linker serves one instance, as its callbacks must find their store.
+The rules for host functions are those of `host.py`: callbacks hold their store weakly, and an exception is parked on
+the store while the guest is unwound. Each instance has a linker of its own, as the callbacks must find their store.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class PackageComponents(Components):
         for interface, definitions in linkage.definitions.items():
             for each in definitions:
                 if each.type is not None:
-                    _signature(state, interface, each, each.type)  # raises what cannot cross
+                    _signature(state, interface, each, each.type)  # raises for types that cannot cross
         return None
 
     def _component_state(self, component: BaseComponent, linkage: Linkage, store: Any) -> ComponentState:
@@ -131,14 +131,14 @@ class _State(ComponentState):
 
     def __init__(self, component: BaseComponent, linkage: Linkage, store: Any) -> None:
         super().__init__(component, linkage, store)
-        self._held: dict[int, Any] = {}  # the host's resources that the guest has, by number
+        self._held: dict[int, Any] = {}  # by number: the host's resources to which the guest has handles
         if store is not None:
             store.held.append(self._held)
         self._next = 0
-        self.lent: list[tuple[Any, int]] = []  # what the call that runs lends to the guest
+        self.lent: list[tuple[Any, int]] = []  # the handles that the running call lends to the guest
         self.written: list[tuple[Callable[[bytes], object], bytes]] = []
         self.forgotten: list[Any] = []
-        self._refused: Exception | None = None  # what every call raises
+        self._refused: Exception | None = None  # the error that every call raises
 
     def refuse_calls(self, error: Exception) -> None:
         self._refused = error
@@ -266,7 +266,7 @@ class _State(ComponentState):
             store._leave()
 
     def _failure(self, error: Exception, instantiating: bool = False) -> BaseException:
-        """What a call is to raise that ended in the package's error."""
+        """The error to raise for a call that failed with the package's error."""
         import wasmtime
 
         parked, self.store.parked = self.store.parked, None
@@ -290,7 +290,7 @@ class _State(ComponentState):
         return Trap(trap_text(text), code, frames)
 
     def drain(self) -> None:
-        """Hand over what the guest has written."""
+        """Pass what the guest has written to the host's sinks."""
         while self.written:
             sink, data = self.written.pop(0)
             sink(data)
@@ -305,13 +305,13 @@ class _State(ComponentState):
             raise Refusal(TypeError, f"the {value._name} belongs to another instance")
 
     def keep(self, value: Any) -> int:
-        """Keep an object of the host's for the guest, under a number."""
+        """Keep a host object for the guest. Returns its number."""
         self._next += 1
         self._held[self._next] = value
         return self._next
 
     def release(self, rep: int) -> None:
-        """The guest has dropped its handle."""
+        """Let go of an object: the guest has dropped its handle."""
         self._held.pop(rep, None)
 
     def lower_handle(self, resource: ResourceType, value: Any, owned: bool) -> Any:
@@ -348,7 +348,7 @@ class _State(ComponentState):
         return made
 
     def drop_forgotten(self) -> None:
-        """Drop the handles whose objects died."""
+        """Drop the handles whose Python objects were freed."""
         while self.forgotten:
             self.forgotten.pop().drop(self.store.handle)
 
@@ -368,7 +368,7 @@ def _collector(written: list[Any], sink: Callable[[bytes], object]) -> Callable[
 
 
 def _callback(reference: Callable[[], _State | None], at: int, signature: Signature) -> Callable[..., Any]:
-    """What the package is to call for a host function. It holds the state weakly: the package keeps it for long."""
+    """What the package calls for a host function. It holds the state weakly, as the package keeps it for long."""
     params = signature.params
     borrowed = [n for n, each in enumerate(params) if each.kind == "borrow"]
 
@@ -481,7 +481,7 @@ class PackageResource:
         handle, self._handle = self._handle, None
         store._enter(Life(), "resource")
         try:
-            if store._depth > 1:  # in a host function: its guest must not be entered
+            if store._depth > 1:  # inside a host function, whose guest must not be entered
                 self._state.forgotten.append(handle)
             else:
                 handle.drop(store.handle)

@@ -1,4 +1,4 @@
-"""What the externs and the host functions of this runtime ask of the store that they belong to.
+"""What the externs and the host functions of this runtime use of their store.
 
 The store makes them, so it imports them; they name this contract instead of its class.
 """
@@ -20,7 +20,7 @@ __all__ = ["OwningStore"]
 
 
 class OwningStore(GuardedStore):
-    """The store, as its externs and host functions know it; `WasmtimeStore` is the one such class."""
+    """What externs and host functions use of their store; only `WasmtimeStore` implements it."""
 
     handle: Any
     """The package's store."""

@@ -1,8 +1,8 @@
-"""Deadlines for the `wasmtime-py` adapter: the engine's epoch, which a thread moves while calls with a deadline run.
+"""Deadlines for the `wasmtime-py` adapter: a thread advances the engine's epoch while calls with a deadline run.
 
-The package has no way to ask at an epoch's end whether the guest may go on, so a store's deadline is set before its
-call, as a number of ticks. For the same reason a call that runs cannot be interrupted, and a guest function goes by the
-deadline that there was when it was entered: one that a host function sets counts for what is called from then on.
+The package cannot ask at the end of an epoch whether the guest may go on, so a store's deadline is set before its call,
+as a number of ticks. For the same reason a running call cannot be interrupted, and a guest function keeps the deadline
+that it was entered with: a deadline that a host function sets holds for later calls only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ...errors import DeadlineExceeded, WasmError
 __all__ = ["Clock", "Ticker"]
 
 _TICK = 10_000_000  # ns
-_IDLE = 1.0  # seconds without calls until the thread ends
+_IDLE = 1.0  # seconds without calls after which the thread ends
 _NEVER = 1 << 62  # ticks
 
 
 class Ticker:
-    """Moves the epoch of one engine once each tick, while calls with a deadline run. For any thread."""
+    """Advances the epoch of one engine once each tick, while calls with a deadline run. For use from any thread."""
 
     def __init__(self, tick: Callable[[], None]) -> None:
         self._tick = tick
@@ -34,14 +34,14 @@ class Ticker:
         self._process = os.getpid()
         self._changed = Condition()
         self._calls = 0
-        self._begun = self._ticks = 0  # when the first of the calls began, and the ticks since
+        self._begun = self._ticks = 0  # when the first of the running calls began, and the ticks since then
         self._thread: Thread | None = None
 
     def begin(self) -> None:
-        """Tick from now on, until as many calls of `end`. Raises `WasmError` where no thread can be started for it."""
+        """Tick from now on, until `end` was called as often as this. Raises `WasmError` if no thread can be started."""
         if sys.is_finalizing():
             raise WasmError("the interpreter is ending: no thread would end this call at its deadline")
-        if self._process != os.getpid():  # a child of fork has no thread, and perhaps a lock that nobody will release
+        if self._process != os.getpid():  # the child of a fork has no such thread, and its lock may never be released
             self._forget()
         with self._changed:
             if self._thread is None:
@@ -63,12 +63,12 @@ class Ticker:
         return thread
 
     def end(self) -> None:
-        """A call with a deadline is over, in the process where it began."""
+        """End a call with a deadline, in the process where it began."""
         with self._changed:
             self._calls -= 1
 
     def ticks_until(self, until: int) -> int:
-        """How many ticks from now, late ones that are yet to be made up for included, it is `until` or later."""
+        """How many ticks from now it takes until `until`. Late ticks that are still to come count too."""
         with self._changed:
             return max(0, -(-(until - self._begun) // _TICK) - self._ticks)
 
@@ -78,7 +78,7 @@ class Ticker:
             while changed.wait_for(lambda: self._calls, _IDLE):
                 while self._calls:
                     changed.wait(_TICK / 1e9)
-                    due = (time.monotonic_ns() - self._begun) // _TICK  # a late wake-up is made good for
+                    due = (time.monotonic_ns() - self._begun) // _TICK  # makes up for a late wake-up
                     while self._ticks < due:
                         self._tick()
                         self._ticks += 1
@@ -86,8 +86,8 @@ class Ticker:
 
 
 class Clock:
-    """When the call that runs in a store has to end. Used by the thread that is in the store; times are in ns of the
-    monotonic clock.
+    """Tells when the running call of a store has to end. Used by the thread that is in the store. Times are in ns of
+    the monotonic clock.
     """
 
     def __init__(self, store: Any, ticker: Ticker, timeout: int) -> None:
@@ -96,16 +96,16 @@ class Clock:
         self._ticker = ticker
         self._timeout = timeout
         self._block = 0
-        self._call = 0  # by `timeout`
-        self._process = 0  # in which the ticker ticks for the call that runs, 0 for none
+        self._call = 0  # the deadline that `timeout` sets
+        self._process = 0  # the process in which the ticker ticks for the running call, 0 for none
         self.set = timeout != 0  # whether the next call has a deadline
-        self.until = 0  # the deadline of the call that runs, or 0
+        self.until = 0  # the deadline of the running call, or 0
         self._ended = False
-        self.quiet = True  # no deadline, and no end: nothing to look at when a host function returns
+        self.quiet = True  # no deadline, and not ended: nothing to check when a host function returns
         store.set_epoch_deadline(_NEVER)
 
     def start(self) -> None:
-        """A call begins. Raises `DeadlineExceeded` if that is too late; otherwise `stop` must follow."""
+        """Begin a call. Raises `DeadlineExceeded` if the deadline has passed; otherwise `stop` must follow."""
         now = time.monotonic_ns()
         if self._block and self._block <= now:
             raise DeadlineExceeded("the deadline had passed before the call began")
@@ -118,7 +118,7 @@ class Clock:
         self._process = os.getpid()
 
     def stop(self) -> None:
-        """The call is over, unless none had begun."""
+        """End the call, if one has begun."""
         if self._process:
             if self._process == os.getpid():
                 self._ticker.end()
@@ -127,7 +127,7 @@ class Clock:
             self._store.set_epoch_deadline(_NEVER)
 
     def swap_block(self, until: int, running: bool) -> int:
-        """Set the deadline of every call from now on, and of the one that is running; return what it was."""
+        """Set the deadline of the running call and of every later one. Returns the deadline before."""
         before, self._block = self._block, until
         self.set = until != 0 or self._timeout != 0
         if running:
@@ -144,19 +144,19 @@ class Clock:
     def _set_until(self, until: int) -> None:
         self.until = until
         self.quiet = not until
-        if self._ended:  # asked last, as it may have become so this moment
+        if self._ended:  # checked last, as another thread may have just set it
             self.quiet = False
 
     def end(self) -> None:
-        """The store was closed. From any thread."""
+        """Note that the store was closed. From any thread."""
         self._ended = True
         self.quiet = False
 
     def check(self) -> None:
-        """A host function was called. Raises `DeadlineExceeded` if the call that runs has gone on for too long."""
+        """Raise `DeadlineExceeded` if the running call is past its deadline. Called when a host function was called."""
         if not self.until:
             return
         if self._process != os.getpid():
-            self._begin()  # it forked, and the call goes on in the child
+            self._begin()  # the process has forked, and the call goes on in the child
         if time.monotonic_ns() >= self.until:
             raise DeadlineExceeded("the call reached its deadline")

@@ -1,4 +1,4 @@
-"""What keeps the package usable while the interpreter ends.
+"""Keeps the package usable while the interpreter ends.
 
 Some of its functions import from the package itself. That fails once the interpreter has emptied `sys.modules`, which
 it does before it runs the last destructors.
@@ -16,6 +16,6 @@ _modules = {name: module for name, module in sys.modules.items() if name.partiti
 
 
 def keep_importable() -> None:
-    """Put the package back among the modules, if it is no longer there; before a use that may import from it."""
+    """Put the package back into `sys.modules` if it is gone. Called before a use that may import from it."""
     if sys.modules.get("wasmtime") is None:
         sys.modules.update(_modules)

@@ -62,8 +62,8 @@ _NUMBERS = frozenset((_I32, _I64, _F32, _F64))
 REFERENCES = frozenset((_FUNCREF, _EXTERNREF))
 ODD = frozenset((_V128, *filter(attrgetter("judged"), ValueType)))  # types that the package cannot carry
 
-# What the package takes as it is: it wraps unsigned integers and rounds to f32 itself. A NaN fails the comparison and
-# goes the slow way, as does everything that `to_wasm` has to look at.
+# The values that the package takes unchanged: it wraps unsigned integers and rounds to f32 itself. A NaN fails the
+# comparison and takes the slow path, as does everything that `to_wasm` has to check.
 _Bound = tuple[Any, Any, Any]
 BOUNDS: dict[ValueType, _Bound] = {
     _I32: (int, -0x8000_0000, 0xFFFF_FFFF),
@@ -71,14 +71,15 @@ BOUNDS: dict[ValueType, _Bound] = {
     _F32: (float, -math.inf, math.inf),
     _F64: (float, -math.inf, math.inf),
 }
-NEVER: _Bound = (BOUNDS, 0, 0)  # no value is of this class
+NEVER: _Bound = (BOUNDS, 0, 0)  # no value has this class
 
 
 class Objects(dict[int, Any]):
     """The objects that the guests of a store hold as externrefs, by the numbers of their boxes.
 
-    They belong to the store, where the garbage collector sees a cycle through them. What the guests have let go of
-    waits in `dropped`: the engine says so while it is at work in the store, which a destructor may want to use.
+    They belong to the store, where the garbage collector sees a cycle through them. Objects that the guests have
+    released wait in `dropped`: the engine releases them while it works in the store, and their destructors may want to
+    use the store.
     """
 
     __slots__ = ("__weakref__", "dropped", "numbers", "reference")
@@ -91,8 +92,8 @@ class Objects(dict[int, Any]):
 
 
 class Box:
-    """Stands for an object in the package, which keeps it in a table that lasts as long as the process, and would ask
-    the object itself whether it is true.
+    """Stands for an object in the package. The package would keep the object itself in a table as long as the process
+    lasts, and would ask it for its truth value.
     """
 
     __slots__ = ("_number", "_objects")
@@ -104,7 +105,7 @@ class Box:
 
     @property
     def content(self) -> Any:
-        """The object. Its store is alive whenever a guest hands it over."""
+        """The object. Its store is alive whenever a guest passes it."""
         objects: Any = self._objects()
         return objects[self._number]
 
@@ -132,10 +133,10 @@ class Extern:
 
 @cache
 def _maker(wanted: ValueType) -> Callable[[Any], Any]:
-    """What makes the package's form of a value within `BOUNDS`.
+    """The function that makes the package's form of a value within `BOUNDS`.
 
-    The package compares the type of each value that it is given, and asks the engine for a new type to do so. These
-    values have theirs at hand, which saves a call a third of its time.
+    The package compares the type of each value that it gets, and asks the engine for a new type to do so. These values
+    have their type ready, which saves a third of a call's time.
     """
     make = getattr(wasmtime.Val, wanted.value)
     if wanted not in _NUMBERS:
@@ -165,14 +166,14 @@ class Function(Extern):
         super().__init__(store, life, handle)
         self._name = name
         self._type = type
-        self._bounds: tuple[_Bound, ...] = (NEVER,)  # always the slow way, which asks for the type
+        self._bounds: tuple[_Bound, ...] = (NEVER,)  # always the slow path, which asks for the type
         self._makers: tuple[Any, ...] = ()
-        self._fits = False  # whether the package's result is ours as it is
+        self._fits = False  # whether the package's result needs no conversion
         if type is not None:
             self._prepare(type)
 
     def _prepare(self, type: FunctionType) -> None:
-        if not ODD.intersection(type.params + type.results):  # odd ones go the slow way, which refuses them
+        if not ODD.intersection(type.params + type.results):  # other types take the slow path, which refuses them
             self._bounds = tuple([BOUNDS.get(param, NEVER) for param in type.params])
             self._makers = tuple([_maker(param) for param in type.params])
             self._fits = len(type.results) < 2 and _NUMBERS.issuperset(type.results)
@@ -181,7 +182,7 @@ class Function(Extern):
     def type(self) -> FunctionType:
         """The function's signature."""
         known = self._type
-        if known is None:  # came out of a table or a call
+        if known is None:  # the function came out of a table or a call
             store = self.store
             store._enter(self.life, "function")
             try:
@@ -209,11 +210,11 @@ class Function(Extern):
                     args = self._lowered(args)
                     break
             else:
-                # The package takes longer to find out what to make of a plain value than we to say so.
+                # We convert plain values faster than the package finds out how to.
                 args = tuple([make(value) for make, value in zip(self._makers, args)])  # noqa: B905
         if inside:
             check()
-        # _enter and _leave, written out: this is what the package's own call is compared with.
+        # _enter and _leave, inlined for speed: benchmarks compare this with the package's own call.
         store = self.store
         lock = store._lock
         if not lock.acquire(False):
@@ -223,7 +224,7 @@ class Function(Extern):
             if self.life.ended_by is not None:
                 raise self.life.error("function")
             if store._depth == 1:
-                if store.cell[0]() is None:  # cleared by the collector, in a destructor of a cycle with the store
+                if store.cell[0]() is None:  # the collector cleared it: a destructor in a cycle with the store calls
                     store.cell[0] = ref(store)
                 check_for_call(store.stack)
                 if store.clock.set:
@@ -236,10 +237,10 @@ class Function(Extern):
                 if store._life.ended_by is not None:
                     raise store._life.error("function")
                 return result if self._fits else self._lifted(result)
-            try:  # outside of the handler, so that the exception gets no context that it did not have
+            try:  # outside of the handler, so that the exception gets no new context
                 raise failure
             finally:
-                del failure  # which would hold this frame, and this frame it
+                del failure  # the exception holds this frame, so they would be a cycle
         finally:
             store._depth -= 1
             if not store._depth:
@@ -338,7 +339,7 @@ class Memory(Extern, MemoryHelpers):
     def __init__(self, store: OwningStore, life: Life, handle: Any, type: MemoryType) -> None:
         super().__init__(store, life, handle)
         self.type = type
-        self._base = 0  # its address, once asked for: the runtime is made so that it stays
+        self._base = 0  # its address, once asked for; it never changes (see `memory_may_move`)
 
     @property
     def size(self) -> int:
@@ -356,7 +357,7 @@ class Memory(Extern, MemoryHelpers):
 
     def read(self, offset: int, size: int) -> bytes:
         """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
-        # _enter and _leave, written out as in Function.__call__.
+        # _enter and _leave, inlined as in Function.__call__.
         store = self.store
         lock = store._lock
         if not lock.acquire(False):
@@ -384,7 +385,7 @@ class Memory(Extern, MemoryHelpers):
             store._leave()
 
     def _address(self, verb: str, offset: int, size: int) -> int:
-        """The address of the `size` bytes at `offset`; 0 where there is nothing to point at."""
+        """The address of the `size` bytes at `offset`; 0 if `size` is 0."""
         handle, context = self.handle, self.store.handle
         total = handle.data_len(context)
         base = self._base
@@ -392,7 +393,7 @@ class Memory(Extern, MemoryHelpers):
             offset, size = checked_size(offset, "offset"), checked_size(size, "size")
             if offset + size > total:
                 raise memory_access_error(verb, offset, size, total)
-            if size == 0:  # there may be no address
+            if size == 0:  # an empty memory may have no address
                 return 0
         if not base:
             base = self._base = ctypes.addressof(handle.data_ptr(context).contents)
@@ -610,5 +611,5 @@ class Tag(Extern, BaseTag):
 
 
 def _unwrapped(value: Any) -> Any:
-    """The package gives a `Val` instead of the value where the value is null, zero or the like."""
+    """The value itself: the package returns a `Val` where the value is null, zero or otherwise false."""
     return value.value if isinstance(value, wasmtime.Val) else value

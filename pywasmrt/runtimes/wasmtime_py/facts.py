@@ -1,4 +1,4 @@
-"""What the files of this runtime agree on, and what there is to say of it without the package."""
+"""What the files of this runtime share, and what is known of it without the package."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["CAUTION", "DEFAULT_STACK", "NAME", "OPTIONS", "features", "wasmtime_
 
 NAME = "wasmtime-py"
 
-# v128 cannot cross, and a shared memory cannot be imported: the package lacks the one and fails at the other. Modules
-# may use both inside, and exceptions, whose tags can be linked: the package has no way to read or throw one. The buffer
-# protocol can be offered from Python since 3.12. ctypes quietens f32 NaNs.
+# v128 cannot cross, as the package lacks it. A shared memory cannot be imported, as the package fails at that. Modules
+# may use both inside. They may use exceptions, and their tags can be linked, but the package can neither read nor throw
+# an exception. Python code can offer the buffer protocol since 3.12. ctypes makes signaling f32 NaNs quiet.
 _LACKING = {
     *(
         "exception-values",
@@ -31,7 +31,7 @@ _LACKING = {
     *(("pooling",) if sys.version_info >= (3, 12) else ("pooling", "buffer")),
 }
 
-DEFAULT_STACK = 512 << 10  # bytes that a guest may take, where no option says otherwise
+DEFAULT_STACK = 512 << 10  # bytes that a guest may use, unless an option says otherwise
 
 CAUTION = (
     "calls that run cannot be interrupted, not by Ctrl-C either; and a signal handler that raises while the package's "
@@ -44,12 +44,12 @@ OPTIONS = {
     "cranelift_opt_level": one_of("none", "speed", "speed_and_size"),
     "cranelift_nan_canonicalization": flag(),
     "debug_info": flag(),
-    "consume_fuel": flag(),  # counting costs the guest time
+    "consume_fuel": flag(),  # counting makes the guest slower
     "parallel_compilation": flag(),
     "memory_init_cow": flag(),
     "async_threads": ASYNC_THREADS,
-    # Too little and the package ends the process, and so it does with more than the 2 MiB that the engine gives to
-    # stacks of its own.
+    # The package ends the process if this is too little, or more than the 2 MiB that the engine gives to its own
+    # stacks.
     "max_wasm_stack": number_of_bytes(1 << 14, 1 << 21),
 }
 

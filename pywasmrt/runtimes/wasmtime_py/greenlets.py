@@ -1,8 +1,8 @@
 """Greenlets, which share a thread's stack: a call is refused while a host function of another one has not returned.
 
-The package returns from calls in the order in which they were made, the last one first; a greenlet that is switched
-inside a host function would change it, and the process would end. csrc/fast/greenlet.c does the same for the other
-runtimes.
+The package must return from calls in the reverse order in which they were made. Switching greenlets inside a host
+function would change this order, and the process would end. csrc/fast/greenlet.c guards the other runtimes in the same
+way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ forgotten ends."""
 
 
 def guarded(callable: Callable[..., Any]) -> Callable[..., Any]:
-    """The same host function, kept track of where there are greenlets."""
+    """The same host function; where there are greenlets, its calls are recorded."""
     greenlets = sys.modules.get("greenlet")
     if greenlets is None:
         return callable

@@ -1,4 +1,4 @@
-"""How guests call Python functions through the `wasmtime` package, and what becomes of their exceptions.
+"""How guests call Python functions through the `wasmtime` package, and how exceptions pass through guests.
 
 The package keeps what its callbacks call in a table that lives as long as the process, and an exception in a global
 slot that threads share. So callbacks hold their store weakly, and an exception is parked on its store while the guest
@@ -50,13 +50,13 @@ _UNCAUGHT = "thrown Wasm exception"
 
 
 class Unwind(BaseException):
-    """Raised into the package to make it unwind the guest; what it stands for is parked on the store."""
+    """Raised into the package to make it unwind the guest. The real exception is parked on the store."""
 
 
 def callback(store: OwningStore, function: HostImport, instance: InstanceState) -> Callable[..., Any]:
-    """What the package is to call for a host function.
+    """What the package calls for a host function.
 
-    It must hold neither the store nor what the user gave: the package would keep both for ever (see the top of the
+    It must hold neither the store nor the user's function, as the package would keep both for ever (see the top of the
     file). So the user's function is `store.hosts[at]`, found through the store, which is alive whenever this runs.
     """
     cell = store.cell
@@ -82,7 +82,7 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
             return None
         return lowered[0] if len(lowered) == 1 else lowered
 
-    # Called most, so it is kept short: what most results need not have done to them is left out here.
+    # The most frequent case, so it is kept short: it leaves out the steps that most results do not need.
     def call(*args: Any) -> Any:
         store: Any = cell[0]()
         try:
@@ -119,13 +119,13 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
 
 
 def exchange(store: OwningStore) -> None:
-    """Have each callback call what the store's observers say now."""
+    """Have each callback call what the store's observers return for it now."""
     for at, instance, function in store.served:
         store.hosts[at] = guarded(observed(store.observers, instance, function))
 
 
 def uncatchable(store: OwningStore, error: BaseException) -> BaseException:
-    """What a host function's exception comes out as: itself, unless it was meant for the guest to catch."""
+    """The exception that a call raises for a host function's: the same one, unless the guest was meant to catch it."""
     if not isinstance(error, WasmException) or getattr(error.tag, "store", None) is not store:
         return error
     refusal = UnsupportedFeatureError(
@@ -155,8 +155,9 @@ class _Caller(BaseCaller):
 
     @property
     def exports(self) -> Exports:
-        """The exports of the calling instance, by name. Where one instance lends this host function to another by
-        exporting it again, the names are still those of the first."""
+        """The exports of the calling instance, by name. If an instance exports this host function again and another one
+        imports it, the exports are still those of the first.
+        """
         self._check()
         return Exports(self._store, CallerState(self._instance, self))
 
@@ -197,9 +198,9 @@ def handle_kind(handle: Any) -> ExternKind:
 
 
 def ending(error: Any) -> WasmError | None:
-    """What a trap stands for by which the engine ended a guest on our behalf, or None."""
+    """The error for a trap by which the engine ended a guest on our behalf; None for other traps."""
     name = getattr(error.trap_code, "name", None)
-    if name == "INTERRUPT":  # nothing else moves the epoch
+    if name == "INTERRUPT":  # only deadlines advance the epoch
         return DeadlineExceeded("the call reached its deadline")
     if name == "OUT_OF_FUEL":
         return FuelExhausted()
@@ -207,7 +208,7 @@ def ending(error: Any) -> WasmError | None:
 
 
 def frame_of(frame: Any) -> Frame:
-    """One frame as the package tells it."""
+    """Convert one frame of the package's."""
     offsets = _offset(frame.func_offset), _offset(frame.module_offset)
     return Frame(frame.func_index, frame.func_name, frame.module_name, *offsets)
 
@@ -225,7 +226,7 @@ def trap_error(error: Any) -> Trap:
 
 
 def link_error(message: str) -> WasmError:
-    """Why a module could not be instantiated; of its start function's traps, only an uncaught exception comes so."""
+    """The error for a failed instantiation. Of the start function's traps, only an uncaught exception gets here."""
     if trap_text(message) == _UNCAUGHT:
         return Trap(_UNCAUGHT, TrapCode.UNCAUGHT_EXCEPTION)
     return ModuleInstantiateError(f"cannot instantiate the module: {compile_error_text(message)}")

@@ -1,9 +1,8 @@
-"""Wasmtime through its own Python package, by that package's public API only: the fallback where there is no native
-part.
+"""Wasmtime through its own Python package, using only its public API: the fallback where there is no native part.
 
-The package aborts the process when asked for the type of anything with a v128 or a reference other than funcref and
-externref in it. So types come from our own reading of the modules; the package is asked only where every function type
-in the store is known to be plain (`WasmtimeStore.type_of`).
+The package aborts the process when asked for a type with a v128 in it, or with a reference other than funcref and
+externref. So types come from our own reading of the modules. The package is asked only where every function type in the
+store is known to be without these (`WasmtimeStore.type_of`).
 """
 
 from __future__ import annotations
@@ -148,7 +147,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         return WasmtimeStore(self, limits)
 
     def function_type(self, type: FunctionType) -> wasmtime.FuncType:
-        """The package's form of a signature without v128 and odd references."""
+        """The package's form of a signature without v128 and without references other than funcref and externref."""
         known = self._function_types.get(type)
         if known is None:
             params, results = ([val_type(each) for each in types] for types in (type.params, type.results))
@@ -158,7 +157,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
 
 @cache
 def _module_class() -> type[wasmtime.Module]:
-    """The package's modules, but that a fork waits while one is freed too."""
+    """The package's class of modules, changed so that a fork also waits while one is freed."""
 
     class Module(wasmtime.Module):
         def __del__(self) -> None:
@@ -173,7 +172,7 @@ def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime
     for proposal, switch in WASMTIME_SWITCHES.items():
         setattr(settings, switch, proposal in proposals)
     settings.shared_memory = "threads" in proposals
-    settings.memory_may_move = False  # a memory keeps its address, and so views of it stay good when it grows
+    settings.memory_may_move = False  # a memory keeps its address when it grows, so that views stay valid
     for name, value in options.items():
         setattr(settings, name, value)
     if forks():
@@ -203,7 +202,7 @@ class WasmtimeModule(BaseModule):
             return bytes(self.handle.serialize())
 
     def plain(self) -> bool:
-        """Whether the package can be asked for the types of all that the module has to show."""
+        """Whether the package can be asked for the types of everything that the module exports."""
         interface = self.interface()
         if any(ODD.intersection(each.params + each.results) for each in interface.function_types):
             return False
@@ -231,7 +230,7 @@ class WasmtimeStore(OwningStore):
         self.stack = runtime.stack
         self.views = 0
         self._modules: list[BaseModule] = []
-        self._place: wasmtime.Global | None = None  # where a function is copied through
+        self._place: wasmtime.Global | None = None  # copies functions: see `_kept`
         self._plain = True
         timeout, fuel = (None, None) if limits is None else (limits.timeout, limits.fuel)
         self.clock = Clock(self.handle, runtime.ticker, nanoseconds(timeout, "Limits.timeout") if timeout else 0)
@@ -255,7 +254,7 @@ class WasmtimeStore(OwningStore):
             self._leave()
 
     def until(self) -> int:
-        """When the call that runs has to end, in ns of the monotonic clock; 0 for never."""
+        """When the running call has to end, in ns of the monotonic clock; 0 for never."""
         return self.clock.until
 
     def _fuel(self) -> int:
@@ -356,12 +355,10 @@ class WasmtimeStore(OwningStore):
         return Tag(self, life, handle, type)
 
     def type_of(self, handle: Any, kind: ExternKind, name: str | None) -> Any:
-        """The type of an extern that was not found through the exports of a known module. None where it cannot be
-        told.
-        """
+        """The type of an extern that was not found through the exports of a known module; None if it is unknown."""
         if not self._plain:
-            # The package must not be asked; every module in the store that exports something of this name agrees, or
-            # nobody knows.
+            # The package must not be asked. The type is known only if all modules in the store that export this name
+            # agree.
             known = [module.exports_by_name().get(name) for module in self._modules] if name is not None else []
             types = {each.type for each in known if each is not None and each.kind is kind}
             return types.pop() if len(types) == 1 else None
@@ -399,10 +396,10 @@ class WasmtimeStore(OwningStore):
                     failure: BaseException = link_error(str(error))
                 else:
                     failure = self.failure(error)
-            try:  # outside of the handler, so that the exception gets no context that it did not have
+            try:  # outside of the handler, so that the exception gets no new context
                 raise failure
             finally:
-                del failure  # which would hold this frame, and this frame it
+                del failure  # the exception holds this frame, so they would be a cycle
         finally:
             if outermost:
                 self.clock.stop()
@@ -420,16 +417,16 @@ class WasmtimeStore(OwningStore):
             self._leave()
 
     def failure(self, error: BaseException) -> BaseException:
-        """What a call that failed with `error` is to raise: a host function's exception itself, or ours for the
+        """The exception to raise for a call that failed with `error`: a host function's own, or ours in place of the
         package's.
         """
         parked, self.parked = self.parked, None
         if not isinstance(error, (Unwind, wasmtime.Trap, wasmtime.WasmtimeError)):
             return error if parked is None else parked
         if parked is None and isinstance(error, Unwind):
-            # Another thread's marker took the place of our trap in the package's slot; ours is still in its frame.
+            # Another thread's marker has replaced our trap in the package's slot. The trap is still in its frame.
             error = displaced(error)
-        # The package's frames hold its exceptions, which hold the frames: the store would wait for the collector.
+        # The package's frames and exceptions hold each other: the store would be freed only by the collector.
         error.__traceback__ = None
         if parked is not None:
             return parked
@@ -440,7 +437,7 @@ class WasmtimeStore(OwningStore):
     # Values
 
     def lower(self, value: Any, type: ValueType, where: str) -> Any:
-        """Turn a value as `to_wasm` gives it into the package's."""
+        """Turn a value that `to_wasm` returned into the package's."""
         if type is _EXTERNREF:
             if self.objects.dropped:
                 self.objects.dropped.clear()
@@ -462,8 +459,8 @@ class WasmtimeStore(OwningStore):
         return value
 
     def _kept(self, function: wasmtime.Func) -> wasmtime.Func:
-        """The same function, in memory of its own: what a callback is given points into the engine's, and is gone when
-        the callback returns.
+        """A copy of the function in memory of its own. A callback's argument points into memory of the engine that is
+        freed when the callback returns.
         """
         if self._place is None:
             funcref = wasmtime.GlobalType(wasmtime.ValType.funcref(), True)

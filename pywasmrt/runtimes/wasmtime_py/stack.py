@@ -1,8 +1,8 @@
-"""How much of its stack a thread has left, asked of the C library by ctypes; the native runtimes check it in C.
+"""How much stack a thread has left. The C library tells it, by ctypes; the native runtimes check it in C.
 
-The engine counts on `max_wasm_stack` bytes of the calling thread's stack without looking whether they are there, and
-the host functions that a guest calls need some beyond. Where the system does not tell (not Linux, or another
-processor), nothing is checked.
+The engine relies on `max_wasm_stack` bytes of the calling thread's stack without checking that they are there, and the
+host functions that a guest calls need some more. Where the system does not tell how much is left (other systems than
+Linux, other processors), nothing is checked.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ...types import TrapCode
 
 __all__ = ["COMPILER_STACK", "check_for_call", "check_for_compiler"]
 
-HOST_STACK = 3 << 20  # as in csrc/stack.h, where it is said what was measured
+HOST_STACK = 3 << 20  # as in csrc/stack.h, which says what was measured
 COMPILER_STACK, READER_STACK = 512 << 10, 128 << 10  # likewise
 _MOST_STACK = 64 << 20
 _STEP = 64 << 10
-# By processor: where the stack pointer lies in a ucontext_t, and the number of the system call clock_gettime.
+# For each processor: the offset of the stack pointer in a ucontext_t, and the number of the system call clock_gettime.
 _MACHINES = {"x86_64": (160, 228), "aarch64": (432, 113)}
 
 
 class _Here(threading.local):
-    """Of this thread: the lowest address of its stack, 0 where that is not known, and how large it is."""
+    """The lowest address of this thread's stack, 0 where that is not known, and its size."""
 
     def __init__(self) -> None:
         self.bottom, self.size = _measure()
@@ -37,7 +37,7 @@ class _Here(threading.local):
 
 @cache
 def _library() -> Any:
-    """The C library, or None where the stack cannot be asked for."""
+    """The C library, or None where it cannot tell about the stack."""
     if sys.platform != "linux" or platform.machine() not in _MACHINES:
         return None
     library = ctypes.CDLL(None)
@@ -68,7 +68,9 @@ def _measure() -> tuple[int, int]:
 
 
 def _claim(library: Any, low: int) -> int:
-    """Have the main thread's stack grow at once, so that a limit lowered later does not end it; see csrc/stack.h."""
+    """Make the main thread's stack grow at once, so that a limit that is lowered later does not stop it; see
+    csrc/stack.h.
+    """
     number = ctypes.c_long(_MACHINES[platform.machine()][1])
     here = _stack_pointer(library)
     while low + _STEP < here and library.syscall(number, ctypes.c_long(1), ctypes.c_void_p(low)) != 0:
@@ -87,16 +89,16 @@ _here = _Here()
 
 
 def _left(needed: int) -> int | None:
-    """How many bytes are left, where that is less than `needed`."""
+    """How many bytes are left, if they are fewer than `needed`; otherwise None."""
     bottom = _here.bottom
-    if not bottom or _here.size >= needed + 2 * HOST_STACK:  # Python alone does not get so deep
+    if not bottom or _here.size >= needed + 2 * HOST_STACK:  # Python alone never uses so much
         return None
     left = _stack_pointer(_library()) - bottom
     return left if 0 <= left < needed else None
 
 
 def check_for_call(guest: int) -> None:
-    """Raise the `Trap` of a call whose guest may take `guest` bytes of stack, where this thread has too little left."""
+    """Raise the trap of a call whose guest may use `guest` bytes of stack, if this thread has too little left."""
     needed = guest + min(HOST_STACK, _here.size // 2)
     left = _left(needed)
     if left is not None:
