@@ -18,10 +18,11 @@ HEADER = f"| feature | says that | {' | '.join(f'`{name}`' for name in NAMES)} |
 
 
 def declared(name: str) -> tuple[frozenset[str], frozenset[str]] | None:
-    """The features that a runtime has as it is made, and those that it can be asked for; None where it is not there."""
+    """The features that a runtime has by default, and those that it has on request; None where the runtime is missing.
+    """
     info = next(each for each in pywasmrt.list_runtimes() if each.name == name)
     if not info.available:
-        if name == "wazero":  # which is seldom built, and knows its features without
+        if name == "wazero":  # seldom built, and declares its features without being built
             return wazero.declared_features(wat=True), frozenset()
         return None
     if name not in ("wasmtime", "wasmtime-py"):
@@ -32,7 +33,7 @@ def declared(name: str) -> tuple[frozenset[str], frozenset[str]] | None:
 
 
 def cell(name: str, feature: str) -> str | None:
-    """What the table says of a feature; None where the runtime is not there."""
+    """The table's cell for a feature; None where the runtime is missing."""
     found = declared(name)
     if found is None:
         return None
@@ -43,13 +44,13 @@ def cell(name: str, feature: str) -> str | None:
 
 
 def rows() -> list[tuple[str, str]]:
-    """The features in their order: proposals, then those of the library; each with what it says."""
+    """The features in order, each with its meaning: first the proposals, then those of the library."""
     proposals = [(name, "modules may use this proposal") for name in sorted(PROPOSALS)]
     return [*proposals, *API_FEATURE_TEXTS.items()]
 
 
 def table() -> str:
-    """The table. Raises `RuntimeError` where a runtime is missing that it is about."""
+    """The table. Raises `RuntimeError` where one of its runtimes is missing."""
     lines = [HEADER, "|" + "---|" * (len(NAMES) + 2)]
     for feature, text in rows():
         cells = [cell(name, feature) for name in NAMES]

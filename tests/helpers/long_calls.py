@@ -25,7 +25,7 @@ def loops(runtime: Runtime, function: Callable[[], None] = lambda: None, **kwarg
 def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterator[None]:
     """Do `action` on another thread, that time after the block has entered a guest of `instance`, where it is to stay.
 
-    A plain timer may be over before, on a busy machine: what was to end the call then meets none.
+    On a busy machine a plain timer may end before that, when there is no call yet to be ended.
     """
     left = threading.Event()
 
