@@ -1,4 +1,4 @@
-/* component_floor.c: what a component's calls cost through the engine table alone. For bench/components.py, by ctypes. */
+/* component_floor.c: the cost of calls of a component through the engine table alone. For bench/components.py, by ctypes. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* texts.c: a guest that makes letters great, over an allocator of the simplest kind: freed places are kept by their size. */
+/* texts.c: a guest that converts text to upper case, over the simplest allocator: freed places are kept by their size. */
 typedef unsigned int size_t;
 extern unsigned char __heap_base;
 

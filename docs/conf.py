@@ -54,8 +54,8 @@ def as_markdown_does(app: Any, what: str, name: str, obj: Any, options: Any, lin
 def plainer_signature(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None] | None:
-    """Nobody makes a protocol or an enumeration by calling what its signature would show; and a default that a
-    dataclass makes anew each time is to be read as an expression.
+    """Hide the signatures of protocols and enumerations, which users do not call; and show a default that a dataclass
+    makes anew each time as an expression.
     """
     if what == "class" and (getattr(obj, "_is_protocol", False) or issubclass(obj, enum.Enum)):
         return "", None
@@ -63,7 +63,7 @@ def plainer_signature(
 
 
 def by_last_name(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """Names are documented where users import them from, and written in many other ways: find them by their end."""
+    """Find a name by its end: names are documented where users import them from, and written in many other ways."""
     if node.get("refdomain") != "py":
         return None
     domain = env.get_domain("py")
@@ -76,7 +76,7 @@ def by_last_name(app: Any, env: Any, node: Any, content: Any) -> Any:
 
 
 def not_builtins(app: Any, doctree: Any) -> None:
-    """Python's own names are no links to ours: `type` is not `Memory.type`."""
+    """Make no links of Python's own names: `type` is not `Memory.type`."""
     for node in list(doctree.findall(pending_xref)):
         if node.get("refdomain") == "py" and hasattr(builtins, node["reftarget"]):
             conditional = node.next_node(pending_xref_condition)

@@ -18,8 +18,7 @@ HEADER = f"| feature | says that | {' | '.join(f'`{name}`' for name in NAMES)} |
 
 
 def declared(name: str) -> tuple[frozenset[str], frozenset[str]] | None:
-    """The features that a runtime has by default, and those that it has on request; None where the runtime is missing.
-    """
+    """The features that a runtime has by default, and those that it has on request; None where it is missing."""
     info = next(each for each in pywasmrt.list_runtimes() if each.name == name)
     if not info.available:
         if name == "wazero":  # seldom built, and declares its features without being built

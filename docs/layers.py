@@ -1,7 +1,7 @@
 """Draws the picture of the layers, `docs/layers.svg`: run `python docs/layers.py` after a change here.
 
-Whoever stands higher may use what stands below, never the other way round. `tests/project/test_layers.py` holds the
-order of the Python packages and the folders of the C code to that.
+A higher layer may use the layers below it, never the other way round. `tests/project/test_layers.py` checks the order
+of the Python packages and of the folders of the C code.
 """
 
 from __future__ import annotations
