@@ -47,11 +47,10 @@ class Exports:
     """The exports of an instance: `exports.name`, `exports["name"]`, iterable by name in the module's order.
 
     An export is made at its first use and then kept, so that it is the same object each time. Guests choose the names,
-    and no name may change what this object does: a name that begins and ends with an underscore is found by
-    `exports["__name__"]` only, since Python and its tools look for behaviour under such names (`__reduce_ex__`,
-    `__array__`, `_repr_html_`). The others are kept in this object's own `__dict__` as well, which makes finding them
-    again as quick as any attribute; this class has no attributes of its own under such names that a `__dict__` could
-    hide.
+    and no name may change what this object does. So a name that begins and ends with an underscore is found only by
+    `exports["__name__"]`: Python and its tools look for behaviour under such names (`__reduce_ex__`, `__array__`,
+    `_repr_html_`). All other names are kept in this object's own `__dict__` as well, where they are found as quickly as
+    any attribute. They hide no attribute of this class.
     """
 
     __slots__ = ("__dict__", "__found", "__state", "__store", "__weakref__")
@@ -101,7 +100,7 @@ _set_store = vars(Exports)["_Exports__store"].__set__
 _set_state = vars(Exports)["_Exports__state"].__set__
 _set_found = vars(Exports)["_Exports__found"].__set__
 
-# These two are functions beside the class, so that the object's own attributes have no part in finding them.
+# These two are functions outside of the class, so that no export can hide them.
 
 
 def _found(exports: Exports, name: str) -> Any:

@@ -20,7 +20,7 @@ def add_guest_note(error: BaseException, frames: Callable[[], list[Frame]], call
     guest's frames, innermost first; `caller` is the Python frame that has called the guest.
 
     The text is only made when the notes are read, as most exceptions are caught and never shown. Python before 3.11
-    shows no notes; they are in `__notes__` there too, as the package exceptiongroup has them.
+    shows no notes, but has them in `__notes__` too, as the package exceptiongroup expects.
     """
     notes = getattr(error, "__notes__", None)
     if type(notes) is not GuestNotes:

@@ -229,7 +229,7 @@ class BaseRuntime(Components):
         return self._identity() + self._rewrites.identity()
 
     def new_store(self, limits: Limits | None = None) -> BaseStore:
-        """Make a store for instances that are to be linked together."""
+        """Make a store for instances that will be linked together."""
         self._check_open()
         self._check_store_limits(limits)
         return self._new_store(limits)
@@ -324,7 +324,7 @@ class BaseRuntime(Components):
         if known is None:  # another thread has dropped a host module
             return None
         linking = known.of(of)
-        if not recent.often:  # the second time: more are to be expected
+        if not recent.often:  # the second time: more instances are expected
             self._prepare(linking, True)
             recent.linking = linking.of(None)
             recent.often = True

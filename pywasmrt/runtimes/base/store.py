@@ -289,7 +289,7 @@ class BaseStore(OwningStore):
         try:
             state = InstanceState(linking.module, self._life if owned else self._new_life())
             state.handle = self._instantiate(linking, states, state)
-            if state.life.ended_by is not None:  # by its own start function, or meanwhile
+            if state.life.ended_by is not None:  # closed by its start function, or by another thread
                 raise state.life.error("instance")
             instance = BaseInstance(self, state, owned, context, (linking, states) if states else None)
             if context is not None:
@@ -347,7 +347,7 @@ class BaseStore(OwningStore):
     def _finished(
         self, linking: Linking, states: Sequence[Any], state: InstanceState, owned: bool, wasi: WasiContext | None
     ) -> BaseInstance:
-        if state.life.ended_by is not None:  # by its own start function, or meanwhile
+        if state.life.ended_by is not None:  # closed by its start function, or by another thread
             raise state.life.error("instance")
         return BaseInstance(self, state, owned, wasi, (linking, states) if states else None)
 

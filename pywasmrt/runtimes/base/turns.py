@@ -6,8 +6,8 @@ The round trip of a host function:
   2. the guest calls its import; what `Turns.function` made sends the word that the callable is wanted, and blocks;
   3. the coroutine calls the callable, on the loop's thread and in its own context, and awaits what that returns;
   4. the outcome goes back to the worker, which returns it, or raises it, into the guest.
-So all Python code of the host's runs where the rest of the program does, and cancelling is the exception that the loop
-throws into the coroutine. While the worker is blocked, the loop's thread has the store to itself (`lend`).
+So all Python code of the host runs on the event loop's thread, and cancelling is the exception that the loop throws
+into the coroutine. While the worker is blocked, only the loop's thread may use the store (`lend`).
 
 A call that such a host function awaits in turn, into the same store, runs on the blocked worker, on top of the call
 that waits. Any other call is refused meanwhile.

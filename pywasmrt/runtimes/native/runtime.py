@@ -304,7 +304,7 @@ class NativeStore(BaseStore):
         life = self._life
         state = InstanceState(linking.module, life)
         state.handle = self.fast.instantiate(linked, linking.callables, state)
-        if life.ended_by is not None:  # by its own start function, or meanwhile
+        if life.ended_by is not None:  # closed by its start function, or by another thread
             raise life.error("instance")
         return BaseInstance(self, state, True)
 

@@ -587,7 +587,7 @@ class Global(Extern):
 
 
 class Tag(Extern, BaseTag):
-    """A tag of the exception-handling proposal, to be linked."""
+    """A tag of the exception-handling proposal, which can only be linked."""
 
     __slots__ = ("type",)
 
