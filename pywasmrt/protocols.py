@@ -6,10 +6,10 @@ inherit.
 
 Rules that hold for all of them, said once:
 
-* `close` is idempotent and never fails; closing a parent closes its children; whatever needs the engine raises
-  `ClosedError` from then on (names and types may still be told). Every object that has
-  `close` is a context manager. An object that is no longer referenced is freed by the collector, so closing is only
-  needed for freeing early.
+* `close` is idempotent and never fails; closing a parent closes its children; every use that needs the engine raises
+  `ClosedError` from then on (names and types may still be available). Every object that has `close` is a context
+  manager. An object that is no longer referenced is freed by the collector, so closing is only needed for freeing
+  early.
 * A store, with everything in it, runs one call chain at a time: while one thread is inside, a use from another raises
   `BusyError` at once. Between calls a store may pass from thread to thread. Runtimes and compiled modules are free
   of this.
@@ -652,10 +652,10 @@ class LinkedModule(_Checkable, AbstractContextManager["LinkedModule"], Protocol)
     def instantiate(self, *, limits: Limits | None = None) -> ModuleInstance:
         """Make an instance in a store of its own and run its start function. The caller closes it.
 
-        What belongs to one instance is made anew each time: what bound host modules make (`HostModule.bind`), and the
-        files and streams of WASI. `limits` take the place of those given to `link`. Raises `ModuleInstantiateError`
-        where the limits forbid it; `Trap`, or a host function's exception, from the start function; and what making
-        such an object raised.
+        Each instance gets state of its own: the objects that bound host modules make (`HostModule.bind`), and the files
+        and streams of WASI. `limits` take the place of those given to `link`. Raises `ModuleInstantiateError` where the
+        limits forbid it; `Trap`, or a host function's exception, from the start function; and what making such an
+        object raised.
         """
 
     async def instantiate_async(self, *, limits: Limits | None = None) -> ModuleInstance:
@@ -793,8 +793,8 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     def compile(self, source: ModuleSource) -> CompiledModule:
         """Compile a module. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine cannot run it.
 
-        From 1 MiB on the logger `pywasmrt.compile` tells when it begins and when it has ended, at the level INFO: tens
-        of megabytes may take many seconds. With `RuntimeConfig.cache` that happens once.
+        For a module of 1 MiB or more the logger `pywasmrt.compile` reports the beginning and the end, at the level
+        INFO: tens of megabytes may take many seconds. With `RuntimeConfig.cache` that happens once.
         """
 
     def deserialize(self, blob: Buffer) -> CompiledModule:

@@ -421,8 +421,8 @@ class RuntimeConfig:
 
     With `trap_on_grow_failure` a guest's `memory.grow` and `table.grow` trap where they are refused, by a limit or
     otherwise, instead of giving -1 (the feature "growth-traps"). The code is `TrapCode.UNREACHABLE`; where the engine
-    tells frames, the innermost is "memory.grow refused" or "table.grow refused". Modules are rewritten for that: in one
-    that grows anything, offsets in frames are not those of the source, and source lines are not told.
+    tells frames, the innermost is "memory.grow refused" or "table.grow refused". Modules are rewritten for that: in a
+    module that grows a memory or a table, offsets in frames are not those of the source, and there are no source lines.
 
     With `cache` compiled modules are kept on disk, where the engine has a compiled form (the feature "serialize"):
     True keeps them in the user's own folder, a path keeps them there. The folder must be the user's alone, since its

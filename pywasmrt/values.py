@@ -197,7 +197,7 @@ def as_number(value: Any, type: ValueType) -> Any:
 
 
 def numbers(types: Sequence[ValueType], values: Sequence[object]) -> tuple[Any, ...]:
-    """Each of `values` as `as_number` gives it for its type; some may be missing or too many."""
+    """Each of `values`, converted by `as_number` for its type; there may be too few or too many values."""
     return (*[as_number(value, type) for value, type in zip(values, types, strict=False)], *values[len(types) :])
 
 
@@ -352,7 +352,7 @@ def _checked_slot(name: str, n: int, slot: object, type: ValueType) -> int:
 
 
 def to_slots(types: Sequence[ValueType], values: Sequence[Any]) -> list[int]:
-    """Return the raw slots of `values`, which are as `to_wasm` gives them: their bits, zero-extended to 64."""
+    """Return the raw slots of `values`, which `to_wasm` has converted: their bits, zero-extended to 64."""
     slots: list[int] = []
     for type, value in zip(types, values, strict=True):
         if type is _I32:
