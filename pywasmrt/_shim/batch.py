@@ -36,7 +36,7 @@ __all__ = [
 _SIGNED = {1: 0, 2: 2, 4: 4, 8: 6}
 _REAL = {4: 9, 8: 10}
 KINDS = {code: _SIGNED[struct.calcsize(code)] for code in "bhilqn"}
-"""Format characters as the numbers of `Kind` in batch.c."""
+"""Maps format characters to the numbers of `Kind` in batch.c."""
 KINDS |= {code: _SIGNED[struct.calcsize(code)] + 1 for code in "BHILQN"}
 KINDS |= {"?": 8, "f": 9, "d": 10}
 

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 VALUE_TYPES = (*ValueType, *[ValueType.REF] * 4)
-"""By the numbers of wrt_type in wrt.h."""
+"""Indexed by the numbers of `wrt_type` in wrt.h."""
 
 _CODES = {type: code for code, type in enumerate(ValueType)}
 

@@ -31,7 +31,7 @@ _KNOWN = (
 
 
 GIVEN_SIZE, GIVEN_POINTER = -1, -2
-"""Stand in `GuestCall.numbers` for what the call is about, as in csrc/fast/batch_bytes.c."""
+"""Stand in `GuestCall.numbers` for the size and the pointer of a call, as in csrc/fast/batch_bytes.c."""
 
 
 class GuestCall(NamedTuple):

@@ -29,7 +29,7 @@ from ...values import shown
 __all__ = ["MAX_BYTES", "CachedModule", "ModuleCache", "cache_of", "default_folder"]
 
 MAX_BYTES = 1024 * 1024 * 1024
-"""What the files of a cache may take up together; the least recently used go first."""
+"""Bytes that the files of a cache may have together; the least recently used are removed first."""
 
 _SUFFIX = ".cwasm"
 _TEMPORARY = ".tmp"

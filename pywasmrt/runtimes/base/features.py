@@ -84,7 +84,7 @@ API_FEATURE_TEXTS = {
     "constant-externref": "the host can make an immutable global that holds an externref",
     "component-model": "components, by compile_component",
 }
-"""What each API feature says, as the documentation shows it."""
+"""What each API feature means, as the documentation shows it."""
 
 API_FEATURES = frozenset(API_FEATURE_TEXTS)
 

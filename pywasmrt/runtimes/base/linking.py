@@ -25,8 +25,9 @@ __all__ = ["HostImport", "Linking", "RecentLinking", "extern_kind", "is_provided
 
 _MISSING: Any = object()
 _MOST_HINTS = 16
-"""How many imports get a hint at the name that was meant: each is compared with all that there is, and a module may ask
-for a million."""
+"""How many missing imports get a hint at the name that was meant. Each is compared with all names, and a module may
+have a million imports.
+"""
 
 
 class HostImport(NamedTuple):

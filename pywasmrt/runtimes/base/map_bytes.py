@@ -21,7 +21,7 @@ from .text_columns import Texts, arrow_of, make_list, read_texts
 __all__ = ["FORMS", "map_bytes"]
 
 FORMS = ("numbers", "pointer-high", "pointer-low", "pair", "out-first", "out-last")
-"""How a guest gives a result back, in the order of `Form` in csrc/fast/batch_bytes.c."""
+"""The forms in which a guest returns a result, in the order of `Form` in csrc/fast/batch_bytes.c."""
 
 MAX_BYTES = (1 << 31) - 1
 """What an Arrow array of strings holds."""

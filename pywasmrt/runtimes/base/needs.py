@@ -16,7 +16,7 @@ from .features import PROPOSALS
 __all__ = ["Judge", "Validate", "needed_proposal"]
 
 Validate = Callable[[frozenset[str], bytes], None]
-"""Validates a module by an engine that has these proposals and no others; raises `ModuleCompileError`."""
+"""Validates a module with exactly these proposals. Raises `ModuleCompileError`."""
 
 # Some numbers may be encoded longer under a proposal. A module with such numbers is malformed without the proposal, but
 # needs it for nothing else.

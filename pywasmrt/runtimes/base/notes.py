@@ -12,7 +12,7 @@ from ...types import Frame
 __all__ = ["GuestNotes", "add_guest_note"]
 
 _MOST_NOTES = 16
-"""How many notes one exception gets: a guest and its host function may call each other very often."""
+"""The most notes that one exception gets: a guest and its host function may call each other very often."""
 
 
 def add_guest_note(error: BaseException, frames: Callable[[], list[Frame]], caller: FrameType | None) -> None:

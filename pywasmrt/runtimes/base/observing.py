@@ -15,9 +15,10 @@ from .linking import HostImport
 __all__ = ["Observer", "observed"]
 
 Observer = Callable[[InstanceState, HostImport], Callable[..., Any]]
-"""Gets the instance and one of its host functions, and returns what its guests are to call in its place, with the same
-arguments (the `Caller` first, where `pass_caller` is set) and the same results; or the callable itself, which leaves it
-alone. It must not raise, nor use the store."""
+"""Takes the instance and one of its host functions. Returns what guests call in place of the host function's callable,
+with the same arguments (the `Caller` first, where `pass_caller` is set) and the same results, or that callable itself
+to leave it alone. It must not raise, nor use the store.
+"""
 
 
 def observed(observers: Sequence[Observer], state: InstanceState, function: HostImport) -> Callable[..., Any]:

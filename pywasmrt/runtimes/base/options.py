@@ -36,7 +36,7 @@ def number_of_bytes(least: int, most: int, text: str | None = None) -> Option:
 
 
 ASYNC_THREADS = Option(int, range(1, 4097), "an int of threads from 1 to 4096")
-"""Of engines that cannot suspend a guest: how many guests of asynchronous stores run or wait at a time, each in one."""
+"""For engines that cannot suspend a guest: how many guests of asynchronous stores run or wait at once, one a thread."""
 
 
 def checked_options(engine: str, known: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,9 +84,10 @@ class BaseRuntime(Components):
     _trusting = False  # whether modules are compiled without being validated
     _pieces: Rule | None = PIECES  # how large copies and fills are split; None where the engine does that itself
     instrument: ClassVar[Instrument | None] = None
-    """What every module of every runtime goes through before it is compiled, for tests that measure coverage: gets its
-    source as it was passed and its binary, and returns the binary to compile and the providers of what that imports in
-    addition, or None to leave it alone. It is given valid modules only."""
+    """Called for every module of every runtime before it is compiled, for tests that measure coverage. It takes the
+    source as it was passed and the binary. It returns the binary to compile and the providers of its additional
+    imports, or None to leave the module alone. It gets valid modules only.
+    """
     _judge: Judge | None = None  # tells modules that need a proposal from broken ones
 
     def __init__(self, info: RuntimeInfo, trap_on_grow_failure: bool = False) -> None:

@@ -30,8 +30,8 @@ __all__ = ["MOST_ELEMENTS", "SYNCHRONOUS", "BaseStore", "GuardedStore", "engine_
 SYNCHRONOUS, _ASYNCHRONOUS = "synchronous", "asynchronous"
 
 MOST_ELEMENTS = 10_000_000
-"""Elements of a table where `Limits` does not say: as many as in a browser. Growing by these takes a fifth of a second,
-in one instruction, which nothing can stop.
+"""The most elements of a table, unless `Limits` says otherwise; as in a browser. Growing by so many takes a fifth of a
+second, in one instruction that nothing can stop.
 """
 
 _LARGE = 64 << 20  # from this many bytes of arrays on, one instruction may take several ticks

@@ -31,12 +31,12 @@ class OwningStore(GuardedStore):
     hosts: list[Callable[..., Any]]
     """What the package's callbacks call, by number."""
     served: list[tuple[int, InstanceState, HostImport]]
-    """The host functions of instances: their numbers in `hosts`, and whose they are."""
+    """The host functions of instances: number in `hosts`, instance, and host function."""
     held: list[dict[int, Any]]
     """The host's resources that components hold, for each component."""
     clock: Clock
     stack: int
-    """Bytes of the calling thread's stack that a guest may take."""
+    """Bytes of the calling thread's stack that a guest may use."""
     views: int
     """How many buffers of the store's memories are in use."""
 

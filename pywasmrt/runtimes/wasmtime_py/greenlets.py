@@ -17,8 +17,9 @@ from ...errors import BusyError
 __all__ = ["check", "guarded", "inside"]
 
 inside: dict[int, list[int]] = {}
-"""By thread, the greenlets whose host functions have not returned, the last one last: by `id`, so that one that is
-forgotten ends."""
+"""For each thread, the greenlets whose host functions have not returned, the innermost last. They are kept by `id`, so
+that a forgotten greenlet can end.
+"""
 
 
 def guarded(callable: Callable[..., Any]) -> Callable[..., Any]:
