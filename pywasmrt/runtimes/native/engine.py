@@ -127,7 +127,7 @@ class Engine:
         """
         if result == lib.WRT_HOST and exception is not None:
             told = partial(_frames, message or "", frames, self._complete)
-            add_guest_note(exception, told, sys._getframe(1))
+            add_guest_note(exception, told, sys._getframe().f_back)  # None where a greenlet ends
             return
         if result == lib.WRT_EXIT:
             raise Exit(trap)

@@ -9,7 +9,6 @@ from ..._shim.bridge import VALUE_TYPES
 from ...types import (
     ExportType,
     ExternKind,
-    FunctionType,
     GlobalType,
     TableType,
 )
@@ -170,21 +169,22 @@ class NativeCaller(_fastcall.Caller, BaseCaller):
             type = GlobalType(VALUE_TYPES[content], mutable)
         elif kind is ExternKind.TAG:
             type = signature
-        return wrap(self._store, self._context, handle, ExportType(name, kind, type))
+        return wrap(self._store, self._context, handle, name, kind, type)
 
 
-def wrap(store: Any, instance: InstanceState, handle: bytes, export: ExportType) -> Any:
-    """The Python object for an extern of a store's C half."""
-    if export.kind is ExternKind.FUNCTION:
-        return store.function(handle, export.name)
-    if export.kind is ExternKind.MEMORY:
+def wrap(store: Any, instance: InstanceState, handle: bytes, name: str, kind: ExternKind, type: Any) -> Any:
+    """The Python object for an export in a store's C half. `type` is not needed of functions and memories, which tell
+    their own.
+    """
+    if kind is ExternKind.FUNCTION:
+        return store.function(handle, name)
+    if kind is ExternKind.MEMORY:
         return NativeMemory(store, handle)
-    if export.kind is ExternKind.TABLE:
-        return NativeTable(store, instance.life, handle, export.type)
-    if export.kind is ExternKind.GLOBAL:
-        return NativeGlobal(store, instance.life, handle, export.type)
-    assert isinstance(export.type, FunctionType)
-    return NativeTag(store, handle, export.type, "exception-values" in instance.module.runtime.info.features)
+    if kind is ExternKind.TABLE:
+        return NativeTable(store, instance.life, handle, type)
+    if kind is ExternKind.GLOBAL:
+        return NativeGlobal(store, instance.life, handle, type)
+    return NativeTag(store, handle, type, "exception-values" in instance.module.runtime.info.features)
 
 
 EXTERNS = (_fastcall.Function, _fastcall.Memory, NativeGlobal, NativeTable, NativeTag)

@@ -284,7 +284,7 @@ class NativeStore(BaseStore):
         handle = self.fast.export(instance.handle, export.name)
         if handle is None:
             raise WasmError(f"the engine does not find the export {export.name!r}, which the module's interface names")
-        return wrap(self.fast, instance, handle, export)
+        return wrap(self.fast, instance, handle, export.name, export.kind, export.type)
 
     def _instance_closed(self, instance: InstanceState, externs: list[Any]) -> None:
         for extern in externs:
