@@ -55,5 +55,11 @@ KNOWN_DIFFERENCES: tuple[Difference, ...] = (
         frozenset({ValueType.F64}),
         ((0x7FF0_0000_0000_0001, 0x7FFF_FFFF_FFFF_FFFF), (0xFFF0_0000_0000_0001, 0xFFFF_FFFF_FFFF_FFFF)),
     ),
+    Difference(
+        "trap-null-element",
+        "the documentation of wazero's error ErrRuntimeInvalidTableAccess, which is one for both",
+        traps=frozenset({TrapCode.INDIRECT_CALL_TO_NULL, TrapCode.TABLE_OUT_OF_BOUNDS}),
+        runtimes=frozenset({"wazero"}),
+    ),
 )
 """The permitted differences between runtimes."""

@@ -334,7 +334,8 @@ class Scenarios:
         exports = self.runtime.instantiate(self.runtime.compile(THROWING), imports, store=store).exports
 
         def turn() -> None:
-            store.tag([I32])
+            with self.runtime.new_store() as other:  # a tag is its store's until that ends
+                other.tag([I32])
             assert exports.catch(7) == 7
             for throw in (exports.throw, exports.rethrow):
                 with contextlib.suppress(pywasmrt.WasmException):

@@ -84,7 +84,8 @@ def test_without_a_thread_and_without_interrupts(runtime: pywasmrt.Runtime, what
 def run(runtime: pywasmrt.Runtime, what: str, pending: str) -> str:
     if os.getuid() != 0:
         pytest.skip("to limit the threads of one process alone, it takes another user")
-    command = [sys.executable, "-X", "faulthandler", "-c", SCRIPT, runtime.info.name, what, pending]
+    quiet = ["-W", "ignore::DeprecationWarning"]  # of Python 3.12 and later: that threads run beside a fork
+    command = [sys.executable, "-X", "faulthandler", *quiet, "-c", SCRIPT, runtime.info.name, what, pending]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

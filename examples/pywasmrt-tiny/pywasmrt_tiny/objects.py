@@ -37,6 +37,7 @@ from pywasmrt._shim.batch import map_calls
 from pywasmrt.component.absent import NoComponents
 from pywasmrt.runtimes.base.buffers import GuestBuffer, put
 from pywasmrt.runtimes.base.linking import HostImport, Linking
+from pywasmrt.runtimes.base.map_bytes import map_bytes
 from pywasmrt.runtimes.base.memory import MemoryHelpers
 from pywasmrt.runtimes.base.turns import LendableLock, Turns
 from pywasmrt.runtimes.base.workers import Workers
@@ -414,6 +415,9 @@ class TinyInstance(Unstoppable, Owned):
 
     def put(self, data: Any, *, allocator: Any = None, memory: str = "memory") -> GuestBuffer:
         return put(self.function, self.memory(memory), data, allocator)
+
+    def map_bytes(self, function: Any, *columns: Any, memory: str = "memory", **options: Any) -> Any:
+        return map_bytes(self.function, lambda: list(self.exports), self.memory(memory), function, columns, **options)
 
     def state(self, module: str = "env") -> Any:
         return self._linking.state(self._states, module)
