@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -181,6 +182,15 @@ class _Choice(Codec):
             seen |= own
         return False
 
+    def is_mistaken(self, case: str) -> bool:
+        """Whether the package takes values of this case, without a tag, for one of a case before it: it asks for
+        instances of the classes, and those of an option have `object` among them.
+        """
+        if self.is_tagged():
+            return False
+        before = itertools.takewhile(lambda choice: choice[0] != case, self.choices())
+        return any(codec is not None and object in codec.classes() for _, codec in before)
+
     def raw(self, case: str, payload: Any) -> Any:
         if not self.is_tagged():
             return payload
@@ -192,8 +202,11 @@ class _Choice(Codec):
         """The case and the payload, still raw."""
         if self.is_tagged():
             return raw.tag, raw.payload
+        own = (
+            object if raw is None else type(raw)
+        )  # no two cases have a class in common, or wasmtime would have tagged it
         for name, codec in self.choices():
-            if raw is None if codec is None else isinstance(raw, tuple(codec.classes())):
+            if raw is None if codec is None else own in codec.classes():
                 return name, raw
         raise AssertionError(f"{raw!r} is no case of {self.text}")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import pywasmrt
 from pywasmrt.component import Err, Ok, Some
+from pywasmrt.component.codec import Codec
 from pywasmrt.component.codecs import Codecs
+from pywasmrt.component.compound_codecs import _Choice
 from pywasmrt.component.signature import Signature
 from pywasmrt.testing.component_strategies import component_types, component_values
 from pywasmrt.testing.components import echo_component
@@ -59,6 +61,14 @@ def outcome(work: Callable[[], object]) -> tuple[str, str]:
     return "", ""
 
 
+def choices(value: Any) -> Iterator[_Choice]:
+    """The variants, options and results in a codec."""
+    if isinstance(value, _Choice):
+        yield value
+    for part in vars(value).values() if isinstance(value, Codec) else value if isinstance(value, (list, tuple)) else ():
+        yield from choices(part)
+
+
 @settings(max_examples=40)
 @given(st.data())
 def refusals_agree(runtime: pywasmrt.Runtime, data: Any) -> None:
@@ -66,6 +76,8 @@ def refusals_agree(runtime: pywasmrt.Runtime, data: Any) -> None:
     component: Any = runtime.compile_component(echo_component(type))
     [item] = [each for each in component.exports if each.name == "echo"]
     in_python = Signature(item.type, Codecs(component.types), "echo")
+    if runtime.info.name == "wasmtime-py":  # what the package takes for another case, and then refuses
+        assume(not any(each.is_mistaken(name) for each in choices(in_python.params) for name, _ in each.choices()))
     good = component_values(type, component.types)
     with runtime.instantiate_component(component) as instance:
         for value in data.draw(st.lists(st.lists(junk() | good, max_size=2), min_size=5, max_size=5)):
