@@ -428,6 +428,8 @@ class WasmtimeStore(OwningStore):
             error = displaced(error)
         # The package's frames and exceptions hold each other: the store would be freed only by the collector.
         error.__traceback__ = None
+        if isinstance(error.__context__, wasmtime.WasmtimeError):
+            error.__context__.__traceback__ = None
         if parked is not None:
             return parked
         if isinstance(error, wasmtime.Trap):
