@@ -7,6 +7,7 @@ feature, never by name. HYPOTHESIS_PROFILE is "default" (quick, the same every t
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -33,6 +34,13 @@ else:
     settings.register_profile("ci", max_examples=200, derandomize=True, database=None, print_blob=True, **COMMON)
     settings.register_profile("thorough", max_examples=5000, print_blob=True, **COMMON)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections() -> None:
+    """Leave out of later collections what is there before a file's tests: it is much, and many tests collect."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def test_a_trace_may_begin_and_end_within_host_calls(instance: Any, env: Env) ->
     traces: list[pywasmrt.Trace] = []
 
     def toggle(a: int, b: int) -> int:
-        for _ in range(50):  # what stands in for this function is exchanged while it runs
+        for _ in range(5):  # what stands in for this function is exchanged while it runs
             traces.append(pywasmrt.trace(instance, log))
             gc.collect()
             traces.pop().close()

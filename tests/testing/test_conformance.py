@@ -40,8 +40,9 @@ def planted(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_conformance_finds_planted_bugs(bug: str) -> None:
+    parts = [part for part in PARTS if part != "waiting"]  # whose functions are of classes without the bug
     with pytest.raises(ConformanceError) as caught:
-        check_runtime(BUGS[bug])
+        check_runtime(BUGS[bug], parts=parts)
     assert "failed" in str(caught.value)
     assert len(caught.value.report.passed) > 35  # it is one bug
     assert all(result.error is not None for result in caught.value.report.failed)

@@ -148,7 +148,11 @@ def cancelling_ends_the_wait_and_leaves_the_instance(subject: Subject) -> None:
 
         instance = await _start(subject, waits)
         call = asyncio.ensure_future(instance.exports.direct.call_async(1))
-        await waiting.wait()
+        called = asyncio.ensure_future(waiting.wait())
+        await asyncio.wait({call, called}, return_when=asyncio.FIRST_COMPLETED)
+        if not called.done():
+            called.cancel()
+            raise AssertionError(f"a call whose host function waits has ended: {call}")
         await _raised("a second call", BusyError, instance.exports.direct.call_async(0))
         call.cancel()
         await _raised("a cancelled call", asyncio.CancelledError, call)
