@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+
 import pytest
 from helpers.texts import wat
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pywasmrt
 from pywasmrt.runtimes.base.features import PROPOSALS, WASMTIME_FIXED
-from pywasmrt.testing import guests
+from pywasmrt.testing import guests, strategies
+from pywasmrt.wasm.primitives import name, section, uleb, vector
+from pywasmrt.wasm.reading import HEADER
 
 MODULES = [
     ("multi-value", "(func (result i32 i32) (i32.const 1) (i32.const 2))"),
@@ -76,3 +84,106 @@ def test_a_broken_module_stays_broken(runtime: pywasmrt.Runtime, text: str) -> N
     for operation in (runtime.compile, runtime.validate):
         with pytest.raises(pywasmrt.ModuleCompileError):
             operation(binary)
+
+
+# Proposals that no validator here can turn off: wasm3 lacks some, and wazero can turn some off.
+GRANTED = [
+    ("sign-extension", "(func (result i32) (i32.extend8_s (i32.const 1)))"),
+    ("sign-extension", "(func (result i64) (i64.extend32_s (i64.const 1)))"),
+    ("saturating-float-to-int", "(func (result i64) (i64.trunc_sat_f64_u (f64.const 1)))"),
+    ("extended-const", "(global i32 (i32.add (i32.const 1) (i32.const 2)))"),
+    ("extended-const", '(memory 1) (data (offset (i32.sub (i32.const 1) (i32.const 0))) "a")'),
+    ("extended-const", "(table 2 funcref) (func $f) (elem (offset (i32.mul (i32.const 1) (i32.const 0))) $f)"),
+    ("bulk-memory", '(memory 1) (data $d "a") (func (memory.init $d (i32.const 0) (i32.const 0) (i32.const 0)))'),
+    ("bulk-memory", "(table 1 funcref) (func (table.copy (i32.const 0) (i32.const 0) (i32.const 0)))"),
+    ("bulk-memory", "(func $f) (elem func $f)"),
+    ("reference-types", "(func $f (drop (ref.func $f))) (elem declare func $f)"),
+    ("reference-types", "(table 1 funcref) (func (drop (table.get (i32.const 0))))"),
+    ("reference-types", "(table 1 funcref) (func (drop (table.size)))"),
+    ("reference-types", "(table 1 funcref) (func (table.fill (i32.const 0) (ref.null func) (i32.const 0)))"),
+    ("reference-types", "(func (drop (ref.is_null (ref.null func))))"),
+    ("reference-types", "(func (result i32) (select (result i32) (i32.const 1) (i32.const 2) (i32.const 0)))"),
+    ("reference-types", "(func (local funcref))"),
+    ("reference-types", "(func (block (result funcref) unreachable) drop)"),
+    ("reference-types", "(func (param externref))"),
+    ("reference-types", "(table 1 externref)"),
+    ("import-mutable-global", '(import "a" "b" (global (mut i32)))'),
+]
+
+
+@pytest.mark.parametrize(("feature", "text"), GRANTED, ids=[f"{name}-{n}" for n, (name, _) in enumerate(GRANTED)])
+def test_a_proposal_that_validators_take_for_granted_is_named(
+    runtime: pywasmrt.Runtime, feature: str, text: str
+) -> None:
+    binary = wat(f"(module {text})")
+    off = pywasmrt.RuntimeConfig(features=(runtime.info.features & PROPOSALS) - {feature})
+    with pywasmrt.new_runtime(runtime.info.name, off) as chosen:
+        for operation in (chosen.compile, chosen.validate):
+            if feature in chosen.info.features:  # it cannot be turned off
+                operation(binary)
+                continue
+            with pytest.raises(pywasmrt.UnsupportedFeatureError) as caught:
+                operation(binary)
+            assert caught.value.feature == feature
+
+
+def code(body: bytes) -> bytes:
+    parts = section(1, vector([b"\x60\0\0"])), section(3, vector([b"\0"]))
+    return HEADER + b"".join(parts) + section(10, vector([uleb(len(body) + 2) + b"\0" + body + b"\x0b"]))
+
+
+def test_a_proposal_that_no_runtime_has_is_named(runtime: pywasmrt.Runtime) -> None:
+    exact = section(1, vector([b"\x60\0\0"])) + section(2, vector([name("a") * 2 + b"\x20\0"]))
+    for feature, binary in [
+        ("legacy-exceptions", code(b"\x06\x40\x19\x0b")),  # try, catch_all, end, as Emscripten writes them
+        ("stack-switching", HEADER + section(1, vector([b"\x60\0\0", b"\x5d\0"]))),
+        ("shared-everything-threads", HEADER + section(1, vector([b"\x65\x5f\0"]))),
+        ("memory-control", code(b"\xfc\x12\0")),
+        ("custom-descriptors", HEADER + exact),
+    ]:
+        for operation in (runtime.compile, runtime.validate):
+            with pytest.raises(pywasmrt.UnsupportedFeatureError, match=feature) as caught:
+                operation(binary)
+            assert caught.value.feature == feature
+
+
+def test_what_is_broken_before_a_strange_proposal_stays_broken(runtime: pywasmrt.Runtime) -> None:
+    for body in (b"\x1a\x06\x40\x19\x0b", b"\xff\x06\x40\x19\x0b", b"\xfc\x63"):
+        with pytest.raises(pywasmrt.ModuleCompileError):
+            runtime.compile(code(body))
+
+
+@pytest.fixture(scope="module")
+def without(runtime: pywasmrt.Runtime) -> Iterator[Callable[[str], pywasmrt.Runtime]]:
+    """Runtimes of the same name with a proposal off."""
+    with ExitStack() as opened:
+
+        @cache
+        def make(feature: str) -> pywasmrt.Runtime:
+            on = (runtime.info.features & PROPOSALS) - {feature} - _BUILDS_UPON.get(feature, set())
+            config = pywasmrt.RuntimeConfig(features=on)
+            return opened.enter_context(pywasmrt.new_runtime(runtime.info.name, config))
+
+        yield make
+
+
+DRAWN = ["multi-value", "sign-extension", "saturating-float-to-int", "bulk-memory", "reference-types", "simd"]
+
+
+@given(st.data(), st.sampled_from(DRAWN), st.booleans())
+def test_every_module_runs_or_names_a_proposal_that_it_uses(
+    without: Callable[[str], pywasmrt.Runtime], data: st.DataObject, off: str, damaged: bool
+) -> None:
+    used = data.draw(st.sets(st.sampled_from(DRAWN)))
+    binary = bytearray(data.draw(strategies.modules(used)).encode())
+    if damaged:
+        binary[data.draw(st.integers(8, len(binary) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    chosen = without(off)
+    needed = None
+    try:
+        chosen.compile(bytes(binary)).close()
+    except pywasmrt.UnsupportedFeatureError as error:
+        needed = error.feature
+    except pywasmrt.ModuleCompileError:
+        needed = "broken"
+    assert damaged or needed in {None, *used} - (chosen.info.features - {off})

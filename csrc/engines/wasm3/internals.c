@@ -101,11 +101,10 @@ static wrt_trap wasm3_load_trap(M3Result result) {
 static const char *wasm3_lacking(M3Result result, const char *message) {
   static const unsigned references[] = {0x1c, 0x25, 0x26, 0xd0, 0xd1, 0xd2, 0xfc0f, 0xfc10, 0xfc11};
   if (strcmp(result, "restricted opcode") == 0) return "extended-const"; /* opcodes, spelt differently in each version */
-  const char *text = strstr(message, "opcode") == NULL ? result : message;
-  if (strstr(text, "opcode") == NULL) return "implementation-limit";
-  const char *colon = strrchr(text, ':');
+  if (strstr(result, "opcode") == NULL && strstr(message, "opcode") == NULL) return "implementation-limit";
+  const char *colon = strrchr(message, ':'); /* the number stands alone in the message, or after a colon */
   unsigned opcode = 0;
-  if (colon != NULL) sscanf(colon + 1, "%x", &opcode);
+  sscanf(colon == NULL ? message : colon + 1, "%x", &opcode);
   for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
     if (opcode == references[i]) return "reference-types";
   }

@@ -148,11 +148,11 @@ static void read_imports(reader *in) {
       case 1: stop(in, WRT_UNSUPPORTED, "import-table: the module imports a table, which wasm3 cannot link");
       case 2: stop(in, WRT_UNSUPPORTED, "import-memory: the module imports a memory, which wasm3 cannot link");
       case 3:
-        if (!in->can->import_globals)
-          stop(in, WRT_UNSUPPORTED, "import-global: the module imports a global, which this wasm3 cannot link");
         read_type(in);
         if (read_byte(in) != 0)
           stop(in, WRT_UNSUPPORTED, "import-mutable-global: the module imports a mutable global, which wasm3 cannot link");
+        if (!in->can->import_globals)
+          stop(in, WRT_UNSUPPORTED, "import-global: the module imports a global, which this wasm3 cannot link");
         scan->imports[i].kind = WRT_GLOBAL;
         scan->global_imports++;
         break;

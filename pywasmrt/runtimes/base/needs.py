@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import ModuleCompileError, UnsupportedFeatureError
+from ...wasm.proposals import GRANTED, used_proposals
 from .features import PROPOSALS
 
 __all__ = ["Judge", "Validate", "needed_proposal"]
@@ -22,6 +23,20 @@ Validate = Callable[[frozenset[str], bytes], None]
 # needs it for nothing else.
 _ENCODINGS = ("zero byte expected", "integer representation too long", "integer too large")
 
+# Proposals that no runtime here has, by what the validator says where a module uses one. What follows cannot be read
+# without the proposal, so nobody can tell whether such a module would be valid.
+_STRANGERS = {
+    "legacy_exceptions feature": "legacy-exceptions",
+    "stack switching": "stack-switching",
+    "shared-everything-threads": "shared-everything-threads",
+    "memory control support": "memory-control",
+    "custom descriptors": "custom-descriptors",
+    "compact imports": "compact-imports",
+}
+
+# What an engine names where it knows only that it cannot compile an instruction or a type.
+_GUESSES = GRANTED | {"implementation-limit"}
+
 # A proposal that builds upon another cannot be on without that.
 _BASES = {"relaxed-simd": frozenset({"simd"}), "gc": frozenset({"function-references"})}
 
@@ -30,22 +45,43 @@ _BASES = {"relaxed-simd": frozenset({"simd"}), "gc": frozenset({"function-refere
 class Judge:
     """Tells modules that need a proposal from broken ones, for one runtime.
 
-    `allowed` are the proposals in force; `known` are those that `RuntimeConfig(features=...)` can turn on as well.
+    `allowed` are the proposals that the validator is to allow; `known` are those that `RuntimeConfig(features=...)` can
+    turn on as well. `lacking` are those of `allowed`, or of what the validator cannot turn off, that the runtime does
+    not have; `copies` says whether it lacks memory.copy and memory.fill with bulk-memory.
     """
 
     runtime: str
     allowed: frozenset[str]
     known: frozenset[str]
     validate: Validate
+    lacking: frozenset[str] = frozenset()
+    copies: bool = True
 
-    def verdict(self, data: bytes, error: ModuleCompileError) -> ModuleCompileError | UnsupportedFeatureError:
+    def verdict(
+        self, data: bytes, error: ModuleCompileError | UnsupportedFeatureError
+    ) -> ModuleCompileError | UnsupportedFeatureError:
         """The error to raise where the engine refused a module by `error`: `error`, or one that names a proposal."""
-        feature = needed_proposal(data, self.allowed, self.validate)
+        if isinstance(error, UnsupportedFeatureError):
+            if error.feature not in _GUESSES:
+                return error
+            feature = self._lacked(data)
+        else:
+            feature = needed_proposal(data, self.allowed, self.validate) or self._lacked(data)
         if feature is None:
             return error
         off = "is off in this runtime: name it in RuntimeConfig(features=...)"
         lacking = off if feature in self.known else f"{self.runtime} has not"
         return UnsupportedFeatureError(f"the module needs {feature!r}, which {lacking}: {error}", feature)
+
+    def _lacked(self, data: bytes) -> str | None:
+        """The first proposal that the module uses, the validator grants, and the runtime lacks."""
+        if not self.lacking:
+            return None
+        try:
+            self.validate(self.allowed, data)
+        except ModuleCompileError:
+            return None
+        return next((each for each in used_proposals(data, copies=self.copies) if each in self.lacking), None)
 
 
 def needed_proposal(data: bytes, allowed: frozenset[str], validate: Validate) -> str | None:
@@ -62,15 +98,24 @@ def needed_proposal(data: bytes, allowed: frozenset[str], validate: Validate) ->
         return None
 
     first = reason(allowed)
-    if first is None or any(each in first for each in _ENCODINGS) or reason(PROPOSALS) is not None:
+    if first is None or any(each in first for each in _ENCODINGS):
         return None
+    last = reason(PROPOSALS)  # how far every proposal together gets: through the module, or to a stranger
+    if last is not None:
+        stranger = _stranger(last)
+        if stranger is None or last == first:
+            return stranger
     needed = PROPOSALS - allowed
     # From all of them, take away those that are not needed; those that build upon others go first.
     for name in sorted(needed, key=lambda name: (name not in _BASES, name)):
         without = needed - {name} - {above for above, bases in _BASES.items() if name in bases}
-        if reason(allowed | without) is None:
+        if reason(allowed | without) == last:
             needed = without
     for name in sorted(needed, key=lambda name: (name in _BASES, name)):
         if reason(allowed | {name} | _BASES.get(name, frozenset())) != first:
             return name
     return min(needed, default=None)
+
+
+def _stranger(reason: str) -> str | None:
+    return next((name for phrase, name in _STRANGERS.items() if phrase in reason), None)

@@ -122,7 +122,7 @@ class BaseRuntime(Components):
         data = self._binary(source)
         try:
             self._validate(data)
-        except ModuleCompileError as error:
+        except (ModuleCompileError, UnsupportedFeatureError) as error:
             raise self._judged(data, error) from None
         if "memory64" not in self._info.features:
             check_limits(data)
@@ -137,7 +137,7 @@ class BaseRuntime(Components):
             instrumented = self._instrumented(source, data)
             data, own_imports = instrumented or (data, ())
             module = self._loaded(data)
-        except ModuleCompileError as error:
+        except (ModuleCompileError, UnsupportedFeatureError) as error:
             raise self._judged(data, error) from None
         module.source = data
         module.own_imports = own_imports
@@ -151,7 +151,7 @@ class BaseRuntime(Components):
             self._validate(data)
         return instrument(source, data)
 
-    def _judged(self, data: bytes, error: ModuleCompileError) -> WasmError:
+    def _judged(self, data: bytes, error: ModuleCompileError | UnsupportedFeatureError) -> WasmError:
         return error if self._judge is None else self._judge.verdict(data, error)
 
     def _loaded(self, data: bytes) -> BaseModule:

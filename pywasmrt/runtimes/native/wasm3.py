@@ -16,7 +16,7 @@ from ... import _shim
 from ..._shim import wasmtime_library as library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
-from ..base.features import API_FEATURES, allowed_proposals
+from ..base.features import API_FEATURES, WASMTIME_FIXED, allowed_proposals
 from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes
 from .wasmtime import open_engine, validate
@@ -123,7 +123,8 @@ def _validator(proposals: frozenset[str], long_indexes: bool) -> Any:
     allowed = proposals | {"bulk-memory", "reference-types"}
     # The validator reads these indexes as one byte unless it has several memories; the engine refuses those itself.
     engine = open_engine(allowed | {"multi-memory"} if long_indexes else allowed)
-    return Validator(engine, Judge(NAME, allowed, known, validate))
+    lacking = (WASMTIME_FIXED | {"bulk-memory"}) - known
+    return Validator(engine, Judge(NAME, allowed, known, validate, lacking, copies=False))
 
 
 def _explain(message: str) -> str:

@@ -44,7 +44,7 @@ class Wasm3Runtime(NativeRuntime):
         if self._validator is None:
             raise UnsupportedFeatureError("modules cannot be validated without the package wasmtime", "validate")
         self._validator.engine.validate(data)
-        self.engine.validate(data)  # finds what wasm3 cannot read
+        self.engine.compile(data)  # finds what wasm3 cannot do; the handle that it returns frees the module
 
     def _compile(self, data: bytes) -> Any:
         if not self._trusting:

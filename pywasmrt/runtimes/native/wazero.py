@@ -11,7 +11,7 @@ from ... import _shim
 from ..._shim import wasmtime_library, wazero_library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
-from ..base.features import API_FEATURES, allowed_proposals
+from ..base.features import API_FEATURES, WASMTIME_FIXED, allowed_proposals
 from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, one_of
 from .wasmtime import open_engine, validate
@@ -86,7 +86,8 @@ def create(config: RuntimeConfig) -> Any:
         # As for wasm3: the reader takes the index of a memory for one byte unless it allows several memories; the
         # engine refuses several.
         allowed = proposals | {"multi-memory"} if config.features is None else proposals
-        reader, judge = _reader(allowed), Judge(NAME, proposals, _KNOWN, validate)
+        reader = _reader(allowed)
+        judge = Judge(NAME, proposals, _KNOWN, validate, lacking=WASMTIME_FIXED - proposals)
     info = replace(info, features=proposals | _api_features(reader is not None, config.interruptible))
     growth = config.trap_on_grow_failure
     runtime = WazeroRuntime(engine, info, f"mode={mode}", reader, judge, trap_on_grow_failure=growth)
