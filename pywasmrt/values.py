@@ -16,6 +16,8 @@ from .errors import InvalidConfigurationError, MemoryAccessError
 from .types import FunctionType, ValueType
 from .wasm.floats import f32_bits, f32_from_bits
 
+_class_of = type  # functions here have a parameter of that name
+
 __all__ = [
     "arity_error",
     "as_number",
@@ -99,15 +101,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def to_wasm(value: object, type: ValueType, where: str) -> Any:
+def to_wasm(value: Any, type: ValueType, where: str) -> Any:
     """Return `value` as WebAssembly's `type` holds it: integers signed, floats rounded to their width, v128 as `bytes`.
 
     `where` begins the message of a `TypeError` (a value of the wrong kind) or `OverflowError` (an integer out of
     range).
     """
     value = as_number(value, type)
+    kind = _class_of(value)  # some objects call themselves ints
     if type is _I32:
-        if isinstance(value, int):
+        if issubclass(kind, int):
             value = as_index(value)  # of a subclass too, the stored number, whatever its methods return
             if -0x8000_0000 <= value < 0x8000_0000:
                 return value
@@ -115,7 +118,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 return value - 0x1_0000_0000
             raise _out_of_range(value, type, where)
     elif type is _I64:
-        if isinstance(value, int):
+        if issubclass(kind, int):
             value = as_index(value)
             if -0x8000_0000_0000_0000 <= value < 0x8000_0000_0000_0000:
                 return value
@@ -123,9 +126,9 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
                 return value - 0x1_0000_0000_0000_0000
             raise _out_of_range(value, type, where)
     elif type is _F32 or type is _F64:
-        if isinstance(value, (float, int)):
+        if issubclass(kind, (float, int)):
             try:
-                number = float.__float__(value) if isinstance(value, float) else float(as_index(value))
+                number = float.__float__(value) if issubclass(kind, float) else float(as_index(value))
             except OverflowError:
                 raise OverflowError(
                     f"{where}: an int of {int(value).bit_length()} bits is too large for {type}"
@@ -133,7 +136,7 @@ def to_wasm(value: object, type: ValueType, where: str) -> Any:
             return _demoted(number) if type is _F32 else number
     elif type is _V128:
         try:
-            data = memoryview(value).tobytes()  # type: ignore[arg-type]
+            data = memoryview(value).tobytes()
         except TypeError:
             pass
         else:
@@ -185,15 +188,29 @@ _TAKEN = {
 }
 
 
+_NO_REAL_NUMBERS = frozenset("cSUMm")  # NumPy's kinds: complex numbers, bytes, text, times
+
+
 def as_number(value: Any, type: ValueType) -> Any:
     """Convert `value`, a number of another kind, to an int or a float, if `type` takes numbers: by `__index__`, and for
-    floats by `__float__`, which may run any code and raise anything. Any other value is returned as it is.
+    floats by `__float__`, which may run any code and raise anything. Any other value is returned as it is. So is one
+    whose method says by a TypeError that it is no such number, as NumPy's arrays do.
     """
-    if type not in _NUMBERS or isinstance(value, (int, float)):
+    if type not in _NUMBERS or issubclass(_class_of(value), (int, float)):
         return value
-    if type in _FLOATS and hasattr(value.__class__, "__float__"):
-        return float(value)
-    return as_index(value) if hasattr(value.__class__, "__index__") else value
+    try:
+        if type in _FLOATS and hasattr(value.__class__, "__float__"):
+            return value if _is_no_real_number(value) else float(value)
+        return as_index(value) if hasattr(value.__class__, "__index__") else value
+    except TypeError:
+        return value
+
+
+def _is_no_real_number(value: Any) -> bool:
+    """Whether a value with `__float__` is text or a complex number all the same, as NumPy's are, scalars and arrays."""
+    if isinstance(value, (str, bytes, complex)):
+        return True
+    return getattr(getattr(value, "dtype", None), "kind", None) in _NO_REAL_NUMBERS
 
 
 def numbers(types: Sequence[ValueType], values: Sequence[object]) -> tuple[Any, ...]:

@@ -117,8 +117,59 @@ def test_the_conversion_may_use_and_close_the_instance(made: Made) -> None:
     assert made.exports.same(Reenters()) == 5
     made.result = Reenters()
     assert made.exports.total() == 5
+    variable = made.instance.global_("top")
     with pytest.raises(pywasmrt.ClosedError):
         made.exports.same(Closes())
+    with pytest.raises(pywasmrt.ClosedError):
+        variable.value = Closes()
+
+
+def test_a_global_is_not_set_where_the_conversion_closes_the_store(made: Made) -> None:
+    class Closes:
+        def __index__(self) -> int:
+            made.instance.close()
+            return 5
+
+    variable = made.instance.global_("top")
+    with pytest.raises(pywasmrt.ClosedError):
+        variable.value = Closes()
+
+
+class Posing:
+    """It says that it is an int."""
+
+    __class__ = int  # type: ignore[assignment]
+
+
+class Unsure:
+    """As NumPy's arrays: the class has the methods, and the object is no number."""
+
+    def __index__(self) -> int:
+        raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
+    def __float__(self) -> float:
+        raise TypeError("only 0-dimensional arrays can be converted to Python scalars")
+
+
+def test_what_turns_out_to_be_no_number_is_refused_by_its_place(made: Made) -> None:
+    def real_result(value: Any) -> Any:
+        made.result = value
+        return made.exports.mean()
+
+    places = ["argument 1 of same", "host function .* returned", "the global's value"]
+    ways = [*zip(_ways(made), places, strict=True), (made.exports.real, "argument 1 of real"), (real_result, places[1])]
+    values: list[Any] = [Posing(), Unsure()]
+    try:
+        import numpy
+    except ImportError:
+        pass
+    else:
+        values += [numpy.array([1, 2]), numpy.str_("5"), numpy.array("5"), numpy.bytes_(b"5"), numpy.complex64(1)]
+        values += [numpy.complex128(1j), numpy.array(1j), numpy.datetime64("2020-01-01"), numpy.timedelta64(5)]
+    for value in values:
+        for way, place in ways:
+            with pytest.raises(TypeError, match=place):
+                way(value)
 
 
 def test_numpys_numbers(made: Made) -> None:

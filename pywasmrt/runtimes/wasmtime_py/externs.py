@@ -21,6 +21,7 @@ from ...errors import MemoryAccessError, UnsupportedFeatureError
 from ...types import ExternKind, FunctionType, GlobalType, MemoryType, TableType, ValueType
 from ...values import (
     arity_error,
+    as_number,
     bytes_of,
     checked_delta,
     checked_index,
@@ -574,6 +575,7 @@ class Global(Extern):
     def value(self, value: Any) -> None:
         content = self.type.content
         store = self.store
+        value = as_number(value, content)  # which may run any code, so before the store is entered
         store._enter(self.life, "global")
         try:
             if not self.type.mutable:
