@@ -218,4 +218,5 @@ def _numpy(values: Any, nulls: Any) -> Any:
         return values
     import numpy
 
-    return numpy.ma.masked_array(values, nulls)
+    masked_array: Any = numpy.ma.masked_array  # whose types NumPy for Python 3.10 does not declare
+    return masked_array(values, nulls)

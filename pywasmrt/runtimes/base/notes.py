@@ -25,8 +25,9 @@ def add_guest_note(error: BaseException, frames: Callable[[], list[Frame]], call
     notes = getattr(error, "__notes__", None)
     if type(notes) is not GuestNotes:
         notes = GuestNotes(notes if isinstance(notes, (list, tuple)) else ())
+        holder: Any = error  # which has no such attribute for type checkers before Python 3.11
         with suppress(Exception):  # a class may not allow this attribute
-            error.__notes__ = notes
+            holder.__notes__ = notes
     host = _first(error.__traceback__, caller)
     places = [
         None if caller is None else (caller.f_code, caller.f_lineno),
