@@ -1,7 +1,14 @@
 # Each target works from a fresh clone: it makes the virtual environment that it needs. `make help` lists them.
 
 PYTHON ?= python3
-VENV ?= .venv
+# An interpreter that is named has an environment of its own: .venv-3.13.
+ifeq ($(origin VENV),undefined)
+  ifeq ($(origin PYTHON),file)
+    VENV := .venv
+  else
+    VENV := .venv-$(shell $(PYTHON) -c 'import sys; print(*sys.version_info[:2], sep=".")')
+  endif
+endif
 FUZZ_SECONDS ?= 60
 ATTACK_SECONDS ?= 300
 FAULT_PASSES ?= 2
@@ -50,7 +57,7 @@ develop: $(VENV)/.native ## install the checkout for use in place, with what the
 
 dev: $(VENV)/.dev ## the same with the tools of the other targets
 
-test: develop ## run the tests, except the slow ones
+test: develop ## run the tests, except the slow ones; PYTHON=python3.13 with that interpreter
 	$(PY) -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 nightly: develop ## run the slow tests: millions of calls, thousands of mutated modules
@@ -194,6 +201,6 @@ coverage: dev ## measure the lines that the tests run, of Python and of C; fails
 	  exit $$status
 
 clean: ## remove everything that the other targets made
-	rm -rf $(BUILD) dist .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache pywasmrt.egg-info
+	rm -rf $(BUILD) dist .venv .venv-3.* .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache pywasmrt.egg-info
 	rm -f pywasmrt/_shim/*.so $(BUILD_INFO)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
