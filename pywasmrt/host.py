@@ -6,8 +6,8 @@ import inspect  # which dataclasses load anyway
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
-from types import CodeType, MappingProxyType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
+from types import CodeType, MappingProxyType, UnionType
+from typing import Annotated, Any, NewType, NoReturn, TypeVar, Union, get_args, get_origin, overload
 
 from . import annotated, protocols
 from .errors import HostFunctionNotFoundError
@@ -473,6 +473,11 @@ def _type(value: Any) -> _Type | None:
             if isinstance(extra, ValueType):
                 return extra
         return _type(get_args(value)[0])
+    if isinstance(value, NewType):
+        return _type(value.__supertype__)
+    if get_origin(value) in (Union, UnionType):  # None is what the guest never passes
+        members = [each for each in get_args(value) if each is not type(None)]
+        return _type(members[0]) if len(members) == 1 else None
     try:
         return _LOOSE.get(value)
     except TypeError:  # unhashable

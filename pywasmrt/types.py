@@ -35,7 +35,7 @@ PAGE_SIZE = 65536
 """Bytes in one page of linear memory (WebAssembly core specification, section 4.2.8)."""
 
 
-def expect(owner: str, phrase: str, kinds: type | tuple[type, ...], **values: object) -> None:
+def expect(owner: str, phrase: str, kinds: type | tuple[type, ...], /, **values: object) -> None:
     """Raise `TypeError` for a value that is of none of the kinds, naming the parameter: `phrase` says what it has to
     be. A bool counts as an int only where bools are among the kinds.
     """

@@ -193,17 +193,24 @@ _NO_REAL_NUMBERS = frozenset("cSUMm")  # NumPy's kinds: complex numbers, bytes, 
 
 def as_number(value: Any, type: ValueType) -> Any:
     """Convert `value`, a number of another kind, to an int or a float, if `type` takes numbers: by `__index__`, and for
-    floats by `__float__`, which may run any code and raise anything. Any other value is returned as it is. So is one
-    whose method says by a TypeError that it is no such number, as NumPy's arrays do.
+    floats by `__float__`, which may run any code and raise anything; NumPy's bools count as Python's do. Any other
+    value is returned as it is. So is one whose method says by a TypeError that it is no such number, as NumPy's arrays
+    do.
     """
     if type not in _NUMBERS or issubclass(_class_of(value), (int, float)):
         return value
     try:
         if type in _FLOATS and hasattr(value.__class__, "__float__"):
             return value if _is_no_real_number(value) else float(value)
-        return as_index(value) if hasattr(value.__class__, "__index__") else value
+        if hasattr(value.__class__, "__index__"):
+            return as_index(value)
+        return int(bool(value)) if _is_numpys_bool(value) else value
     except TypeError:
         return value
+
+
+def _is_numpys_bool(value: Any) -> bool:
+    return getattr(getattr(value, "dtype", None), "kind", None) == "b" and getattr(value, "ndim", None) == 0
 
 
 def _is_no_real_number(value: Any) -> bool:

@@ -30,10 +30,11 @@ from pywasmrt import (
     WasmError,
     wasi,
 )
+from pywasmrt import component as wit
 from pywasmrt.columns import Udf
-from pywasmrt.otel import TelemetryError
+from pywasmrt.otel import Counters, TelemetryError
 from pywasmrt.otel.http import OtlpHttpSender
-from pywasmrt.plugin import GuestProtocolError, GuestStatusError, PluginConfig, WasmPlugin
+from pywasmrt.plugin import Dialect, GuestProtocolError, GuestStatusError, PluginConfig, WasmPlugin
 from pywasmrt.testing import Difference, FakeRuntime
 
 NOTHING = '(module (func (export "f")))'
@@ -88,6 +89,12 @@ def used_as_network(**given: Any) -> object:
 def used_by_plugin(**given: Any) -> object:
     return PluginConfig(**{"path": "guest.wasm", **given}).validate()
 
+
+BYTE = wit.PrimitiveType("u8")
+RESOURCE = wit.ResourceType("file")
+WIT_TYPES = wit.WitType.__args__  # type: ignore[attr-defined]
+PAIRS = (tuple,)
+NUMBERS_OF_POOL = dict.fromkeys(["instances", "memory_bytes", "table_elements", "keep_resident"], INT)
 
 # What makes an object; what it takes besides; and for each parameter the kinds that it may be of. A value of such a
 # kind may still be refused, for what it says.
@@ -241,6 +248,46 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., object], dict[str, Any], dict[str, t
             "certificate": (str, Path, NONE),
         },
     ),
+    "Pool": (used_by_pool, {}, NUMBERS_OF_POOL | dict.fromkeys(["memories", "tables"], MAYBE_INT)),
+    "Counters": (
+        Counters,
+        {},
+        dict.fromkeys(["succeeded_items", "succeeded_batches", "failed_items", "failed_batches"], INT),
+    ),
+    "Dialect": (
+        Dialect,
+        {"name": "x"},
+        {"name": STR, "names": (Mapping,)} | dict.fromkeys(["pushes", "passes_through", "starts"], BOOL),
+    ),
+    "PrimitiveType": (wit.PrimitiveType, {}, {"name": STR}),
+    "ListType": (wit.ListType, {}, {"element": WIT_TYPES}),
+    "TupleType": (wit.TupleType, {}, {"elements": PAIRS}),
+    "OptionType": (wit.OptionType, {}, {"payload": WIT_TYPES}),
+    "ResultType": (wit.ResultType, {}, dict.fromkeys(["ok", "err"], (*WIT_TYPES, NONE))),
+    "RecordType": (wit.RecordType, {}, {"fields": PAIRS}),
+    "VariantType": (wit.VariantType, {}, {"cases": PAIRS}),
+    "EnumType": (wit.EnumType, {}, {"names": PAIRS}),
+    "FlagsType": (wit.FlagsType, {}, {"names": PAIRS}),
+    "OtherType": (wit.OtherType, {}, {"text": STR}),
+    "NamedType": (wit.NamedType, {"name": "n", "target": BYTE}, {"name": STR, "target": WIT_TYPES, "owner": MAYBE_STR}),
+    "ResourceType": (wit.ResourceType, {}, {"name": STR, "owner": MAYBE_STR}),
+    "OwnType": (wit.OwnType, {"resource": RESOURCE}, {"resource": (wit.ResourceType,)}),
+    "BorrowType": (wit.BorrowType, {"resource": RESOURCE}, {"resource": (wit.ResourceType,)}),
+    "ComponentFunctionType": (
+        wit.ComponentFunctionType,
+        {},
+        {"params": PAIRS, "result": (*WIT_TYPES, NONE), "is_async": BOOL},
+    ),
+    "InterfaceType": (wit.InterfaceType, {"name": "n"}, {"name": STR, "functions": (Mapping,), "types": (Mapping,)}),
+    "WorldItem": (
+        wit.WorldItem,
+        {"name": "n", "type": RESOURCE},
+        {
+            "name": STR,
+            "type": (wit.InterfaceType, wit.ComponentFunctionType, wit.NamedType, wit.ResourceType),
+        },
+    ),
+    "World": (wit.World, {}, dict.fromkeys(["imports", "exports"], PAIRS)),
     "GuestStatusError": (
         GuestStatusError,
         {"function": "f", "status": 1, "reason": ""},

@@ -7,9 +7,11 @@ itself only, as in WIT two records of different names are different types whatev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any, Union
+
+from ..types import expect
 
 __all__ = [
     "BorrowType",
@@ -36,11 +38,50 @@ __all__ = [
 ]
 
 
+def _expect_types(owner: str, optional: bool = False, **values: object) -> None:
+    """Refuse values that are no types of WIT; None is one where `optional` says so."""
+    kinds = (*WitType.__args__, type(None)) if optional else WitType.__args__  # type: ignore[attr-defined]
+    expect(owner, "a type of WIT or None" if optional else "a type of WIT", kinds, **values)
+
+
+def _expect_tuple(owner: str, phrase: str, suits: Callable[[Any], bool], **values: Any) -> None:
+    """Refuse values that are not tuples of what `suits` takes."""
+    for name, value in values.items():
+        expect(owner, f"a tuple of {phrase}", tuple, **{name: value})
+        for each in value:
+            if not suits(each):
+                expect(owner, f"a tuple of {phrase}", (), **{name: value})
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_type(value: object) -> bool:
+    return isinstance(value, WitType.__args__)  # type: ignore[attr-defined]
+
+
+def _is_case(value: object) -> bool:
+    pair = isinstance(value, tuple) and len(value) == 2
+    return pair and _is_name(value[0]) and (value[1] is None or _is_type(value[1]))  # type: ignore[index]
+
+
+def _is_field(value: object) -> bool:
+    return _is_case(value) and value[1] is not None  # type: ignore[index]
+
+
+def _is_item(value: object) -> bool:
+    return isinstance(value, WorldItem)
+
+
 @dataclass(frozen=True)
 class PrimitiveType:
     """A number, `bool`, `char` or `string`; `name` is WIT's."""
 
     name: str
+
+    def __post_init__(self) -> None:
+        expect("PrimitiveType", "a str", str, name=self.name)
 
     def __str__(self) -> str:
         return self.name
@@ -52,6 +93,9 @@ class ListType:
 
     element: WitType
 
+    def __post_init__(self) -> None:
+        _expect_types("ListType", element=self.element)
+
     def __str__(self) -> str:
         return f"list<{self.element}>"
 
@@ -61,6 +105,9 @@ class TupleType:
     """`tuple<…>`."""
 
     elements: tuple[WitType, ...]
+
+    def __post_init__(self) -> None:
+        _expect_tuple("TupleType", "types of WIT", _is_type, elements=self.elements)
 
     def __str__(self) -> str:
         return f"tuple<{', '.join(map(str, self.elements))}>"
@@ -72,6 +119,9 @@ class OptionType:
 
     payload: WitType
 
+    def __post_init__(self) -> None:
+        _expect_types("OptionType", payload=self.payload)
+
     def __str__(self) -> str:
         return f"option<{self.payload}>"
 
@@ -82,6 +132,9 @@ class ResultType:
 
     ok: WitType | None = None
     err: WitType | None = None
+
+    def __post_init__(self) -> None:
+        _expect_types("ResultType", True, ok=self.ok, err=self.err)
 
     def __str__(self) -> str:
         if self.err is None:
@@ -95,6 +148,9 @@ class RecordType:
 
     fields: tuple[tuple[str, WitType], ...]
 
+    def __post_init__(self) -> None:
+        _expect_tuple("RecordType", "pairs of a name and a type", _is_field, fields=self.fields)
+
     def __str__(self) -> str:
         return "record { " + ", ".join(f"{name}: {type}" for name, type in self.fields) + " }"
 
@@ -104,6 +160,9 @@ class VariantType:
     """A variant: its cases by name, in their order, each with or without a payload."""
 
     cases: tuple[tuple[str, WitType | None], ...]
+
+    def __post_init__(self) -> None:
+        _expect_tuple("VariantType", "pairs of a name and a type or None", _is_case, cases=self.cases)
 
     def __str__(self) -> str:
         shown = (name if type is None else f"{name}({type})" for name, type in self.cases)
@@ -116,6 +175,9 @@ class EnumType:
 
     names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        _expect_tuple("EnumType", "names", _is_name, names=self.names)
+
     def __str__(self) -> str:
         return f"enum {{ {', '.join(self.names)} }}"
 
@@ -126,6 +188,9 @@ class FlagsType:
 
     names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        _expect_tuple("FlagsType", "names", _is_name, names=self.names)
+
     def __str__(self) -> str:
         return f"flags {{ {', '.join(self.names)} }}"
 
@@ -135,6 +200,9 @@ class OtherType:
     """A type whose values cannot cross into Python: `stream<…>`, `future<…>`, `error-context` and the like."""
 
     text: str
+
+    def __post_init__(self) -> None:
+        expect("OtherType", "a str", str, text=self.text)
 
     def __str__(self) -> str:
         return self.text
@@ -147,6 +215,11 @@ class NamedType:
     name: str
     target: WitType
     owner: str | None = None
+
+    def __post_init__(self) -> None:
+        expect("NamedType", "a str", str, name=self.name)
+        _expect_types("NamedType", target=self.target)
+        expect("NamedType", "a str or None", (str, type(None)), owner=self.owner)
 
     def root(self) -> NamedType:
         """The name under which the type was given first, where this only takes it over (`use`)."""
@@ -166,6 +239,10 @@ class ResourceType:
     name: str = "resource"
     owner: str | None = None
 
+    def __post_init__(self) -> None:
+        expect("ResourceType", "a str", str, name=self.name)
+        expect("ResourceType", "a str or None", (str, type(None)), owner=self.owner)
+
     def __str__(self) -> str:
         return self.name
 
@@ -176,6 +253,9 @@ class OwnType:
 
     resource: ResourceType
 
+    def __post_init__(self) -> None:
+        expect("OwnType", "a ResourceType", ResourceType, resource=self.resource)
+
     def __str__(self) -> str:
         return str(self.resource)
 
@@ -185,6 +265,9 @@ class BorrowType:
     """A handle that is lent for the duration of a call."""
 
     resource: ResourceType
+
+    def __post_init__(self) -> None:
+        expect("BorrowType", "a ResourceType", ResourceType, resource=self.resource)
 
     def __str__(self) -> str:
         return f"borrow<{self.resource}>"
@@ -215,6 +298,11 @@ class ComponentFunctionType:
     result: WitType | None = None
     is_async: bool = False
 
+    def __post_init__(self) -> None:
+        _expect_tuple("ComponentFunctionType", "pairs of a name and a type", _is_field, params=self.params)
+        _expect_types("ComponentFunctionType", True, result=self.result)
+        expect("ComponentFunctionType", "a bool", bool, is_async=self.is_async)
+
     def __str__(self) -> str:
         params = ", ".join(f"{name}: {type}" for name, type in self.params)
         result = "" if self.result is None else f" -> {self.result}"
@@ -233,6 +321,10 @@ class InterfaceType:
     functions: Mapping[str, ComponentFunctionType] = field(default_factory=dict)
     types: Mapping[str, NamedType | ResourceType] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        expect("InterfaceType", "a str", str, name=self.name)
+        expect("InterfaceType", "a mapping", Mapping, functions=self.functions, types=self.types)
+
     def __str__(self) -> str:
         return f"interface {self.name}"
 
@@ -243,6 +335,11 @@ class WorldItem:
 
     name: str
     type: InterfaceType | ComponentFunctionType | NamedType | ResourceType
+
+    def __post_init__(self) -> None:
+        expect("WorldItem", "a str", str, name=self.name)
+        kinds = (InterfaceType, ComponentFunctionType, NamedType, ResourceType)
+        expect("WorldItem", "an interface, a function or a type with a name", kinds, type=self.type)
 
     def __str__(self) -> str:
         if isinstance(self.type, ComponentFunctionType):
@@ -258,6 +355,10 @@ class World:
 
     imports: tuple[WorldItem, ...] = ()
     exports: tuple[WorldItem, ...] = ()
+
+    def __post_init__(self) -> None:
+        _expect_tuple("World", "WorldItems", _is_item, imports=self.imports)
+        _expect_tuple("World", "WorldItems", _is_item, exports=self.exports)
 
 
 def structure(type: WitType) -> WitType:

@@ -9,7 +9,8 @@ from itertools import count
 from typing import IO, TYPE_CHECKING, Any, Union
 
 from ..errors import Trap
-from ..types import ExternKind, MemoryType
+from ..runtimes.base.instance import BaseInstance
+from ..types import ExternKind, MemoryType, expect
 from ..values import shown
 from ..wasm.coredump import (
     Coredump,
@@ -45,6 +46,7 @@ def dumpable(module: bytes) -> bytes:
 
     Raises `ModuleCompileError` where `module` is malformed.
     """
+    expect("dumpable", "bytes", (bytes, bytearray, memoryview), module=module)
     return exporting_all(bytes(module))
 
 
@@ -67,6 +69,10 @@ def write_coredump(trap: Trap, instance: ModuleInstance, to: Target, *, name: st
     """
     if not isinstance(trap, Trap):
         raise TypeError(f"a coredump is written of a Trap, not of {shown(trap)}")
+    expect("write_coredump", "an instance", BaseInstance, instance=instance)
+    expect("write_coredump", "a str", str, name=name)
+    if not isinstance(to, (str, os.PathLike)) and not hasattr(type(to), "write"):
+        raise TypeError(f"to of write_coredump is a path or a binary file, not {shown(to)}")
     memories = list(_externs(instance, ExternKind.MEMORY, "memory"))
     globals_ = [each for each in _externs(instance, ExternKind.GLOBAL, "global") if not each.type.content.judged]
     modules = [""]

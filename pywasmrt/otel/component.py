@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..plugin.errors import PluginError
 from ..plugin.forking import renew_after_fork
 from ..plugin.plugin import WasmPlugin
 from ..plugin.stack import Stack
+from ..types import expect
 from ..values import did_you_mean, shown
 from .errors import TelemetryError, status_error, telemetry_error
 from .wire import items_in
@@ -33,6 +34,9 @@ class Counters:
     succeeded_batches: int = 0
     failed_items: int = 0
     failed_batches: int = 0
+
+    def __post_init__(self) -> None:
+        expect("Counters", "an int", int, **vars(self))
 
     @property
     def accepted_items(self) -> int:
@@ -189,6 +193,8 @@ def _checked_payload(data: object) -> bytes | bytearray:
 def _checked_signals(signals: Any) -> tuple[str, ...] | None:
     if signals is None:
         return None
+    if not isinstance(signals, Iterable):
+        raise InvalidConfigurationError(f"signals is a list of {', '.join(SIGNALS)}, or None; not {shown(signals)}")
     listed = (signals,) if isinstance(signals, str) else tuple(signals)
     for signal in listed:
         if signal not in SIGNALS:

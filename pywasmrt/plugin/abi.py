@@ -7,11 +7,11 @@ guest of another dialect exports it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..types import ExternKind, FunctionType, ValueType
+from ..types import ExternKind, FunctionType, ValueType, expect
 
 if TYPE_CHECKING:
     from ..protocols import CompiledModule
@@ -101,6 +101,12 @@ class Dialect:
     passes_through: bool = False
     starts: bool = False
     names: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expect("Dialect", "a str", str, name=self.name)
+        flags = {"pushes": self.pushes, "passes_through": self.passes_through, "starts": self.starts}
+        expect("Dialect", "a bool", bool, **flags)
+        expect("Dialect", "a mapping", Mapping, names=self.names)
 
     def exported(self, name: str) -> str:
         """The name by which guests of this dialect export the function `name`, itself canonical or of the dialect."""

@@ -10,6 +10,7 @@ from typing import Any, Union
 from ..protocols import Runtime
 from ..registry import list_runtimes, new_runtime
 from ..types import FunctionType
+from ..values import shown
 from ..wasm.module import Module
 from .differences import KNOWN_DIFFERENCES, Difference
 from .edge_values import sample_arguments
@@ -55,6 +56,10 @@ def opened(runtimes: Iterable[RuntimeLike] | RuntimeLike | None) -> Iterator[lis
         runtimes = [info.name for info in list_runtimes() if info.available]
     elif isinstance(runtimes, str) or not isinstance(runtimes, Iterable):
         runtimes = [runtimes]
+    runtimes = list(runtimes)
+    for each in runtimes:
+        if not isinstance(each, (str, Runtime)):
+            raise TypeError(f"runtimes are runtimes or their names, not {shown(each)}")
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(new_runtime(each)) if isinstance(each, str) else each for each in runtimes]
 
@@ -95,7 +100,11 @@ def differential(
             _drawn(modules, found, allowed, calls, settings, report)
         else:
             several = [modules] if isinstance(modules, (Module, bytes, str)) else modules
+            if not isinstance(several, Iterable):
+                raise TypeError(f"modules are modules, or a strategy that draws them, not {shown(several)}")
             for module in several:
+                if not isinstance(module, (Module, bytes, str)):
+                    raise TypeError(f"a module is a Module, or bytes, or text; not {shown(module)}")
                 _compare(module, found, allowed, report, lambda functions: _fixed(functions, calls))
         return report
 

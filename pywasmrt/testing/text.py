@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..errors import ModuleCompileError
+from ..types import expect
 
 __all__ = ["to_binary"]
 
 
 def to_binary(text: str) -> bytes:
     """The binary form of a module in the text format, by Wasmtime's reader. Raises `ModuleCompileError`."""
+    expect("to_binary", "a str", str, text=text)
     import wasmtime
 
     try:

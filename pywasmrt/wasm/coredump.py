@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ModuleCompileError
-from ..types import PAGE_SIZE, MemoryType, ValueType
+from ..types import PAGE_SIZE, MemoryType, ValueType, expect
 from .codes import CODE, CUSTOM, DATA, EXPORT, GLOBAL, MEMORY, TAG, TYPE_CODES
 from .primitives import name, read_uleb, section, sleb, uleb, vector
 from .reading import HEADER, malformed, read_interface, sections
@@ -221,6 +221,7 @@ def is_coredump(data: bytes) -> bool:
 
 def read_coredump(data: bytes) -> Coredump:
     """Read a coredump. Raises `ModuleCompileError` where `data` is none, or is malformed."""
+    expect("read_coredump", "bytes", (bytes, bytearray, memoryview), data=data)
     try:
         return _Reader(data).coredump()
     except (IndexError, UnicodeDecodeError, struct.error) as error:

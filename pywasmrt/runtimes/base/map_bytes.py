@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from ..._shim.batch import KINDS, PLAIN, Column, new_column, numpy_or_none, read_column, value_of
 from ...errors import FunctionNotExportedError, MemoryAccessError, MemoryExportNotFoundError, RowError, Trap
 from ...types import FunctionType, ValueType
-from ...values import did_you_mean, shown, to_wasm
+from ...values import did_you_mean, is_function, shown, to_wasm
 from .buffers import Allocator, choose
 from .text_columns import Texts, arrow_of, make_list, read_texts
 
@@ -79,6 +79,8 @@ def map_bytes(
         function = find(name)
         if function is None:
             raise FunctionNotExportedError(f"the instance exports no function {name!r}{did_you_mean(name, exported())}")
+    elif not is_function(function):
+        raise TypeError(f"map_bytes takes a function of the instance or its name, not {shown(function)}")
     label = f"{name}()"
     if memory is None:
         raise MemoryExportNotFoundError("the guest exports no memory to put bytes into")

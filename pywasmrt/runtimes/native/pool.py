@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ...errors import InvalidConfigurationError
 from ...types import Pool
-from ...values import shown_int
+from ...values import shown, shown_int
 
 __all__ = ["compiling_settings", "exhausted_text", "pool_settings"]
 
@@ -38,7 +38,7 @@ def pool_settings(pool: Pool, reservation: int | None) -> dict[str, int]:
         if value is None and name in ("memories", "tables"):
             continue
         if not isinstance(value, int) or isinstance(value, bool):
-            raise InvalidConfigurationError(f"Pool.{name} is an int from {least} to {most}, not {value!r}")
+            raise InvalidConfigurationError(f"Pool.{name} is an int from {least} to {most}, not {shown(value)}")
         if not least <= value <= most:
             raise InvalidConfigurationError(f"Pool.{name} is {least} to {most}, not {shown_int(value)}")
     each = _RESERVATION if reservation is None else reservation

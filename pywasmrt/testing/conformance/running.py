@@ -9,7 +9,7 @@ from ...errors import UnsupportedFeatureError
 from ...protocols import Runtime
 from ...registry import new_runtime
 from ...types import RuntimeConfig
-from ...values import did_you_mean
+from ...values import did_you_mean, shown
 from . import (
     exceptions,
     externs,
@@ -61,6 +61,8 @@ def check_runtime(factory: RuntimeFactory, *, parts: Iterable[str] | None = None
     Raises `ConformanceError`, which lists all that failed, if any check failed; `ValueError` for a part that does not
     exist; and whatever the factory raises.
     """
+    if not isinstance(factory, str) and not callable(factory):
+        raise TypeError(f"check_runtime takes a runtime's name or its factory, not {shown(factory)}")
     chosen = _chosen(parts)
 
     def make() -> Runtime:
