@@ -1,5 +1,5 @@
-"""Functions of the public API that take objects are fed with values of every kind: what they refuse, they refuse in words
-of their own, and not in those of what they are made of.
+"""Functions of the public API are fed with values of every kind. What they refuse, they refuse in their own words, not
+in those of what they are made of.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def probes(runtime: Runtime) -> Iterator[dict[str, Probe]]:
     imports = {"env": {"h": lambda x: x}}
     with runtime.instantiate(module, imports) as instance, runtime.new_store() as store:
         function, table, memory = instance.function("f"), instance.table("t"), instance.memory()
-        assert function is not None and table is not None and memory is not None
+        assert function is not None
+        assert table is not None
+        assert memory is not None
         rows, trap = array("i", [1, 2]), pywasmrt.Trap("x")
 
         def written(**given: Any) -> None:
