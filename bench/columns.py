@@ -60,8 +60,23 @@ def row_by_row() -> None:
         jobs[f"{info.name}, a call a row"] = timed(calls(add, few), few)
         if info.name != "wasmtime-py":
             jobs[f"{info.name}, map"] = timed(lambda add=add: add.map(column, column, out=out), ROWS)  # type: ignore[misc]
-    for name, ns in best(jobs).items():
+    found = best(jobs)
+    for name, ns in found.items():
         print(f"{name:36} {ns:10.1f} ns a row")
+    print()
+    judge("wasmtime, map: times the C loop", found["wasmtime, map"] / found["C loop over the engine"], 1.3)
+    for name in [each.removesuffix(", map") for each in found if each.endswith(", map")]:
+        judge(f"{name}, map: times a Python loop", found[f"{name}, map"] / found[f"{name}, a call a row"], 0.5)
+    if "wasmtime-py, a call a row" in found:
+        faster = found["wasmtime-py, a call a row"] / found["wasmtime, map"]
+        judge("wasmtime, map: times faster than wasmtime-py row by row", faster, 500, at_most=False)
+    print()
+
+
+def judge(name: str, value: float, limit: float, at_most: bool = True) -> None:
+    """Print a ratio beside what it should be at most, or at least."""
+    reached = value <= limit if at_most else value >= limit
+    print(f"{'ok  ' if reached else 'MISS'} {name:56} {value:9,.2f}  {'<=' if at_most else '>='} {limit:g}")
 
 
 def in_duckdb() -> None:

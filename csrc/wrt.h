@@ -383,6 +383,17 @@ typedef struct wrt_engine_ops {
                     wrt_failure *failure);
   /* Makes exception_tag and exception_values read the exception in the slot of an exnref, not null; the store owns it. */
   int (*exception_of)(wrt_store *store, const wrt_slot *slot, wrt_failure *failure);
+
+  /* Calls a function once for each row: row i has its `slot_count` slots, used as in `call`, at `slots + i * slot_count`. Stops
+   * at the first call that does not end in WRT_OK, with that call's result; and in WRT_OK after a call in which `*stop` became
+   * true. In each case `*done`, which is 0 before, becomes the number of calls that ended in WRT_OK. The slots are borrowed, and
+   * those of rows that were not reached are unchanged. NULL in an engine that gains nothing by it. */
+  int (*call_rows)(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, size_t rows,
+                   const bool *stop, size_t *done, wrt_failure *failure);
+  /* Whether every call of the function, whatever its arguments are, ends within some microseconds, and neither waits nor calls
+   * the host: nothing is lost if nobody can stop it. False also where that is not known; nothing is handed out. NULL in an
+   * engine that never knows. */
+  bool (*call_is_short)(wrt_store *store, const wrt_extern *function);
 } wrt_engine_ops;
 
 /* Opens Wasmtime's shared library at `path`. Returns NULL if the library can be used; otherwise what is wrong, in static

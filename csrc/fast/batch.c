@@ -265,6 +265,85 @@ static inline __attribute__((always_inline)) Py_ssize_t run_rows(Batch *batch, L
   return row;
 }
 
+/* Words of the slots that the rows of one call_rows have at most, unless one row needs more. */
+enum { ROWS_WORDS = 1024, MOST_ROWS = 256 };
+
+/* How many rows go to the engine at a time: more than one where it takes them together, but never more than may pass between
+ * two looks at the clock. */
+static Py_ssize_t rows_at_once(const Function *function, Py_ssize_t rows) {
+  const Store *store = function->store;
+  if (store->ops->call_rows == NULL || rows < 2) return 1;
+  Py_ssize_t most = function->words == 0 ? MOST_ROWS : ROWS_WORDS / (Py_ssize_t)function->words;
+  if (most > MOST_ROWS) most = MOST_ROWS;
+  if (most > rows_to_look(store) + 1) most = rows_to_look(store) + 1;
+  if (most > rows) most = rows;
+  return most < 1 ? 1 : most;
+}
+
+/* Fills the slots of so many rows; fewer where a value does not fit. */
+static Py_ssize_t fill_rows(Batch *batch, Loop *loop, Py_ssize_t count) {
+  const Function *function = batch->function;
+  wrt_slot *slots = loop->slots;
+  for (Py_ssize_t row = 0; row < count; row++, slots += function->words) {
+    for (size_t i = 0; i < function->param_count; i++) {
+      if (LIKELY(column_load(&batch->each[i], slots + i * function->step))) continue;
+      loop->bad = i;
+      return row;
+    }
+  }
+  return count;
+}
+
+/* Writes the results of so many rows from their slots. */
+static void save_rows(Batch *batch, const wrt_slot *slots, size_t count) {
+  const Function *function = batch->function;
+  Column *out = batch->each + function->param_count;
+  for (; count-- > 0; slots += function->words)
+    for (size_t k = 0; k < function->result_count; k++) column_save(&out[k], slots + k * function->step);
+}
+
+/* Calls for rows whose slots are filled, and tells how many are done. `first` is the number of the first of them. */
+static Py_ssize_t call_filled(Batch *batch, Loop *loop, Py_ssize_t first, Py_ssize_t count) {
+  Function *function = batch->function;
+  Store *store = function->store;
+  Py_ssize_t done = 0;
+  while (done < count && !loop->closed) {
+    wrt_slot *slots = loop->slots + (size_t)done * function->words;
+    size_t more = 0;
+    int result = store->ops->call_rows(store->native, &function->handle, slots, function->words, (size_t)(count - done),
+                                       &function->closed, &more, &loop->failure);
+    save_rows(batch, slots, more);
+    done += (Py_ssize_t)more;
+    if (result != WRT_OK) {
+      if (!masked(batch, result, &loop->failure)) {
+        loop->result = result;
+        break;
+      }
+      slots += more * function->words;
+      memset(slots, 0, function->words * sizeof *slots);
+      save_rows(batch, slots, 1);
+      batch->mask.at[(first + done++) * batch->mask.stride] = 1;
+    }
+    loop->closed = ended(function);
+  }
+  return done;
+}
+
+/* As run_rows, for an engine that takes `most` rows at a time. */
+static Py_ssize_t run_together(Batch *batch, Loop *loop, Py_ssize_t most) {
+  int64_t next = monotonic_ns() + POLL_NS;
+  Py_ssize_t row = 0;
+  while (row < batch->rows) {
+    if (row > 0 && (loop->result = batch_poll(batch->function->store, &next)) != WRT_OK) break;
+    Py_ssize_t count = batch->rows - row < most ? batch->rows - row : most;
+    Py_ssize_t filled = fill_rows(batch, loop, count), done = call_filled(batch, loop, row, filled);
+    row += done;
+    if (done < filled) loop->bad = SIZE_MAX; /* a row before the one with the bad value has ended the loop */
+    if (done < count || loop->closed) break;
+  }
+  return row;
+}
+
 /* 4 or 8 where run_rows may take the columns as packed; else 0. */
 static Py_ssize_t packed_size(const Batch *batch) {
   const Py_ssize_t size = batch->count == 0 ? 0 : batch->each[0].plain;
@@ -275,13 +354,13 @@ static Py_ssize_t packed_size(const Batch *batch) {
 
 /* Calls for each row, inside the store. The number of rows done: fewer than there are where one does not fit (and `bad` is then
  * its column), or with an exception set. */
-static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
+static Py_ssize_t run(Batch *batch, wrt_slot *slots, Py_ssize_t at_once, size_t *bad) {
   Function *function = batch->function;
   Store *store = function->store;
   const size_t params = function->param_count, results = function->result_count;
   Loop loop = {.slots = slots, .result = WRT_OK, .bad = SIZE_MAX};
   if (batch->rows >= ROWS_TO_RELEASE && (store->eager || !calls_back(store))) gil_release(store);
-  Py_ssize_t row, packed = results == 1 && params <= MOST_PACKED ? packed_size(batch) : 0;
+  Py_ssize_t row, packed = at_once == 1 && results == 1 && params <= MOST_PACKED ? packed_size(batch) : 0;
   switch (packed == 0 ? 0 : params * 8 + (size_t)packed / 4) {
     case 8 + 1: row = run_rows(batch, &loop, 1, 1, 4); break;
     case 8 + 2: row = run_rows(batch, &loop, 1, 1, 8); break;
@@ -289,7 +368,7 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
     case 16 + 2: row = run_rows(batch, &loop, 2, 1, 8); break;
     case 24 + 1: row = run_rows(batch, &loop, 3, 1, 4); break;
     case 24 + 2: row = run_rows(batch, &loop, 3, 1, 8); break;
-    default: row = run_rows(batch, &loop, params, results, 0);
+    default: row = at_once > 1 ? run_together(batch, &loop, at_once) : run_rows(batch, &loop, params, results, 0);
   }
   guest_end(store);
   *bad = loop.bad;
@@ -300,11 +379,11 @@ static Py_ssize_t run(Batch *batch, wrt_slot *slots, size_t *bad) {
   return row;
 }
 
-static PyObject *enter_and_run(Batch *batch, wrt_slot *slots) {
+static PyObject *enter_and_run(Batch *batch, wrt_slot *slots, Py_ssize_t at_once) {
   Store *store = batch->function->store;
   size_t bad = SIZE_MAX;
   if (store_enter(store) < 0) return NULL;
-  Py_ssize_t done = run(batch, slots, &bad);
+  Py_ssize_t done = run(batch, slots, at_once, &bad);
   store_leave(store);
   if (PyErr_Occurred()) return NULL;
   if (bad != SIZE_MAX) return Py_BuildValue("nn", done, (Py_ssize_t)bad);
@@ -357,11 +436,13 @@ PyObject *function_map(PyObject *object, PyObject *args) {
       (mask != Py_None && column_hold(&batch.mask, mask, BOOL, batch.rows, false, true) < 0))
     goto done;
   memset(few, 0, sizeof few);
-  if (self->words > STACK_WORDS && (slots = PyMem_Calloc(self->words, sizeof *slots)) == NULL) {
+  const Py_ssize_t at_once = rows_at_once(self, batch.rows);
+  const size_t words = self->words * (size_t)at_once;
+  if (words > STACK_WORDS && (slots = PyMem_Calloc(words, sizeof *slots)) == NULL) {
     PyErr_NoMemory();
     goto done;
   }
-  value = enter_and_run(&batch, slots);
+  value = enter_and_run(&batch, slots, at_once);
 done:
   if (slots != few) PyMem_Free(slots);
   batch_clear(&batch);

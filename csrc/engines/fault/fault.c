@@ -17,7 +17,8 @@
   X(memory_grow) X(global_set) X(table_get) X(table_set) X(table_grow) X(ref_new) X(fuel_set) X(fuel_get) \
   X(link) X(linked_instantiate) X(tag_new) X(exception_throw) X(exception_tag) X(exception_is) X(exception_values) \
   X(profile_new) X(profile_finish) \
-  X(call_checked) X(import_types) X(function_new_as) X(object_root) X(object_is) X(object_size) X(object_get) X(exception_of)
+  X(call_checked) X(import_types) X(function_new_as) X(object_root) X(object_is) X(object_size) X(object_get) X(exception_of) \
+  X(call_rows)
 
 /* The operations of the table for tasks (wrt_task.h), by the names that they have here. */
 #define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
@@ -175,6 +176,11 @@ FAILING(object_get,
         (wrt_store *store, const wrt_ref *root, uint64_t index, wrt_type *type, wrt_slot *out, wrt_failure *failure),
         (store, root, index, type, out, failure));
 FAILING(exception_of, (wrt_store *store, const wrt_slot *slot, wrt_failure *failure), (store, slot, failure));
+
+FAILING(call_rows,
+        (wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, size_t rows, const bool *stop,
+         size_t *done, wrt_failure *failure),
+        (store, function, slots, slot_count, rows, stop, done, failure));
 
 FAILING(profile_new,
         (wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out, wrt_failure *failure),

@@ -224,6 +224,7 @@ type external struct {
 	content  byte          // the type of a table's elements or of a global
 	mutable  bool
 	limits   limits // of a table or a memory
+	short    bool   // of a function: see call_is_short in wrt.h
 }
 
 // description is the form that an external has in the import section, without its kind.

@@ -103,12 +103,8 @@ func wzEngineDelete(number C.uintptr_t) {
 func (e *engine) pollReference() (uint64, error) {
 	e.pollOnce.Do(func() {
 		poll := func(ctx context.Context, _ api.Module, _ []uint64) {
-			switch C.wz_poll(ctx.(*store).c) {
-			case C.WRT_OK:
-			case C.WRT_UNSUPPORTED:
-				panic(errForked)
-			default:
-				panic(errHost)
+			if err := polled(C.wz_poll(ctx.(*store).c)); err != nil {
+				panic(err)
 			}
 		}
 		e.poll, e.pollError = e.referenceTo(e.runtime.NewHostModuleBuilder("poll").NewFunctionBuilder().

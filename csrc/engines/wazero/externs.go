@@ -198,13 +198,20 @@ func (s *store) functionOf(i *item) *C.wz_function {
 		return nil
 	}
 	t := i.external.function
-	f := &function{store: s, item: i, callable: callable, words: max(words(t.params), words(t.results))}
+	f := &function{
+		store: s, item: i, callable: callable, words: max(words(t.params), words(t.results)),
+		params: len(t.params), narrow: make([]bool, len(t.results)),
+	}
+	for n, each := range t.results {
+		f.narrow[n] = each == typeI32 || each == typeF32
+	}
 	number := functions.add(f)
 	s.functions = append(s.functions, number)
 	all := codes(t)
 	c := C.wz_function_make(s.c, C.uintptr_t(number), (*C.uint8_t)(unsafe.Pointer(unsafe.SliceData(all))),
 		C.uint32_t(len(t.params)), C.uint32_t(len(t.results)))
 	if c != nil {
+		c.is_short = C.bool(i.external.short)
 		s.byExport[key] = c
 	}
 	return c
@@ -264,30 +271,6 @@ func wzCallerExport(number C.uintptr_t, level C.size_t, name C.uintptr_t, size C
 	}
 	it := i.find(string(bytesAt(name, size)))
 	return C.bool(it != nil && s.put(it, out))
-}
-
-//export wzCall
-func wzCall(number, slots C.uintptr_t, failure *C.wrt_failure) (result C.int) {
-	defer recovered(&result, failure)
-	f := functions.get(uintptr(number))
-	stack := unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(nil), uintptr(slots))), f.words)
-	callable := f.callable
-	if f.busy { // nested calls of one function each need a stack of their own
-		callable = f.item.owner.ExportedFunction(f.item.field)
-	} else {
-		f.busy = true
-		defer func() { f.busy = false }()
-	}
-	s := f.store
-	depth := len(s.callers)
-	if err := callable.CallWithStack(s, stack); err != nil {
-		s.callers = s.callers[:depth]
-		if overflowed(err) && callable == f.callable { // its stack has grown to the limit, and would stay that large
-			f.callable = f.item.owner.ExportedFunction(f.item.field)
-		}
-		return fail(failure, C.WRT_ERROR, err)
-	}
-	return C.WRT_OK
 }
 
 //export wzExternType

@@ -68,7 +68,8 @@ type preparation struct {
 	size       []uint32          // the global for the size of a bulk operation, where there is one
 	pollCall   []byte            // the code that polls
 	added      additions
-	number     uint64 // of the module, to be shown in traces
+	number     uint64   // of the module, to be shown in traces
+	extents    []extent // of the defined functions, where guests do not poll
 	polls      bool
 	long       bool // indexes of memories may be written longer than necessary
 }
@@ -310,6 +311,9 @@ func (p *preparation) write() []byte {
 			panic(errType)
 		}
 	}
+	if check == nil {
+		p.markShort(p.extents)
+	}
 	p.addStart()
 	out := &writer{data: append(make([]byte, 0, len(p.data)+len(p.data)/8+64), p.data[:8]...)}
 	before := 0
@@ -392,8 +396,9 @@ func (p *preparation) writeCode(check []byte) []byte {
 // wait on a shared memory the guest polls, and a bulk operation counts for as many loop iterations as it takes time.
 func (p *preparation) writeBody(out *writer, end int, check []byte) {
 	copied := p.at
+	var own extent
 	for n := p.count(); n > 0; n-- {
-		p.index()
+		own.add(2 * int(p.index())) // each is set to zero, a vector in two steps
 		p.valueType()
 	}
 	start := len(out.data) + p.at - copied
@@ -415,6 +420,9 @@ func (p *preparation) writeBody(out *writer, end int, check []byte) {
 		if !p.plain(opcode) {
 			panic(errUnknown)
 		}
+		if check == nil {
+			p.measure(&own, p.data[begin:p.at])
+		}
 		if opcode == 0x03 && check != nil {
 			out.bytes(p.data[copied:p.at])
 			out.bytes(check)
@@ -433,6 +441,7 @@ func (p *preparation) writeBody(out *writer, end int, check []byte) {
 		panic(errMalformed)
 	}
 	out.bytes(p.data[copied:end])
+	p.extents = append(p.extents, own)
 	if calls && check != nil {
 		tail := append([]byte(nil), out.data[start:]...)
 		out.data = append(append(out.data[:start], check...), tail...)

@@ -93,6 +93,8 @@ type function struct {
 	item     *item
 	callable api.Function
 	words    int // of its arguments or its results, whichever take more
+	params   int
+	narrow   []bool // of each result: whether it fills half of its word
 	busy     bool
 }
 
@@ -199,13 +201,13 @@ func (s *store) hostModule(items []*item) (api.Module, error) {
 		if each.host == nil {
 			continue
 		}
-		host := each.host
+		host := C.uintptr_t(uintptr(unsafe.Pointer(each.host)))
 		call := func(_ context.Context, caller api.Module, stack []uint64) {
 			s.callers = append(s.callers, caller)
-			result := C.wz_host_call(host, C.size_t(len(s.callers)-1), C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(stack)))))
+			C.wz_host_call(host, C.size_t(len(s.callers)-1), C.uintptr_t(uintptr(unsafe.Pointer(unsafe.SliceData(stack)))))
 			s.callers = s.callers[:len(s.callers)-1]
 			runtime.KeepAlive(stack)
-			switch result {
+			switch s.c.host_result {
 			case C.WRT_OK:
 			case C.WRT_TRAP:
 				panic(errStack)

@@ -13,9 +13,19 @@
 #define PAGE ((size_t)65536)
 #define GUARD ((size_t)65536)
 
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
 #define STACK_NEEDED ((size_t)192 << 10) /* bytes of the native stack that a host function and a call from it may use */
 
 enum { INLINE_WORDS = 64 };
+
+/* A thread-local variable that is read in one load. */
+#ifdef __GLIBC__
+#define PER_THREAD __attribute__((tls_model("initial-exec"))) _Thread_local
+#else
+#define PER_THREAD _Thread_local
+#endif
 
 /* ---- forks: Go's runtime has threads of its own, which a child lacks ---- */
 
@@ -41,7 +51,7 @@ static int fail_forked(wrt_failure *failure) { return fail(failure, WRT_ERROR, w
 static int fail_memory(wrt_failure *failure) { return fail(failure, WRT_ERROR, "out of memory"); }
 
 #define REFUSE_IN_CHILD(failure) \
-  if (__builtin_expect(forked, 0)) return fail_forked(failure)
+  if (UNLIKELY(forked)) return fail_forked(failure)
 
 /* ---- memories ---- */
 
@@ -144,29 +154,51 @@ static size_t words_of(const uint8_t *types, size_t count) {
 /* Guests have stacks of their own, which Go keeps, but host functions run on the native stack: it is checked here, as it grows
  * deeper only here within a call. */
 static bool stack_is_short(void) {
-  static _Thread_local uintptr_t bottom = UINTPTR_MAX;
+  static PER_THREAD uintptr_t bottom = UINTPTR_MAX;
   if (bottom == UINTPTR_MAX) bottom = find_stack_bottom();
   return (uintptr_t)__builtin_frame_address(0) - STACK_NEEDED < bottom;
 }
 
-int wz_host_call(const wz_function *function, size_t level, uintptr_t words) {
+/* A host function's arguments from as many words as each needs into two words each. */
+static void spread(const wz_function *function, const uint64_t *words, wrt_slot *slots) {
+  size_t params = function->params;
+  if (LIKELY(function->dense)) {
+    for (size_t i = 0; i < params; i++) slots[2 * i].u64 = narrow(function->types[i]) ? (uint32_t)words[i] : words[i];
+    return;
+  }
+  size_t count = words_of(function->types, params);
+  memcpy(slots, words, count * sizeof *slots);
+  unpack(slots, function->types, params, count);
+}
+
+/* The reverse, for its results. */
+static void gather(const wz_function *function, wrt_slot *slots, uint64_t *words) {
+  const uint8_t *types = function->types + function->params;
+  if (LIKELY(function->dense)) {
+    for (size_t i = 0; i < function->results; i++) words[i] = slots[2 * i].u64;
+    return;
+  }
+  pack(slots, types, function->results);
+  memcpy(words, slots, words_of(types, function->results) * sizeof *slots);
+}
+
+static int host_call(const wz_function *function, size_t level, uint64_t *words) {
   size_t params = function->params, results = function->results, most = params > results ? params : results;
-  uint64_t *dense = (uint64_t *)words;
   wrt_slot few[INLINE_WORDS], *slots = few;
-  if (__builtin_expect(stack_is_short(), 0)) return WRT_TRAP;
-  if (2 * most > INLINE_WORDS && (slots = malloc(2 * most * sizeof *slots)) == NULL) return WRT_ERROR;
-  memcpy(slots, dense, (function->dense ? params : words_of(function->types, params)) * sizeof *slots);
-  unpack(slots, function->types, params, function->dense ? params : words_of(function->types, params));
+  if (UNLIKELY(stack_is_short())) return WRT_TRAP;
+  if (UNLIKELY(2 * most > INLINE_WORDS) && (slots = malloc(2 * most * sizeof *slots)) == NULL) return WRT_ERROR;
+  spread(function, words, slots);
   wrt_caller caller = {.store = function->store, .level = level};
   int result = function->host(function->env, &caller, slots);
-  if (__builtin_expect(forked, 0) && result == WRT_OK) result = WRT_UNSUPPORTED; /* the host forked: leave Go at once */
-  if (result == WRT_OK) {
-    const uint8_t *types = function->types + params;
-    pack(slots, types, results);
-    memcpy(dense, slots, (function->dense ? results : words_of(types, results)) * sizeof *slots);
-  }
-  if (slots != few) free(slots);
+  if (UNLIKELY(forked) && result == WRT_OK) result = WRT_UNSUPPORTED; /* the host forked: leave Go at once */
+  if (LIKELY(result == WRT_OK)) gather(function, slots, words);
+  if (UNLIKELY(slots != few)) free(slots);
   return result;
+}
+
+void wz_host_call(uintptr_t function, size_t level, uintptr_t words) {
+  const wz_function *host = (const wz_function *)function;
+  host->store->host_result = host_call(host, level, (uint64_t *)words);
 }
 
 static int call(wrt_store *store, const wrt_extern *item, wrt_slot *slots, size_t slot_count, wrt_failure *failure) {
@@ -174,26 +206,47 @@ static int call(wrt_store *store, const wrt_extern *item, wrt_slot *slots, size_
   REFUSE_IN_CHILD(failure);
   wz_function *function = function_of(item);
   size_t params = function->params, results = function->results;
-  if (__builtin_expect(function->host != NULL, 0)) {
+  if (UNLIKELY(function->host != NULL)) {
     wrt_caller caller = {.store = store, .level = SIZE_MAX};
     if (function->host(function->env, &caller, slots) == WRT_OK) return WRT_OK;
     *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
     return WRT_HOST;
   }
-  if (__builtin_expect(function->number == 0, 0))
+  if (UNLIKELY(function->number == 0))
     return fail(failure, WRT_UNSUPPORTED, "reference-types: wazero does not tell the type of this function reference");
   int result = wz_poll(store); /* as short calls do not poll, and one loop may make very many */
-  if (__builtin_expect(result != WRT_OK, 0)) {
+  if (UNLIKELY(result != WRT_OK)) {
     if (result == WRT_UNSUPPORTED) return fail_forked(failure);
     *failure = (wrt_failure){.trap = WRT_TRAP_OTHER};
     return result;
   }
   pack(slots, function->types, params);
   result = wzCall(function->number, (uintptr_t)slots, failure);
-  if (__builtin_expect(result != WRT_OK, 0)) return result;
+  if (UNLIKELY(result != WRT_OK)) return result;
   const uint8_t *types = function->types + params;
   unpack(slots, types, results, function->dense ? results : words_of(types, results));
   return WRT_OK;
+}
+
+static int call_rows(wrt_store *store, const wrt_extern *item, wrt_slot *slots, size_t slot_count, size_t rows,
+                     const bool *stop, size_t *done, wrt_failure *failure) {
+  const wz_function *function = function_of(item);
+  if (function->dense && function->number != 0) {
+    REFUSE_IN_CHILD(failure);
+    return wzCallRows(function->number, (uintptr_t)slots, slot_count, rows, (bool *)stop, done, failure);
+  }
+  while (*done < rows) {
+    int result = call(store, item, slots + *done * slot_count, slot_count, failure);
+    if (result != WRT_OK) return result;
+    ++*done;
+    if (__atomic_load_n(stop, __ATOMIC_RELAXED)) break;
+  }
+  return WRT_OK;
+}
+
+static bool call_is_short(wrt_store *store, const wrt_extern *item) {
+  (void)store;
+  return function_of(item)->is_short;
 }
 
 int wz_poll(wrt_store *store) {
@@ -546,6 +599,8 @@ static const wrt_engine_ops ops = {
     .engine_tick = engine_tick,
     .fuel_set = fuel_set,
     .fuel_get = fuel_get,
+    .call_rows = call_rows,
+    .call_is_short = call_is_short,
 };
 
 const wrt_engine_ops *wrt_wazero_ops(void) { return &ops; }

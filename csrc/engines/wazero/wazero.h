@@ -30,6 +30,7 @@ typedef struct wz_function {
   void *env;
   uint32_t params, results;
   bool dense; /* a value takes one word in Go's array too, so none is a v128 */
+  bool is_short; /* see call_is_short in wrt.h */
   uint8_t types[];
 } wz_function;
 
@@ -58,6 +59,7 @@ struct wrt_store {
   int (*poll)(void *env);
   void *poll_env;
   size_t seen; /* of the engine's ticks */
+  int host_result; /* of the host function that has just returned; see wz_host_call */
   wz_memory *memories;   /* owned, as the next three */
   wz_function *functions;
   wz_other *others;
@@ -86,9 +88,10 @@ bool wz_memory_resize(wz_memory *memory, uint64_t size);
 wz_function *wz_function_make(wrt_store *store, uintptr_t go, const uint8_t *types, uint32_t params, uint32_t results);
 /* Makes the record of a table, a global or a tag. NULL for lack of memory. */
 wz_other *wz_other_make(wrt_store *store, uintptr_t go);
-/* Calls a host function with the words at `words`, which receive the results. A wrt_result: WRT_TRAP for lack of stack,
- * WRT_UNSUPPORTED in a process that the host has just forked. */
-int wz_host_call(const wz_function *function, size_t level, uintptr_t words);
+/* Calls a host function, a wz_function, with the words at `words`, which receive the results. `host_result` of its store
+ * becomes a wrt_result: WRT_TRAP for lack of stack, WRT_UNSUPPORTED in a process that the host has just forked. As Go calls it
+ * the quickest way, nothing is passed as a pointer, which Go would check, and nothing is returned. */
+void wz_host_call(uintptr_t function, size_t level, uintptr_t words);
 /* A guest counted down to zero: polls if the engine ticked since the last time. A wrt_result, as above. */
 int wz_poll(wrt_store *store);
 
