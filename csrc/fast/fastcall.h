@@ -230,6 +230,7 @@ typedef struct Function {
   int (*engine_call)(wrt_store *, const wrt_extern *, wrt_slot *, size_t, wrt_failure *); /* the engine's `call` */
   bool has_refs;  /* a reference in the signature */
   bool closed;    /* the instance was closed, in a store that goes on */
+  bool is_short;  /* so it may keep the GIL even where guests do not poll: see function_begin */
   bool barred;    /* there is a reason not to make a raw call: that, or an asynchronous store */
   PyObject *name;  /* owned: a str for messages */
   PyObject *type;  /* owned: the FunctionType */
@@ -461,6 +462,8 @@ static inline void exit_guard_leave(ExitGuard *guard) {
 /* The engine's poll: WRT_OK to go on, WRT_PENDING where a task runs the guest, or WRT_HOST with an exception parked on the
  * store `env`, holding the GIL. */
 int poll_python(void *env);
+/* How many threads have released it by the next two; changed and read with the GIL held. */
+extern unsigned gil_released_calls;
 /* Releases the GIL for the rest of the call, and reacquires it. */
 void gil_release(Store *store);
 void gil_retake(Store *store);
@@ -542,6 +545,12 @@ static inline void guest_begin(Store *store) {
 
 static inline void guest_end(Store *store) {
   if (UNLIKELY(store->released != NULL)) gil_retake(store);
+}
+
+/* As guest_begin, for a call of a function. A short one keeps the GIL, unless calls that nobody can stop run on other threads:
+ * an engine that has a scheduler, as Go has, may let this one wait for their end. */
+static inline void function_begin(Function *function) {
+  if (UNLIKELY(function->store->eager) && (!function->is_short || gil_released_calls != 0)) gil_release(function->store);
 }
 
 /* Whether the store can be looked at by this thread now, without entering: 0, or -1 with an exception set. */

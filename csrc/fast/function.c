@@ -59,7 +59,7 @@ static inline PyObject *decode_results(Function *self, wrt_slot *slots) {
 static inline PyObject *run(Function *self, wrt_slot *slots) {
   Store *store = self->store;
   wrt_failure failure;
-  guest_begin(store);
+  function_begin(self);
   int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
   guest_end(store);
   if (LIKELY(result == WRT_OK)) return decode_results(self, slots);
@@ -237,7 +237,7 @@ static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t coun
   if (!encode_raw(self, args, slots)) return refuse_arguments(self, args, count, true);
   if (store_enter(store) < 0) return NULL;
   wrt_failure failure;
-  guest_begin(store);
+  function_begin(self);
   int result = self->engine_call(store->native, &self->handle, slots, self->words, &failure);
   guest_end(store);
   PyObject *value = LIKELY(result == WRT_OK) ? decode_raw(self, slots) : raise_failure(store, result, &failure);
@@ -282,6 +282,7 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   self->step = store->ops->slot_words;
   self->words = longer * self->step;
   self->engine_call = store->ops->call;
+  self->is_short = store->eager && store->ops->call_is_short != NULL && store->ops->call_is_short(store->native, handle);
   self->has_refs = self->closed = false;
   self->barred = store->asynchronous;
   self->name = self->type = self->weakrefs = NULL;

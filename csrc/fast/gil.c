@@ -13,13 +13,17 @@ PER_THREAD HostFrame *host_frames;
 
 /* ---- the GIL ---- */
 
+unsigned gil_released_calls;
+
 void gil_release(Store *store) {
+  gil_released_calls++;
   store->released = PyThreadState_Get(); /* before the GIL is released: the next thread to hold it must find this */
   PyEval_SaveThread();
 }
 
 void gil_retake(Store *store) {
   PyEval_RestoreThread(store->released);
+  gil_released_calls--;
   store->released = NULL;
 }
 

@@ -119,6 +119,7 @@ static void forget_after_fork(void) {
 #endif
   ticker_asleep = true;
   ticker_calls = thread_calls;
+  gil_released_calls = 0; /* this thread holds it */
 }
 
 #ifdef __linux__
