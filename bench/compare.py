@@ -104,9 +104,16 @@ def targets(figures: dict[str, dict[str, float]], imports: dict[str, float]) -> 
         ratio(f"{own}, add: times faster than wasmtime-py", "add", DIRECT, name, limit, False)
         ratio(f"{own}, callback: times faster than wasmtime-py", "callback", DIRECT, name, 15, False)
     if WAZERO in figures["add"] and figures["wazero"]:
-        for job in ("add", "callback"):
-            times = figures[job][WAZERO] / figures["wazero"][job]
-            found.append(Target(f"wazero, {job}: times C's own through the library", times, 1.5, True))
+        for job, name, own in (
+            ("add", WAZERO, "wazero"),
+            ("add", WAZERO_FREE, "wazero, uninterruptible"),
+            ("callback", WAZERO, "wazero"),
+        ):
+            times = figures[job][name] / figures["wazero"][job]
+            found.append(Target(f"{own}, {job}: times C's own through the library", times, 1.5, True))
+        least = figures["wazero"]["callback"] + figures["callback"][FLOOR]
+        times = figures["callback"][WAZERO] / least
+        found.append(Target("wazero, callback: times C's own plus the Python function", times, 1.15, True))
     for job in ("add", "callback", "read", "write"):
         ratio(f"fallback, {job}: times wasmtime-py used directly", job, FALLBACK, DIRECT, 1.05, True)
     more = (imports["pywasmrt"] - imports["bare"]) * 1e3
@@ -131,6 +138,13 @@ def print_table(figures: dict[str, dict[str, float]]) -> None:
         noop, engine, table = (f"{parts[part]:.1f}" for part in ("noop", "engine", "table"))
         print(
             f"the floor of add: {noop} for a METH_FASTCALL no-op, {engine} for the engine's call ({table} by the table)"
+        )
+    if figures["wazero"]:
+        add, callback = figures["wazero"]["add"], figures["wazero"]["callback"]
+        python = figures["callback"][FLOOR]
+        print(
+            f"wazero from C: {add:.1f} for add, {callback:.1f} for a call back to C; the Python function alone takes"
+            f" {python:.1f}, so a call back to it takes at least {1 + python / callback:.2f} times a call back to C"
         )
 
 
