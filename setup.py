@@ -20,9 +20,9 @@ Environment variables, each off unless set to something other than "" and "0":
     PYWASMRT_TARGET=TARGET   build for x86_64-linux-gnu.2.17 and the like, by Zig (pywasmrt/_shim/build_zig.py)
     PYWASMRT_FAULTS=1        with an engine that fails on demand, for tests of what happens then (csrc/engines/fault)
 
-With one of the last five set, a failed build fails the install: no other build serves in its place. wazero is then left
-out unless it is asked for: most of these settings concern C alone. WASM3_SOURCE_DIR names a folder of wasm3's sources
-to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
+With one of the last five set, a failed build fails the install: no other build serves in its place. All but
+PYWASMRT_TARGET concern C alone, and leave wazero out unless it is asked for. WASM3_SOURCE_DIR names a folder of wasm3's
+sources to use instead of those of PyPI; see pywasmrt/_shim/build_wasm3.py.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ WERROR = setting("PYWASMRT_WERROR")
 SANITIZE = setting("PYWASMRT_SANITIZE")
 COVERAGE = setting("PYWASMRT_COVERAGE")
 TARGET = target()
-MUST_BUILD = bool(WERROR or SANITIZE or COVERAGE or TARGET or setting("PYWASMRT_FAULTS"))
+FOR_CHECKS = bool(WERROR or SANITIZE or COVERAGE or setting("PYWASMRT_FAULTS"))
+MUST_BUILD = FOR_CHECKS or TARGET is not None
 NO_WASM3 = setting("PYWASMRT_NO_WASM3")
 WAZERO = setting("PYWASMRT_WAZERO")
 NO_WAZERO = os.environ.get("PYWASMRT_WAZERO") == "0"
@@ -235,8 +236,9 @@ class BuildNative(build_ext):
         self.force = True  # time stamps do not tell when the set of sources changes
 
     def need_go(self) -> None:
-        """Fail where wazero is asked for and there is no Go."""
+        """Fail where wazero is asked for and cannot be had, or there is no Go."""
         try:
+            build_wazero.check_system(TARGET)
             build_wazero.find_go()
         except build_wazero.Unavailable as error:
             raise SystemExit(f"PYWASMRT_WAZERO={WAZERO}: {error}") from None
@@ -250,11 +252,11 @@ class BuildNative(build_ext):
                 raise build_wazero.Unavailable("the other native parts are missing")
             if NO_WAZERO:
                 raise build_wazero.Unavailable("PYWASMRT_WAZERO=0 asked for that")
-            if MUST_BUILD and not WAZERO:
+            if FOR_CHECKS and not WAZERO:
                 raise build_wazero.Unavailable("a build for checks has it only where PYWASMRT_WAZERO=1 asks for it")
             if SANITIZE == "thread":
                 raise build_wazero.Unavailable("Go does not run under the thread sanitizer")
-            build_wazero.build(target, strict=bool(WERROR))
+            build_wazero.build(target, strict=bool(WERROR), system=TARGET)
         except build_wazero.Unavailable as error:
             if WAZERO:
                 raise SystemExit(f"PYWASMRT_WAZERO={WAZERO}: {error}") from None
@@ -282,6 +284,10 @@ def compilers() -> list[str]:
 def go_package() -> list[str]:
     if not WAZERO:
         return []
+    try:
+        build_wazero.check_system(TARGET)
+    except build_wazero.Unavailable:
+        return []  # the build ends with that reason
     try:
         build_wazero.find_go()
     except build_wazero.Unavailable:

@@ -10,23 +10,55 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["FOLDER", "HEADERS", "LIBRARY", "Unavailable", "build", "find_go"]
+__all__ = ["FOLDER", "HEADERS", "LIBRARY", "System", "Unavailable", "build", "check_system", "find_go"]
 
 FOLDER = Path("csrc", "engines", "wazero")
 HEADERS = Path("csrc")
 LIBRARY = "_wrt_wazero.so"
 TIMEOUT = 900  # seconds: a first build compiles Go's own library as well
 
+# Its thread-local variables are of the model "initial exec", for which musl has no room once a program runs:
+# https://github.com/golang/go/issues/54805
+_MUSL = "a program over musl cannot open a library of Go's after its start; with glibc, wazero is there"
+_PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64"}  # Go's names of them
 _GET = "with Go at hand, or named by PYWASMRT_GO, install pywasmrt again"
 
 
 class Unavailable(Exception):
     """wazero cannot be built here; the text says why, in one sentence."""
+
+
+class System(Protocol):
+    """What is needed of the system to build for: a `build_zig.Target`."""
+
+    @property
+    def machine(self) -> str: ...
+
+    @property
+    def libc(self) -> str: ...
+
+    @property
+    def compiler(self) -> list[str]: ...
+
+
+def check_system(system: System | None) -> None:
+    """Raise `Unavailable` where the library could be built but not opened. None is the system that builds."""
+    if _runs_on_musl() if system is None else system.libc == "musl":
+        raise Unavailable(_MUSL)
+
+
+def _runs_on_musl() -> bool:
+    try:
+        return sys.platform == "linux" and not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (ValueError, OSError):
+        return True
 
 
 def find_go() -> str:
@@ -47,12 +79,15 @@ def needed_version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def build(target: Path, strict: bool = False) -> None:
-    """Build the library as `target`; `strict` makes warnings of the C compiler errors. Raises `Unavailable` with Go's
-    own complaint.
+def build(target: Path, strict: bool = False, system: System | None = None) -> None:
+    """Build the library as `target`, for `system` if it is given; `strict` makes warnings of the C compiler errors.
+    Raises `Unavailable` with Go's own complaint.
     """
+    check_system(system)
     go = find_go()
     environment = {**os.environ, "CGO_ENABLED": "1", "GOWORK": "off", "GOTOOLCHAIN": "local"}
+    if system is not None:
+        environment |= {"GOOS": "linux", "GOARCH": _PROCESSORS[system.machine], "CC": shlex.join(system.compiler)}
     try:
         version = subprocess.run(
             [go, "env", "GOVERSION"], capture_output=True, text=True, env=environment, timeout=60, check=True

