@@ -13,7 +13,7 @@ from ..types import printable
 if TYPE_CHECKING:
     from ..protocols import CompiledModule, Runtime
 
-__all__ = ["Failure", "listed", "load_module", "printable", "read", "read_source"]
+__all__ = ["Failure", "counted", "listed", "load_module", "printable", "read", "read_source"]
 
 _MAGIC = b"\0asm"
 _LONG = 4 << 20  # bytes: compiling a module of this size or more shows a message on the terminal
@@ -65,10 +65,17 @@ def read(path: Path) -> bytes:
 def _source(path: Path, data: bytes) -> bytes | str:
     if data.startswith(_MAGIC):
         return data
+    place = "standard input" if str(path) == "-" else repr(str(path))
+    if not data.strip():
+        raise Failure(f"{place} is empty: there is no WebAssembly module in it")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Failure(f"{str(path)!r} is no WebAssembly module, in binary or in text form") from None
+        raise Failure(f"{place} is no WebAssembly module, in binary or in text form") from None
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -28,6 +28,8 @@ def compile_(words: list[str], guest: list[str]) -> int:
     add("--runtime", metavar="NAME", default="auto", help="which runtime it is for (see 'pywasmrt runtimes')")
     add("--fuel", action="store_true", help="for 'pywasmrt run --fuel': guests count what they use")
     options = parser.parse_args(words + guest)
+    if options.output is None and str(options.file) == "-":
+        parser.error("a module from standard input has no name: say by --output where to write it")
     output = options.output or options.file.with_suffix(".cwasm")
     data = read_source(options.file)
     config = RuntimeConfig(options={"consume_fuel": True} if options.fuel else {})

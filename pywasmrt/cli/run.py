@@ -16,7 +16,7 @@ from ..errors import Exit, InvalidConfigurationError, Trap, WasmError
 from ..registry import new_runtime
 from ..types import ExternKind, Limits, RuntimeConfig, ValueType
 from ..wasi import INHERIT, Network, Preopen, WasiConfig
-from .common import Failure, listed, load_module, printable, read
+from .common import Failure, counted, listed, load_module, printable, read
 from .component import component_in, run_component
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ def _invoke(instance: ModuleInstance, name: str, words: list[str]) -> None:
         raise Failure(f"there is no exported function {name!r}, only {listed(functions) or 'none at all'}")
     params = function.type.params
     if len(words) != len(params):
-        raise Failure(f"{name}{function.type} takes {len(params)} arguments, {len(words)} given")
+        raise Failure(f"{name}{function.type} takes {counted(len(params), 'argument')}, {len(words)} given")
     values = [_value(word, type, n) for n, (word, type) in enumerate(zip(words, params, strict=True), 1)]
     try:
         result = function(*values)
@@ -359,14 +359,14 @@ def _invoke(instance: ModuleInstance, name: str, words: list[str]) -> None:
 def _value(word: str, type: ValueType, number: int) -> int | float | bytes:
     try:
         if type in (_I32, _I64):
-            return int(word, 0)
+            return int(word, 10 if word.lstrip("+-").isdigit() else 0)  # 010 is ten
         if type in (_F32, _F64):
-            return float(word)
+            return float.fromhex(word) if "0x" in word.lower() else float(word)
         if type is ValueType.V128:
             data = bytes.fromhex(word.removeprefix("0x"))
             if len(data) == 16:
                 return data
             raise ValueError
-    except ValueError:
+    except (ValueError, OverflowError):
         raise Failure(f"argument {number} is to be of type {type}, which {word!r} is not") from None
     raise Failure(f"argument {number} is of type {type}, which cannot be given on the command line")

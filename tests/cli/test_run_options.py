@@ -210,3 +210,65 @@ def test_a_component_comes_from_standard_input(binary: bool) -> None:
     data = to_binary(COMPONENT) if binary else COMPONENT.encode()
     done = subprocess.run([sys.executable, "-m", "pywasmrt", "run", "-"], input=data, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+NUMBERS = """(module
+  (func (export "i") (param i32) (result i32) (local.get 0))
+  (func (export "f") (param f64) (result f64) (local.get 0)))"""
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "printed"),
+    [
+        ("i", "-010", "-10"),
+        ("i", "007", "7"),
+        ("i", "-0b11", "-3"),
+        ("i", "-1_000", "-1000"),
+        ("f", "-0x1.8p3", "-12.0"),
+        ("f", "-0x10", "-16.0"),
+        ("f", "-Infinity", "-inf"),
+        ("f", "-.5", "-0.5"),
+        ("f", "-0.0", "-0.0"),
+    ],
+)
+def test_numbers_as_people_write_them(
+    name: str, word: str, printed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "numbers.wat"
+    file.write_text(NUMBERS, encoding="utf-8-sig")  # with a mark of the byte order, as some editors write it
+    assert cli.main(["run", str(file), "--invoke", name, word]) == 0
+    assert capsys.readouterr().out.strip() == printed
+
+
+@pytest.mark.parametrize("word", ["-0x1p5000", "-", "-x", "0x", "1.5.", "-e", "--"])
+def test_what_is_no_number_is_said(word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "numbers.wat"
+    file.write_text(NUMBERS)
+    assert cli.main(["run", str(file), "--invoke", "f", word]) == 1
+    said = capsys.readouterr().err
+    assert "is to be of type f64" in said or "takes 1 argument, 0 given" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "standard input is empty"),
+        (b" \n", "standard input is empty"),
+        (b"\xff\xfe\0", "standard input is no WebAssembly module"),
+        (b"\0asm", "unexpected end"),
+        (b"(modul)", "unknown"),
+    ],
+)
+def test_bad_content_of_standard_input(content: bytes, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pywasmrt", "run", "-"], input=content, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert said in done.stderr.decode() or (said == "unknown" and b"-->" in done.stderr)
+    assert b"Traceback" not in done.stderr
+
+
+def test_what_is_compiled_from_standard_input_needs_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["compile", "-"])
+    assert "--output" in capsys.readouterr().err

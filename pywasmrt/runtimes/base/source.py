@@ -27,7 +27,7 @@ def load(source: object) -> bytes | str:
             data = file.read()
         if os.fspath(source)[-4:] in (".wat", b".wat") and not data.startswith(_MAGIC):
             try:
-                return data.decode()
+                return data.decode("utf-8-sig")  # some editors begin a file with a mark of the byte order
             except UnicodeDecodeError as error:
                 raise ModuleCompileError(f"{os.fspath(source)!r} is not text in UTF-8: {error}") from None
         return data
