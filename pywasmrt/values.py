@@ -25,6 +25,7 @@ __all__ = [
     "checked_delta",
     "checked_index",
     "checked_size",
+    "copied_buffer",
     "did_you_mean",
     "from_slots",
     "is_function",
@@ -436,6 +437,16 @@ def bytes_of(data: object) -> bytes:
     if not view.c_contiguous:
         raise BufferError("memoryview: underlying buffer is not C-contiguous")
     return view.tobytes()
+
+
+def copied_buffer(data: Any) -> bytes:
+    """A copy of what a bytes-like object holds, also of one with gaps. Raises `TypeError` where it is none, or holds
+    Python objects, of which a buffer shows nothing but addresses.
+    """
+    with memoryview(data) as view:
+        if view.format == "O":
+            raise TypeError("the buffer holds Python objects")
+        return view.tobytes()
 
 
 def checked_delta(delta: object, unit: str) -> int:

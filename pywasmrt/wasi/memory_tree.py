@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, NamedTuple, Union, cast
 from weakref import ref
 
-from ..values import shown
+from ..values import copied_buffer, shown
 from .abi import FileType, Stat
 from .errno import Errno, WasiError
 from .resolve import DOTS, MAX_LINKS, Path, split
@@ -394,7 +394,7 @@ def _bytes(parts: list[bytes], content: Any) -> bytes:
         except UnicodeEncodeError:
             raise ValueError(f"the text of {_shown(parts)} has no UTF-8; give its bytes") from None
     try:
-        return memoryview(content).tobytes()
+        return copied_buffer(content)
     except TypeError:
         raise TypeError(
             f"the content of {_shown(parts)} is bytes-like or str, or a mapping for a directory; not {shown(content)}"

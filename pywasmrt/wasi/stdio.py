@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InvalidConfigurationError
-from ..values import shown
+from ..values import copied_buffer, shown
 from .abi import STREAM_RIGHTS, FileType, Rights
 from .descriptors import Descriptor
 from .errno import Errno, WasiError
@@ -78,7 +78,7 @@ class Input(Descriptor):
             found = self._source(size)
             if found is None:  # a raw file that has nothing yet
                 raise WasiError(Errno.AGAIN)
-            data = found.encode() if isinstance(found, str) else bytes_from("WasiConfig.stdin", found)
+            data = _encoded(found) if isinstance(found, str) else bytes_from("WasiConfig.stdin", found)
             self._ahead = max(0, self._ahead - len(data))
         self._left = data[size:]
         return data[:size]
@@ -110,9 +110,16 @@ def bytes_from(where: str, data: Any) -> bytes:
     if type(data) is bytes:
         return data
     try:
-        return memoryview(data).tobytes()
+        return copied_buffer(data)
     except TypeError:
         raise TypeError(f"{where} gave {shown(data)} where bytes were asked for") from None
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"WasiConfig.stdin gave text that has no UTF-8, {shown(text)}; give bytes") from None
 
 
 def open_input(source: Any, waiter: Waiter) -> Descriptor:
@@ -122,7 +129,7 @@ def open_input(source: Any, waiter: Waiter) -> Descriptor:
     if source is INHERIT:
         return _limited(StandardStream(0, waiter), _NOT_WRITABLE)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return Input(io.BytesIO(source).read, waiter)
+        return Input(io.BytesIO(copied_buffer(source)).read, waiter)
     if isinstance(source, os.PathLike):
         handle = open_at(HERE, os.fsencode(source), os.O_RDONLY | os.O_NONBLOCK, 0)
         return _limited(StandardStream(handle, waiter), _NOT_WRITABLE)

@@ -309,3 +309,26 @@ def test_a_file_with_holes(one_runtime: pywasmrt.Runtime) -> None:
         guest.do("fd_filestat_set_size", fd, 0)
         assert guest.read(fd, at=0) == b""
     assert tree.used == NAME_COST
+
+
+def test_a_buffer_of_python_objects_is_no_content(one_runtime: pywasmrt.Runtime) -> None:
+    """It would show the guest addresses of this process."""
+    numpy = pytest.importorskip("numpy")
+    objects = numpy.array([None, "x"], dtype=object)
+    with pytest.raises(TypeError, match="content of 'a'"):
+        wasi.MemoryTree({"a": objects})
+    with (
+        Raw(one_runtime, wasi.WasiConfig(stdin=lambda size: objects)) as guest,
+        pytest.raises(TypeError, match="where bytes were asked for"),
+    ):
+        guest.read(0)
+
+
+def test_odd_text_and_buffers_with_gaps_as_input(one_runtime: pywasmrt.Runtime) -> None:
+    with (
+        Raw(one_runtime, wasi.WasiConfig(stdin=lambda size: "\ud800")) as guest,
+        pytest.raises(ValueError, match="text that has no UTF-8"),
+    ):
+        guest.read(0)
+    with Raw(one_runtime, wasi.WasiConfig(stdin=memoryview(b"a.b.c.")[::2])) as guest:
+        assert guest.read(0) == b"abc"
