@@ -386,7 +386,7 @@ typedef struct wrt_engine_ops {
 
   /* Calls a function once for each row: row i has its `slot_count` slots, used as in `call`, at `slots + i * slot_count`. Stops
    * at the first call that does not end in WRT_OK, with that call's result; and in WRT_OK after a call in which `*stop` became
-   * true. In each case `*done`, which is 0 before, becomes the number of calls that ended in WRT_OK. The slots are borrowed, and
+   * true. In each case `*done`, which is 0 before, becomes the number of calls that ended in WRT_OK. The slots are borrowed;
    * those of rows that were not reached are unchanged. NULL in an engine that gains nothing by it. */
   int (*call_rows)(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, size_t rows,
                    const bool *stop, size_t *done, wrt_failure *failure);

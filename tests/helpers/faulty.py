@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ FIRST_CALLS = (1, 2, 5)
 # without it, or fails for lack of it.
 MISSING: dict[str, Any] = {
     "instance_export": (),
+    "call_is_short": (),
     "caller_export": AttributeError,
     "table_get": IndexError,
     "exception_tag": (),  # it is a plain trap then
@@ -69,6 +71,11 @@ def more_work(runtime: pywasmrt.Runtime) -> None:
     table[0] = object()
     table.grow(1, [])
     table[1]
+    same = '(module (func (export "same") (param i32) (result i32) (local.get 0)))'
+    column = runtime.instantiate(runtime.compile(same)).exports.same.map(array("i", range(600)))
+    assert list(column) == list(range(600))
+    with pywasmrt.new_runtime(pywasmrt.RuntimeConfig(runtime.info.name, interruptible=False)) as free:
+        assert free.instantiate(free.compile(same)).exports.same(1) == 1
     runtime.deserialize(module.serialize())
     with pywasmrt.profile(runtime.instantiate(module)) as profile:
         pass

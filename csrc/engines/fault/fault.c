@@ -18,7 +18,7 @@
   X(link) X(linked_instantiate) X(tag_new) X(exception_throw) X(exception_tag) X(exception_is) X(exception_values) \
   X(profile_new) X(profile_finish) \
   X(call_checked) X(import_types) X(function_new_as) X(object_root) X(object_is) X(object_size) X(object_get) X(exception_of) \
-  X(call_rows)
+  X(call_rows) X(call_is_short)
 
 /* The operations of the table for tasks (wrt_task.h), by the names that they have here. */
 #define TASK_OPERATIONS(X) X(function_new) X(call_begin) X(instantiate_begin) X(poll)
@@ -177,10 +177,21 @@ FAILING(object_get,
         (store, root, index, type, out, failure));
 FAILING(exception_of, (wrt_store *store, const wrt_slot *slot, wrt_failure *failure), (store, slot, failure));
 
-FAILING(call_rows,
-        (wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, size_t rows, const bool *stop,
-         size_t *done, wrt_failure *failure),
-        (store, function, slots, slot_count, rows, stop, done, failure));
+/* These two every engine has here, so that what uses them is tested where only other engines are built. */
+static int call_rows(const wrt_engine_ops *engine, wrt_store *store, const wrt_extern *function, wrt_slot *slots,
+                     size_t slot_count, size_t rows, const bool *stop, size_t *done, wrt_failure *failure) {
+  if (engine->call_rows != NULL) return engine->call_rows(store, function, slots, slot_count, rows, stop, done, failure);
+  while (*done < rows && (*done == 0 || !*stop)) {
+    int result = engine->call(store, function, slots + *done * slot_count, slot_count, failure);
+    if (result != WRT_OK) return result;
+    ++*done;
+  }
+  return WRT_OK;
+}
+
+#define ROWS(n)   static int fault##n##_call_rows(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count,                                   size_t rows, const bool *stop, size_t *done, wrt_failure *failure) {     if (due(AT_call_rows)) return refuse(failure);     return call_rows(inner[n], store, function, slots, slot_count, rows, stop, done, failure);   }   static bool fault##n##_call_is_short(wrt_store *store, const wrt_extern *function) {     return !due(AT_call_is_short) && inner[n]->call_is_short != NULL && inner[n]->call_is_short(store, function);   }
+ROWS(0)
+ROWS(1)
 
 FAILING(profile_new,
         (wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out, wrt_failure *failure),
@@ -240,6 +251,8 @@ const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
   } else {
     OPERATIONS(WRAP1)
   }
+  wrapped[n].call_rows = n == 0 ? fault0_call_rows : fault1_call_rows;
+  wrapped[n].call_is_short = n == 0 ? fault0_call_is_short : fault1_call_is_short;
   wrapped[n].failure_clear = n == 0 ? fault0_failure_clear : fault1_failure_clear;
   inner[n] = engine;
   wrapped[n].tasks = wrap_tasks(n);
