@@ -189,9 +189,20 @@ static int call_rows(const wrt_engine_ops *engine, wrt_store *store, const wrt_e
   return WRT_OK;
 }
 
-#define ROWS(n)   static int fault##n##_call_rows(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count,                                   size_t rows, const bool *stop, size_t *done, wrt_failure *failure) {     if (due(AT_call_rows)) return refuse(failure);     return call_rows(inner[n], store, function, slots, slot_count, rows, stop, done, failure);   }   static bool fault##n##_call_is_short(wrt_store *store, const wrt_extern *function) {     return !due(AT_call_is_short) && inner[n]->call_is_short != NULL && inner[n]->call_is_short(store, function);   }
+#define ROWS(n) \
+  static int fault##n##_call_rows(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, \
+                                  size_t rows, const bool *stop, size_t *done, wrt_failure *failure) { \
+    if (due(AT_call_rows)) return refuse(failure); \
+    return call_rows(inner[n], store, function, slots, slot_count, rows, stop, done, failure); \
+  }
+#define SHORT(n) \
+  static bool fault##n##_call_is_short(wrt_store *store, const wrt_extern *function) { \
+    return !due(AT_call_is_short) && inner[n]->call_is_short != NULL && inner[n]->call_is_short(store, function); \
+  }
 ROWS(0)
 ROWS(1)
+SHORT(0)
+SHORT(1)
 
 FAILING(profile_new,
         (wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out, wrt_failure *failure),
