@@ -85,7 +85,6 @@ NIGHTLY_ON_WAZERO = {
     "test_asynchronous_hammer",
     "test_stack_limits",
     "test_damaged_modules",
-    "test_map",
     "test_official",
 }
 
