@@ -130,7 +130,7 @@ static bool allocate(Rows *batch, uint64_t size, uint64_t *pointer) {
 }
 
 static bool release(Rows *batch, uint64_t pointer, uint64_t size) {
-  if (batch->release.function == NULL) return true;
+  if (pointer == 0 || batch->release.function == NULL) return true;
   return call_guest(batch, &batch->release, size == 0 ? 1 : size, &pointer);
 }
 
@@ -216,6 +216,7 @@ static bool put_row(Rows *batch, Py_ssize_t row) {
 static bool make_room(Rows *batch, uint64_t size) {
   if (size > (uint64_t)batch->most - batch->used) return fails(batch, TOO_MUCH, 0, size);
   size_t room = batch->room * 2 > batch->used + size ? batch->room * 2 : batch->used + size;
+  if (room > (size_t)batch->most) room = (size_t)batch->most; /* so that what goes beyond it comes here */
   char *made = PyMem_RawRealloc(batch->made, room);
   if (made == NULL) return fails(batch, NO_MEMORY, 0, 0);
   batch->made = made;
@@ -247,18 +248,29 @@ static bool find_result(Rows *batch, uint64_t *pointer, uint64_t *size) {
   return true;
 }
 
+static bool copy_result(Rows *batch, uint64_t pointer, uint64_t size) {
+  if (size == 0) return true;
+  if (UNLIKELY(!holds(batch, pointer, size))) return fails(batch, BAD_RESULT, pointer, size);
+  if (UNLIKELY(size > batch->room - batch->used) && !make_room(batch, size)) return false;
+  memcpy(batch->made + batch->used, batch->base + pointer, size);
+  batch->used += size;
+  return true;
+}
+
 static bool take_bytes(Rows *batch, Py_ssize_t row) {
   uint64_t pointer = 0, size = 0;
   if (!find_result(batch, &pointer, &size)) return false;
   if (batch->nulls.at != NULL) batch->nulls.at[row * batch->nulls.stride] = pointer == 0;
-  if (size != 0) {
-    if (UNLIKELY(!holds(batch, pointer, size))) return fails(batch, BAD_RESULT, pointer, size);
-    if (UNLIKELY(size > batch->room - batch->used) && !make_room(batch, size)) return false;
-    memcpy(batch->made + batch->used, batch->base + pointer, size);
-    batch->used += size;
-  }
+  bool copied = copy_result(batch, pointer, size);
+  if (!copied && batch->problem == BAD_RESULT) return false; /* what is not there is not freed */
   bool ours = pointer >= batch->arena && pointer <= batch->arena + batch->arena_size; /* an empty part may begin at the end */
-  return !batch->frees || pointer == 0 || ours || release(batch, pointer, size);
+  if (!batch->frees || ours) return copied;
+  Problem first = batch->problem;
+  if (release(batch, pointer, size)) return copied;
+  if (copied) return false;
+  batch->function->store->ops->failure_clear(&batch->failure);
+  batch->problem = first;
+  return false;
 }
 
 static void take_numbers(Rows *batch) {
@@ -294,7 +306,7 @@ static Py_ssize_t run(Rows *batch, bool *closed) {
   const Py_ssize_t look = rows_to_look(store);
   Py_ssize_t row = 0;
   batch->base = store->ops->memory_data(store->native, &batch->memory, &batch->size);
-  if (!make_arena(batch, &row)) return row;
+  if (batch->rows != 0 && !make_arena(batch, &row)) return row;
   for (; row < batch->rows; row++) {
     size_t used = batch->used;
     if (UNLIKELY((row & look) == look) && (batch->result = batch_poll(store, &next)) != WRT_OK) {

@@ -1,6 +1,6 @@
 """`map` of a function: which columns it takes, the columns of its results, and the errors for what does not fit.
 
-The loop is C for native runtimes (csrc/fast/batch.c); `map_calls` is the same in Python, for the others.
+The loop is C for native runtimes (csrc/fast/batch.c). For the others it is Python (batch_rows.py).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -25,10 +25,12 @@ __all__ = [
     "KINDS",
     "PLAIN",
     "Column",
-    "map_calls",
+    "Named",
+    "map_columns",
     "map_native",
     "new_column",
     "numpy_or_none",
+    "raise_row_error",
     "read_column",
     "value_of",
 ]
@@ -75,23 +77,36 @@ def numpy_or_none() -> Any:
     return numpy
 
 
-def _view(value: object, where: str) -> memoryview | None:
-    """The buffer of a column, with a format that Python can read; None where the value is a scalar."""
+def _is_masked(value: object) -> bool:
+    """Whether it is a masked array of NumPy. Where nobody has imported numpy.ma, nobody has made one."""
+    ma = sys.modules.get("numpy.ma")
+    return ma is not None and isinstance(value, ma.MaskedArray)
+
+
+def _view(value: object, where: str, wanted: str = "a number or a buffer") -> memoryview | None:
+    """The buffer of a column; None where the value is a scalar."""
     if isinstance(value, (int, float)):
         return None
+    if _is_masked(value):
+        raise TypeError(f"{where} is a masked array, and a buffer has no mask: pass its filled(), or use a Udf")
+    scalar = not getattr(value, "ndim", 0)
     try:
         view = memoryview(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError) as error:
-        if not getattr(value, "ndim", 0) and (hasattr(value, "__index__") or hasattr(value, "__float__")):
+        if scalar and (hasattr(value, "__index__") or hasattr(value, "__float__")):
             return None
+        hint = "" if value is None else "; a pandas or Polars series becomes one by to_numpy()"
+        if type(value).__module__ == "numpy":
+            hint = f"; an array of {getattr(value, 'dtype', 'objects')} is none"
         raise TypeError(
-            f"{where} must be a number or a buffer (a NumPy array, array.array or memoryview), not {shown(value)}; "
-            "a pandas or Polars series becomes one by to_numpy()"
+            f"{where} must be {wanted} (a NumPy array, array.array or memoryview), not {shown(value)}{hint}"
         ) from error
     if view.ndim == 0:
         return None
     if view.ndim != 1:
         raise TypeError(f"{where} must have one dimension, not {view.ndim}")
+    if scalar and hasattr(value, "dtype"):  # a date of NumPy, which shows its bytes
+        raise TypeError(f"{where} must be {wanted}, not {shown(value)}")
     return view
 
 
@@ -126,7 +141,12 @@ def read_column(value: object, type: ValueType, where: str) -> Column:
     view = _view(value, where)
     if view is not None:
         return Column(view, _kind(view, type, where))
-    number = to_wasm(_plain(value), type, where)
+    try:
+        number = to_wasm(_plain(value), type, where)
+    except TypeError as error:
+        if str(error).startswith(where):
+            raise
+        raise TypeError(f"{where}: {shown(value)} is no number that {type} takes: {error}") from error
     code = PLAIN[type]
     if type is ValueType.F32:  # by its bits: the array would make a signaling NaN quiet
         return Column(memoryview(array("I", [f32_bits(number)])).cast("B").cast("f"), KINDS[code], True)
@@ -148,15 +168,19 @@ def _rows(columns: Sequence[Column], outs: Sequence[memoryview], name: str) -> i
 def _given(name: str, results: tuple[ValueType, ...], out: object) -> list[memoryview]:
     """Check `out`, and return views of it."""
     outs = [out] if len(results) == 1 else list(out) if isinstance(out, (tuple, list)) else None
-    if outs is None or len(outs) != len(results):
-        wanted = "no out=" if not results else f"out= as a tuple of {len(results)} columns"
+    if outs is None or len(outs) != len(results) or (len(results) == 1 and isinstance(out, (tuple, list))):
+        wanted = (
+            ("no out=", "out= as one column")[len(results)]
+            if len(results) < 2
+            else (f"out= as a tuple of {len(results)} columns")
+        )
         raise TypeError(f"{name}.map() takes {wanted}, not {shown(out)}")
     views = []
     for n, (each, type) in enumerate(zip(outs, results, strict=True), 1):
         where = f"out {n} of {name}.map()"
-        view = _view(each, where)
+        view = _view(each, where, "a buffer")
         if view is None:
-            raise TypeError(f"{where} must be a buffer, not {shown(each)}")
+            raise TypeError(f"{where} must be a buffer of one dimension, not {shown(each)}")
         kind, plain = _kind(view, type, where), KINDS[PLAIN[type]]
         if kind != plain and not (type in _WHOLE and kind == plain + 1):
             raise TypeError(
@@ -175,17 +199,19 @@ def new_column(type: ValueType, rows: int) -> Any:
     return array(PLAIN[type], bytes(rows * array(PLAIN[type]).itemsize))
 
 
-def _row_error(name: str, row: int, trap: Trap) -> NoReturn:
+def raise_row_error(name: str, row: int, trap: Trap) -> NoReturn:
     raise RowError(f"row {row} of {name}.map(): {trap.message}", row) from trap
 
 
 _Loop = Callable[[list[Column], list[memoryview], int, "memoryview | None"], None]
 
 
-def _map(function: Named, name: str, columns: tuple[object, ...], out: object, on_error: str, loop: _Loop) -> Any:
+def map_columns(
+    function: Named, name: str, columns: tuple[object, ...], out: object, on_error: str, loop: _Loop
+) -> Any:
     """Prepare the columns, run the loop over them, and give what `map` returns."""
     type = function.type
-    if on_error not in ("raise", "mask"):
+    if not isinstance(on_error, str) or on_error not in ("raise", "mask"):
         raise ValueError(f"on_error is 'raise' or 'mask', not {shown(on_error)}")
     for each in type.params + type.results:
         if each not in PLAIN:
@@ -227,66 +253,19 @@ def map_native(function: Function, *columns: object, out: object = None, on_erro
         except Trap as trap:
             if progress[0] is None:
                 raise
-            _row_error(name, progress[0], trap)
+            raise_row_error(name, progress[0], trap)
         if unfit is not None:
             row, n = unfit
             to_wasm(value_of(columns[n], row), type.params[n], f"row {row} of argument {n + 1} of {name}.map()")
             raise ValueError(f"row {row} of argument {n + 1} of {name}.map() changed while it was read")
 
-    return _map(function, name, columns, out, on_error, loop)
+    return map_columns(function, name, columns, out, on_error, loop)
+
+
+map_native.__qualname__ = "map"  # the name that a wrong keyword is told of
 
 
 def value_of(column: Column, row: int) -> Any:
     """A row's value. Unlike `memoryview`, this reads formats with a mark of the byte order."""
     view = column.view[row : row + 1]
     return struct.unpack(view.format, view.tobytes())[0]
-
-
-def map_calls(
-    function: Named, name: str, call: Callable[..., Any], columns: tuple[object, ...], out: object, on_error: str
-) -> Any:
-    """`map` of any function, by calling it row after row."""
-    type = function.type
-
-    def values(column: Column) -> Iterator[Any]:
-        if column.constant:
-            return iter(column.view.tolist() * rows_of[0])
-        return (value for (value,) in struct.iter_unpack(column.view.format, column.view.tobytes()))
-
-    rows_of = [0]
-
-    def loop(columns: list[Column], outs: list[memoryview], rows: int, mask: memoryview | None) -> None:
-        rows_of[0] = rows
-        for view in outs:
-            if len(view.format) != 1:  # memoryview cannot write longer formats
-                raise TypeError(
-                    f"out of {name}.map() has the format {view.format!r}; this runtime writes aligned columns"
-                )
-        ins = [values(each) for each in columns]
-        writers = [struct.Struct(f"={PLAIN[result]}") for result in type.results]
-        for row in range(rows):
-            args = [
-                to_wasm(next(each), wanted, f"row {row} of argument {n} of {name}.map()")
-                for n, (each, wanted) in enumerate(zip(ins, type.params, strict=True), 1)
-            ]
-            try:
-                result = call(*args)
-            except Trap as trap:
-                if mask is None:
-                    _row_error(name, row, trap)
-                mask[row] = 1
-                result = (0,) * len(outs) if len(outs) != 1 else 0
-            several = (result,) if len(outs) == 1 else result or ()
-            for view, value, writer in zip(outs, several, writers, strict=True):
-                _write(view, row, value, writer)
-
-    return _map(function, name, columns, out, on_error, loop)
-
-
-def _write(view: memoryview, row: int, value: Any, writer: struct.Struct) -> None:
-    code = view.format
-    if code not in "ILQN":
-        view[row] = value
-        return
-    target = view[row : row + 1].cast("B")
-    target[:] = writer.pack(value)

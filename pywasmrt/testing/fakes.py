@@ -6,11 +6,12 @@ lifetimes and errors are those of every runtime; only guest code does not run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-from .._shim.batch import map_calls
+from .._shim.batch_rows import map_calls
 from .._shim.bridge import raise_asynchronous
 from .._shim.waiting import on_thread
 from ..errors import ClosedError, MemoryAccessError, ModuleInstantiateError, Trap, UnsupportedFeatureError
@@ -225,6 +226,21 @@ class FakeFunction(FakeExtern):
     def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
         """Call once for each row of columns."""
         return map_calls(self, self._name, self.__call__, columns, out, on_error)
+
+    def raised_by_host(self, error: BaseException) -> bool:
+        """Never: what stands for a guest's function calls no host function through an engine."""
+        return False
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make the calls within the block one use of the store."""
+        if self.store.turns is not None and not self.store._depth:
+            raise_asynchronous(self._name)
+        self.store._enter(self.life, "function")
+        try:
+            yield
+        finally:
+            self.store._leave()
 
     async def call_async(self, *args: Any) -> Any:
         """Call on a worker thread."""

@@ -142,7 +142,36 @@ def test_results_beyond_a_bound(guest: Any) -> None:
     assert guest.map_bytes("upper", ["abc", "de"], max_bytes=5) == ["ABC", "DE"]
     with pytest.raises(ValueError, match="larger than max_bytes=4"):
         guest.map_bytes("upper", ["abc", "de"], max_bytes=4)
-    assert guest.exports.live() in (0, 1)
+    with pytest.raises(ValueError, match="larger than max_bytes=100"):
+        guest.map_bytes(
+            "upper", ["a" * 60, "b" * 30, "c" * 30], max_bytes=100
+        )  # the last fits beside what is kept free
+    assert guest.exports.live() == 0
+
+
+@pytest.mark.parametrize("option", ["returns", "form", "on_error"])
+def test_options_that_are_no_text(guest: Any, option: str) -> None:
+    for value in (numpy.zeros(2), numpy.void(b"1234"), [], 5):
+        with pytest.raises(ValueError, match=option):
+            guest.map_bytes("upper", ["a"], **{option: value})
+
+
+def test_the_error_of_a_host_function_is_not_the_guests(runtime: Runtime) -> None:
+    """It comes out as itself even if it is one of those that fail a row."""
+    env = HostModule("env")
+    raised: list[Exception] = [Trap("mine"), MemoryAccessError("mine")]
+
+    @env.function
+    def f() -> None:
+        raise raised[-1]
+
+    guest = runtime.instantiate(runtime.compile(calling_back()), env)
+    while raised:
+        for on_error in ("raise", "mask"):
+            with pytest.raises(type(raised[-1])) as caught:
+                guest.map_bytes("size", ["a"], on_error=on_error)
+            assert caught.value is raised[-1]
+        raised.pop()
 
 
 def test_an_allocator_without_room(runtime: Runtime) -> None:

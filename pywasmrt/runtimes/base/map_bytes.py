@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..._shim.batch import KINDS, PLAIN, Column, new_column, numpy_or_none, read_column, value_of
 from ...errors import FunctionNotExportedError, MemoryAccessError, MemoryExportNotFoundError, RowError, Trap
@@ -108,13 +109,13 @@ def map_bytes(
 
 
 def _check_options(returns: str | None, form: str | None, on_error: str, max_bytes: int) -> None:
-    if returns not in (None, "text", "bytes", "numbers"):
+    if not isinstance(returns, (str, type(None))) or returns not in (None, "text", "bytes", "numbers"):
         raise ValueError(f"returns is 'text', 'bytes', 'numbers' or None, not {shown(returns)}")
-    if form is not None and form not in FORMS:
+    if form is not None and (not isinstance(form, str) or form not in FORMS):
         raise ValueError(f"form is one of {', '.join(FORMS)}, or None, not {shown(form)}")
     if (form == "numbers") != (returns == "numbers") and form is not None and returns is not None:
         raise ValueError(f"form={form!r} and returns={returns!r} say different things")
-    if on_error not in ("raise", "mask"):
+    if not isinstance(on_error, str) or on_error not in ("raise", "mask"):
         raise ValueError(f"on_error is 'raise' or 'mask', not {shown(on_error)}")
     if type(max_bytes) is not int or not 0 <= max_bytes <= MAX_BYTES:
         raise ValueError(f"max_bytes is a number of bytes up to {MAX_BYTES}, not {shown(max_bytes)}")
@@ -266,22 +267,87 @@ def _loop_native(batch: _Batch, native: Any, progress: list[int | None]) -> byte
 
 def _loop(batch: _Batch, progress: list[int | None]) -> bytes:
     """The loop for runtimes without one in C."""
+    with batch.function.batch():
+        return _loop_within(batch, progress)
+
+
+def _loop_within(batch: _Batch, progress: list[int | None]) -> bytes:
+    if batch.rows == 0:
+        if batch.form != "numbers":
+            batch.ends[0] = 0
+        return b""
+    progress[0] = 0
+    size = _arena_size(batch)
+    arena = _Arena(_allocated(batch, size), size)
+    try:
+        made = _rows_done(batch, arena, progress)
+    except Exception:
+        with suppress(Exception):  # the first error says more
+            _free(batch, arena.at, arena.size)
+        raise
+    _free(batch, arena.at, arena.size)
+    return bytes(made)
+
+
+class _Arena(NamedTuple):
+    """The place in the guest for what it writes its result to, and behind that for the bytes of one row."""
+
+    at: int
+    size: int
+
+    def holds(self, pointer: int) -> bool:
+        return self.at <= pointer <= self.at + self.size  # an empty part may begin at the end
+
+
+def _aligned(size: int) -> int:
+    return (size + 7) // 8 * 8
+
+
+def _arena_size(batch: _Batch) -> int:
+    """Enough for the row that needs most."""
+    most = 0
+    for row in range(0 if batch.gives else batch.rows):
+        texts = [_row(batch, n, row) for n, column in enumerate(batch.columns) if isinstance(column, Texts)]
+        most = max(most, sum(_aligned(len(text)) for text in texts))
+    return most + _OUT_BYTES
+
+
+def _row(batch: _Batch, column: int, row: int) -> bytes:
+    texts = batch.columns[column]
+    assert isinstance(texts, Texts)
+    try:
+        return texts.row(row)
+    except ValueError:
+        _unfit(batch, column, row)
+
+
+def _allocated(batch: _Batch, size: int) -> int:
+    pointer = batch.allocator.allocate(max(size, 1))
+    if pointer + max(size, 1) > batch.memory.size:
+        raise MemoryAccessError(
+            f"{batch.allocator.name} of the guest gave what is not its memory: {max(size, 1)} bytes at {pointer}"
+        )
+    return pointer
+
+
+def _rows_done(batch: _Batch, arena: _Arena, progress: list[int | None]) -> bytearray:
     made = bytearray()
-    columns = [column.view.tolist() if isinstance(column, Column) else column for column in batch.columns]
     views = [memoryview(each) for each in batch.results]
-    arena = 0 if batch.rows == 0 else batch.allocator.allocate(_OUT_BYTES)
     for row in range(batch.rows):
         progress[0] = row
         if batch.form != "numbers":
             batch.ends[row] = len(made)
         try:
-            values = _call(batch, columns, row, arena)
+            values = _call(batch, row, arena)
             if batch.form != "numbers":
                 data = _taken(batch, values, row, arena)
                 if len(made) + len(data) > batch.max_bytes:
                     raise ValueError(f"the results are larger than max_bytes={batch.max_bytes}")
                 made += data
-        except (Trap, MemoryAccessError):
+        except (Trap, MemoryAccessError) as error:
+            if batch.function.raised_by_host(error):
+                progress[0] = None
+                raise
             if batch.mask is None:
                 raise
             batch.mask[row] = 1
@@ -293,70 +359,38 @@ def _loop(batch: _Batch, progress: list[int | None]) -> bytes:
     progress[0] = None
     if batch.form != "numbers":
         batch.ends[batch.rows] = len(made)
-    if arena:
-        _free(batch, arena, _OUT_BYTES)
-    return bytes(made)
+    return made
 
 
-def _call(batch: _Batch, columns: list[Any], row: int, arena: int) -> tuple[Any, ...]:
-    args: list[Any] = [arena] if batch.form == "out-first" else []
-    held: list[tuple[int, int]] = []
-    for n, (column, given) in enumerate(zip(columns, batch.columns, strict=True)):
+def _call(batch: _Batch, row: int, arena: _Arena) -> tuple[Any, ...]:
+    args: list[Any] = [arena.at] if batch.form == "out-first" else []
+    at = arena.at + _OUT_BYTES
+    for n, column in enumerate(batch.columns):
         if isinstance(column, Texts):
-            try:
-                data = column.row(row)
-            except ValueError:
+            data = _row(batch, n, row)
+            pointer = _allocated(batch, len(data)) if batch.gives else at
+            if not batch.gives and pointer + len(data) > arena.at + arena.size:  # it has grown meanwhile
                 _unfit(batch, n, row)
-            pointer = batch.allocator.allocate(max(len(data), 1))
-            held.append((pointer, len(data)))
-            try:
-                batch.memory.write(pointer, data)
-            except MemoryAccessError as error:
-                raise MemoryAccessError(
-                    f"{batch.allocator.name} of the guest gave what is not its memory: {error}"
-                ) from None
+            batch.memory.write(pointer, data)
+            at += _aligned(len(data))
             args += [pointer, len(data)]
         else:
-            args.append(
-                to_wasm(
-                    column[0 if given.constant else row], batch.type.params[len(args)], f"row {row} of {batch.where(n)}"
-                )
-            )
+            value = value_of(column, 0 if column.constant else row)
+            args.append(to_wasm(value, batch.type.params[len(args)], f"row {row} of {batch.where(n)}"))
     if batch.form == "out-last":
-        args.append(arena)
+        args.append(arena.at)
     result = batch.function(*args)
-    values = result if isinstance(result, tuple) else () if result is None else (result,)
-    if not batch.gives:
-        values = _taken_early(batch, values, held, arena, row)
-    return values
+    return result if isinstance(result, tuple) else () if result is None else (result,)
 
 
-def _taken_early(
-    batch: _Batch, values: tuple[Any, ...], held: list[tuple[int, int]], arena: int, row: int
-) -> tuple[Any, ...]:
-    """The results; bytes that lie within an argument are copied out before the argument is freed."""
-    if batch.form != "numbers":
-        pointer, size = _place(batch, values, arena)
-        data = _copied(batch, pointer, size)
-        inside = any(start <= pointer <= start + length for start, length in held)
-        if batch.frees and pointer and not inside and not arena <= pointer < arena + _OUT_BYTES:
-            _free(batch, pointer, size)
-        values = (pointer, data)
-    for start, length in held:
-        _free(batch, start, length)
-    return values
-
-
-def _taken(batch: _Batch, values: tuple[Any, ...], row: int, arena: int) -> bytes:
-    if batch.gives:
-        pointer, size = _place(batch, values, arena)
-        data = _copied(batch, pointer, size)
-        if batch.frees and pointer and not arena <= pointer < arena + _OUT_BYTES:
-            _free(batch, pointer, size)
-    else:
-        pointer, data = values
+def _taken(batch: _Batch, values: tuple[Any, ...], row: int, arena: _Arena) -> bytes:
+    """The bytes of the result, which the guest then frees unless they lie in the arena."""
+    pointer, size = _place(batch, values, arena.at)
     if batch.nulls is not None:
         batch.nulls[row] = pointer == 0
+    data = _copied(batch, pointer, size)
+    if batch.frees and pointer and not arena.holds(pointer):
+        _free(batch, pointer, size)
     return data
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
+from ...errors import WasmError
 from ...types import ExternKind, ValueType
 from ..base.instance import InstanceState
 from ..base.lifetime import Life
@@ -25,6 +27,8 @@ class OwningStore(GuardedStore):
     handle: Any
     """The package's store."""
     parked: BaseException | None
+    host_error: ref[WasmError] | None
+    """What a host function raised last, if it is an error of ours."""
     """The host function's exception for which the guest is being unwound."""
     cell: list[Any]
     """A weak reference to the store, by which callbacks find it; renewed where the collector has cleared it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from itertools import count
 from operator import attrgetter
@@ -14,7 +15,7 @@ from weakref import ref
 
 import wasmtime
 
-from ..._shim.batch import map_calls
+from ..._shim.batch_rows import map_calls
 from ..._shim.bridge import raise_asynchronous
 from ..._shim.waiting import on_thread
 from ...errors import MemoryAccessError, UnsupportedFeatureError
@@ -293,6 +294,30 @@ class Function(Extern):
     def map(self, *columns: Any, out: Any = None, on_error: str = "raise") -> Any:
         """Call once for each row of columns, in a Python loop."""
         return map_calls(self, self._name, self.__call__, columns, out, on_error)
+
+    def raised_by_host(self, error: BaseException) -> bool:
+        """Whether `error`, which the latest call to fail has raised, is a host function's own."""
+        raised = self.store.host_error
+        return raised is not None and raised() is error
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make the calls within the block one use of the store, with one deadline."""
+        store = self.store
+        store._enter(self.life, "function")
+        outermost = store._depth == 1
+        try:
+            if outermost:
+                if store.cell[0]() is None:
+                    store.cell[0] = ref(store)
+                check_for_call(store.stack)
+                if store.clock.set:
+                    store.clock.start()
+            yield
+        finally:
+            if outermost:
+                store.clock.stop()
+            store._leave()
 
     async def call_async(self, *args: Any) -> Any:
         """Await the call, made on a worker thread; cancelling does not stop the guest."""

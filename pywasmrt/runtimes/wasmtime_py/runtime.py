@@ -16,7 +16,7 @@ from weakref import ref
 
 import wasmtime
 
-from ...errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError
+from ...errors import ModuleCompileError, ModuleInstantiateError, Trap, UnsupportedFeatureError, WasmError
 from ...types import (
     ExportType,
     ExternKind,
@@ -222,6 +222,7 @@ class WasmtimeStore(OwningStore):
         self.handle = wasmtime.Store(runtime._engine)
         self.handle.set_limits(*engine_bounds(limits))
         self.parked: BaseException | None = None
+        self.host_error: ref[WasmError] | None = None
         self.cell: list[Any] = [ref(self)]
         self.hosts: list[Callable[..., Any]] = []
         self.served: list[tuple[int, InstanceState, HostImport]] = []
@@ -421,6 +422,7 @@ class WasmtimeStore(OwningStore):
         package's.
         """
         parked, self.parked = self.parked, None
+        self.host_error = ref(parked) if isinstance(parked, WasmError) else None
         if not isinstance(error, (Unwind, wasmtime.Trap, wasmtime.WasmtimeError)):
             return error if parked is None else parked
         if parked is None and isinstance(error, Unwind):
