@@ -21,7 +21,12 @@ pa = pytest.importorskip("pyarrow")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cargo")]
 
 SOURCE = Path(__file__).parent / "arrow_udf_guest"
-VERSIONS = {"3.0": "0.9"}
+DEPENDENCIES = {
+    "3.0": 'arrow-udf = "0.9"',
+    "2.0": 'arrow-udf = "0.2"\ngenawaiter = "0.99"',  # which the macros of 0.2 expect beside them
+}
+"""Of the guest, by the version of the ABI that they make."""
+
 BUILD_SECONDS = 3600
 
 
@@ -34,7 +39,7 @@ def built(abi: str) -> Path:
     folder = kept_folder() / f"arrow-udf-{abi}"
     folder.mkdir(exist_ok=True)
     (folder / "lib.rs").write_text((SOURCE / "lib.rs").read_text())
-    (folder / "Cargo.toml").write_text((SOURCE / "Cargo.toml").read_text().replace("VERSION", VERSIONS[abi]))
+    (folder / "Cargo.toml").write_text((SOURCE / "Cargo.toml").read_text().replace("DEPENDENCIES", DEPENDENCIES[abi]))
     settings = {**os.environ, "CARGO_TARGET_DIR": str(folder / "target")}
     command = [cargo, "build", "--release", "--quiet", "--target", "wasm32-wasip1"]
     done = subprocess.run(
@@ -45,7 +50,7 @@ def built(abi: str) -> Path:
     return folder / "target" / "wasm32-wasip1" / "release" / "guest.wasm"
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=DEPENDENCIES)
 def guest(request: pytest.FixtureRequest) -> Path:
     return built(request.param)
 
