@@ -141,12 +141,7 @@ def read_column(value: object, type: ValueType, where: str) -> Column:
     view = _view(value, where)
     if view is not None:
         return Column(view, _kind(view, type, where))
-    try:
-        number = to_wasm(_plain(value), type, where)
-    except TypeError as error:
-        if str(error).startswith(where):
-            raise
-        raise TypeError(f"{where}: {shown(value)} is no number that {type} takes: {error}") from error
+    number = to_wasm(_plain(value), type, where)
     code = PLAIN[type]
     if type is ValueType.F32:  # by its bits: the array would make a signaling NaN quiet
         return Column(memoryview(array("I", [f32_bits(number)])).cast("B").cast("f"), KINDS[code], True)
