@@ -29,10 +29,27 @@ _MACHINES = {"x86_64": (160, 228), "aarch64": (432, 113)}
 
 
 class _Here(threading.local):
-    """The lowest address of this thread's stack, 0 where that is not known, and its size."""
+    """The lowest address of this thread's stack, 0 where that is not known, its size, and where its pointer is read."""
 
     def __init__(self) -> None:
-        self.bottom, self.size = _measure()
+        self.pointer = _StackPointer()
+        self.bottom, self.size = _measure(self.pointer)
+
+
+class _StackPointer:
+    """Reads the stack pointer of the thread that calls. The buffers are made once, as each call of a guest reads it."""
+
+    def __init__(self) -> None:
+        library = _library()
+        if library is not None:
+            self._context = ctypes.create_string_buffer(8192)
+            self._found = ctypes.c_uint64.from_buffer(self._context, _MACHINES[platform.machine()][0])
+            self._getcontext = library.getcontext
+
+    def read(self) -> int:
+        """The stack pointer, on a system whose C library tells about the stack."""
+        self._getcontext(self._context)
+        return self._found.value
 
 
 @cache
@@ -49,7 +66,7 @@ def _library() -> Any:
     return library
 
 
-def _measure() -> tuple[int, int]:
+def _measure(pointer: _StackPointer) -> tuple[int, int]:
     library = _library()
     if library is None:
         return 0, 0
@@ -63,26 +80,18 @@ def _measure() -> tuple[int, int]:
         return 0, 0
     top, low = bottom.value + size.value, max(bottom.value, bottom.value + size.value - _MOST_STACK)
     if threading.get_native_id() == os.getpid():
-        low = _claim(library, low)
+        low = _claim(library, low, pointer.read())
     return low, top - low
 
 
-def _claim(library: Any, low: int) -> int:
+def _claim(library: Any, low: int, here: int) -> int:
     """Make the main thread's stack grow at once, so that a limit that is lowered later does not stop it; see
     csrc/stack.h.
     """
     number = ctypes.c_long(_MACHINES[platform.machine()][1])
-    here = _stack_pointer(library)
     while low + _STEP < here and library.syscall(number, ctypes.c_long(1), ctypes.c_void_p(low)) != 0:
         low += _STEP
     return low
-
-
-def _stack_pointer(library: Any) -> int:
-    context = ctypes.create_string_buffer(8192)
-    library.getcontext(context)
-    at = _MACHINES[platform.machine()][0]
-    return int.from_bytes(context.raw[at : at + 8], "little")
 
 
 _here = _Here()
@@ -93,7 +102,7 @@ def _left(needed: int) -> int | None:
     bottom = _here.bottom
     if not bottom or _here.size >= needed + 2 * HOST_STACK:  # Python alone never uses so much
         return None
-    left = _stack_pointer(_library()) - bottom
+    left = _here.pointer.read() - bottom
     return left if 0 <= left < needed else None
 
 
