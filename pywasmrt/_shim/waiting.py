@@ -95,10 +95,16 @@ first_wait = Wait
 
 
 async def on_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Call `function(*args)` on a thread of the running loop's default executor, in a copy of the caller's context."""
+    """Call `function(*args)` on a thread of the running loop's default executor, in a copy of the caller's context.
+
+    The thread lets the arguments go before the caller hears of the end.
+    """
     from asyncio import to_thread
 
+    held = [(function, args)]
+
     def call() -> Any:
+        function, args = held.pop()
         try:
             return function(*args)
         except StopIteration as stop:  # a future cannot carry it

@@ -260,7 +260,7 @@ def in_a_shell(command: str, **variables: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return done.returncode, done.stdout
 
@@ -293,7 +293,7 @@ def test_in_a_process_of_its_own(module: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.read(1) == "."  # the guest runs
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
@@ -303,5 +303,5 @@ def test_in_a_process_of_its_own(module: Path) -> None:
 def test_a_module_comes_from_standard_input() -> None:
     command = [sys.executable, "-m", "pywasmrt", "run", "-", "--invoke", "add", "-3", "5"]
     source = '(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))'
-    done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")

@@ -208,7 +208,7 @@ def test_a_component_comes_from_standard_input(binary: bool) -> None:
     source = runtime.compile_component(COMPONENT)  # it is one
     source.close()
     data = to_binary(COMPONENT) if binary else COMPONENT.encode()
-    done = subprocess.run([sys.executable, "-m", "pywasmrt", "run", "-"], input=data, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "pywasmrt", "run", "-"], input=data, capture_output=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

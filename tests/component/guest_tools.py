@@ -36,7 +36,7 @@ def rustc() -> tuple[list[str], dict[str, str]] | None:
     ):
         try:
             asked = [command, "--print", "target-libdir", "--target", TARGET]
-            done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=60, check=True)
+            done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=300, check=True)
         except (OSError, subprocess.SubprocessError):
             continue
         if any(Path(done.stdout.strip()).glob("libcore-*.rlib")):

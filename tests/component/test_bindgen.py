@@ -172,7 +172,7 @@ def test_what_is_written_works_with_its_own_classes(packages: Path) -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.stderr == ""
@@ -225,7 +225,7 @@ def test_the_command_writes_a_package(packages: Path, monkeypatch: pytest.Monkey
         [sys.executable, "-m", "pywasmrt", "bindgen", str(source), "-o", str(target)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -240,7 +240,7 @@ def test_the_command_writes_a_package(packages: Path, monkeypatch: pytest.Monkey
         [sys.executable, "-m", "pywasmrt", "bindgen", str(module), "-o", str(target)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 1

@@ -129,7 +129,7 @@ def test_what_is_no_command(components: pywasmrt.Runtime) -> None:
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pywasmrt", *words], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "pywasmrt", *words], capture_output=True, text=True, timeout=300, check=False
     )
 
 

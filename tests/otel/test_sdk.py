@@ -295,7 +295,7 @@ def test_otel_traces_exporter_wasm_works(endpoint: Endpoint, tmp_path: Path) -> 
         "OTEL_EXPORTER_WASM_PROCESSORS": str(c_guest("echo")),
         "OTEL_EXPORTER_WASM_ENDPOINT": endpoint.url,
     }
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (span,) = endpoint.wait("traces")[0].resource_spans[0].scope_spans[0].spans
     assert span.name == "auto"

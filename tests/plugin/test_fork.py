@@ -110,7 +110,7 @@ def run(script: str, *args: str) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(pywasmrt.__file__).parent.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

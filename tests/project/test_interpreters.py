@@ -56,7 +56,7 @@ class TestMake:
             text=True,
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=300,
         )
         return next(line for line in child.stdout.splitlines() if " -m pytest " in line)
 
@@ -93,7 +93,7 @@ class TestCI:
             text=True,
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=300,
         )
         return [line.split(" ", 1) for line in child.stdout.splitlines()]
 

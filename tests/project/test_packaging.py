@@ -88,7 +88,7 @@ def test_import_loads_no_engine_and_no_native_part() -> None:
         "print([m for m in ('wasmtime', 'cffi', '_cffi_backend', 'pywasmrt._shim._wrt', 'pywasmrt._shim._fastcall')"
         " if m in sys.modules])"
     )
-    child = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True, timeout=60)
+    child = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True, timeout=300)
     assert child.stdout == "[]\n"
 
 
@@ -126,7 +126,7 @@ class TestBuild:
             text=True,
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=300,
         )
         return child.stdout.strip()
 

@@ -302,5 +302,5 @@ def test_several_processes_share_a_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "c"), str(tmp_path / "add.wasm"), SERIALISES[0]]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(pywasmrt.__file__).parent.parent)])}
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) for _ in range(3)]
-    assert [process.communicate(timeout=60)[1] for process in running] == [""] * 3
+    assert [process.communicate(timeout=300)[1] for process in running] == [""] * 3
     assert [path for path in files(tmp_path / "c") if path.suffix != ".cwasm"] == []

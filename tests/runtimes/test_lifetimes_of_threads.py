@@ -240,7 +240,7 @@ assert instance.exports.add(20, 22) == 42
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_fork_the_child_goes_on_or_gets_an_error(runtime: Runtime) -> None:
     child = [sys.executable, "-W", "ignore", "-c", FORK, runtime.info.name]
-    done = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(child, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -271,6 +271,6 @@ assert instance.exports.nested(5, 0) == 0
 def test_the_interpreter_ends_cleanly_with_everything_open(runtime: Runtime) -> None:
     """With instances that nobody closed, and one whose call still runs on a daemon thread."""
     done = subprocess.run(
-        [sys.executable, "-c", EXIT, runtime.info.name], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", EXIT, runtime.info.name], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -86,6 +86,6 @@ def run(runtime: pywasmrt.Runtime, what: str, pending: str) -> str:
         pytest.skip("to limit the threads of one process alone, it takes another user")
     quiet = ["-W", "ignore::DeprecationWarning"]  # of Python 3.12 and later: that threads run beside a fork
     command = [sys.executable, "-X", "faulthandler", *quiet, "-c", SCRIPT, runtime.info.name, what, pending]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -144,7 +144,7 @@ def test_too_little_address_space_is_told() -> None:
     if "libasan" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("the sanitizer needs more address space than that itself")
     environment = {**os.environ, "PYTHONPATH": str(Path(pywasmrt.__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert "no address space for the pool: 100 memories" in done.stdout
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
+from weakref import ref
 
 import pytest
 
 import pywasmrt
 from pywasmrt import BusyError, Caller, Runtime
+from pywasmrt._shim.waiting import on_thread
+from pywasmrt.runtimes.base.turns import Turns
 from pywasmrt.runtimes.base.workers import Workers
 
 Needs = Callable[..., None]
@@ -35,7 +40,7 @@ def threaded(runtime: Runtime, needs: Needs) -> Any:
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def start(runtime: Runtime, wait: Callable[..., Any]) -> Coroutine[Any, Any, Any]:
@@ -139,10 +144,72 @@ def test_the_pool_uses_its_threads_again_and_lets_them_go() -> None:
 
     for _ in range(20):
         pool.run(job)
-        assert done.acquire(timeout=10)
+        assert done.acquire(timeout=120)
     assert 1 <= len(set(used)) <= 2
     threads = [each for each in threading.enumerate() if each.ident in used]
     pool.close()
     for each in threads:
-        each.join(10)
+        each.join(120)
         assert not each.is_alive()
+
+
+class Argument:
+    """What a call is given, and what somebody waits to see the end of."""
+
+
+class KeepsCalls(ThreadPoolExecutor):
+    """As a thread does that is not quite at its end when the caller hears of the result."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.kept: list[Callable[..., Any]] = []
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
+        self.kept.append(call)
+        self.kept.extend(args)
+        return super().submit(call, *args, **keywords)
+
+
+def test_a_thread_holds_no_argument_when_its_call_has_ended() -> None:
+    async def main() -> None:
+        with KeepsCalls() as threads:
+            asyncio.get_running_loop().set_default_executor(threads)
+            argument = Argument()
+            gone = ref(argument)
+            await on_thread(lambda _: None, (argument,))
+            del argument
+            assert gone() is None
+
+    run(main)
+
+
+class Alone:
+    """What `Turns` asks of a store, of which nothing is wanted here."""
+
+    closed = False
+
+    def until(self) -> int:
+        return 0
+
+    def this_thread(self) -> int:
+        return threading.get_ident()
+
+    def lend(self, thread: int | None) -> None:
+        pass
+
+    def stop_guest(self) -> bool | None:
+        return None
+
+
+def test_a_worker_holds_no_argument_and_no_result_when_its_call_has_ended() -> None:
+    async def main() -> None:
+        with KeepsCalls() as threads:
+            turns = Turns(Alone(), lambda work: threads.submit(work) and None)
+            argument = Argument()
+            gone = ref(argument)
+            result = await turns.call(partial(lambda given: given, argument))
+            assert result is argument
+            del argument, result
+            assert gone() is None
+
+    run(main)

@@ -56,7 +56,7 @@ def rust_guest(name: str) -> bytes:
     if rustc is None:
         pytest.skip("no Rust compiler is installed")
     asked = [rustc, "--print", "target-libdir", "--target", "wasm32-unknown-unknown"]
-    found = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(asked, capture_output=True, text=True, timeout=300)
     if found.returncode != 0 or not Path(found.stdout.strip()).is_dir():
         pytest.skip("the Rust compiler has no target wasm32-unknown-unknown")
     out = _folder() / f"{name}.rs.wasm"

@@ -365,7 +365,7 @@ def test_a_process_ends_while_threads_run() -> None:
                 assert guest.exports.spawn(how) > 0
         print("ends", flush=True)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.stderr, done.returncode) == ("ends\n", "", 0)
 
 

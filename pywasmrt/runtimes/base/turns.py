@@ -77,7 +77,7 @@ class _Call:
 
     def __init__(self, turns: Turns, run: Callable[[], Any], outer: _Call | None) -> None:
         self.turns = turns
-        self.run = run
+        self.run: Callable[[], Any] | None = run
         self.outer = outer
         self.inbox: SimpleQueue[_Call | _Outcome] = SimpleQueue() if outer is None else outer.inbox
         self.loop = asyncio.get_running_loop()
@@ -85,7 +85,8 @@ class _Call:
         self.lent_to = turns.lender.this_thread()
         self.lock = threading.RLock()  # guards `begun`, until the call has begun
         self.begun: bool | None = False  # None if it never will
-        self.words: deque[_Wanted | _Outcome] = deque()
+        self.said: deque[_Wanted | _Outcome] = deque()  # by the worker, which keeps no reference of its own to a word
+        self.words: deque[_Wanted | _Outcome] = deque()  # heard on the loop's thread
         self.arrived: asyncio.Future[None] | None = None
         self.abandoned: BaseException | None = None  # why nobody awaits it any more
         self.wait: Wait | None = None
@@ -95,34 +96,41 @@ class _Call:
     # On the worker
 
     def work(self) -> None:
-        found = self.outcome()
-        if found is not None:
-            self.say(found)
+        if self.finish():
+            self.tell()
 
-    def outcome(self) -> _Outcome | None:
+    def finish(self) -> bool:
+        """Run the call, and leave its outcome for `tell`. Returns False where the call never begins.
+
+        The worker lets the arguments go before `tell`: what they refer to lives no longer than the caller wants it.
+        """
         with self.lock:
             if self.begun is None:
-                return None
+                return False
             self.begun = True
+        run, self.run = self.run, None
+        assert run is not None, "a call is run once"
         try:
             if self.abandoned is not None:
                 raise self.abandoned
-            found = _Outcome(self.run(), None)
+            self.said.append(_Outcome(run(), None))
         except BaseException as error:
-            found = _Outcome(None, error)
+            self.said.append(_Outcome(None, error))
         self.turns._ended(self)
-        return found
+        return True
 
-    def say(self, word: _Wanted | _Outcome) -> None:
+    def tell(self) -> None:
+        """Have the loop's thread hear what was said."""
         with suppress(RuntimeError):  # the loop is closed, so nobody awaits the call
-            self.loop.call_soon_threadsafe(self._hear, word)
+            self.loop.call_soon_threadsafe(self._hear)
 
     def ask(self, wanted: _Wanted) -> Any:
         if self.abandoned is not None:
             raise self.abandoned
         lend = self.turns.lender.lend
         lend(self.lent_to)
-        self.say(wanted)
+        self.said.append(wanted)
+        self.tell()
         if self.loop.is_closed():
             self.inbox.put(_Outcome(None, asyncio.CancelledError("the event loop was closed")))
         while True:
@@ -132,14 +140,15 @@ class _Call:
                 if message.error is not None:
                     raise message.error
                 return message.value
-            found = message.outcome()
+            told = message.finish()
             lend(self.lent_to)
-            if found is not None:
-                message.say(found)
+            if told:
+                message.tell()
 
     # On the loop
 
-    def _hear(self, word: _Wanted | _Outcome) -> None:
+    def _hear(self) -> None:
+        word = self.said.popleft()
         if self.abandoned is not None and isinstance(word, _Wanted):
             self.inbox.put(_Outcome(None, self.abandoned))
             return
