@@ -9,7 +9,7 @@ from typing import Any, Union
 
 from ..protocols import Runtime
 from ..registry import list_runtimes, new_runtime
-from ..types import FunctionType
+from ..types import FunctionType, RuntimeInfo
 from ..values import shown
 from ..wasm.module import Module
 from .differences import KNOWN_DIFFERENCES, Difference
@@ -58,7 +58,8 @@ def opened(runtimes: Iterable[RuntimeLike] | RuntimeLike | None) -> Iterator[lis
         runtimes = [runtimes]
     runtimes = list(runtimes)
     for each in runtimes:
-        if not isinstance(each, (str, Runtime)):
+        # A wrapper around a runtime serves as well, so this asks for what the kit needs first.
+        if not isinstance(each, str) and not isinstance(getattr(each, "info", None), RuntimeInfo):
             raise TypeError(f"runtimes are runtimes or their names, not {shown(each)}")
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(new_runtime(each)) if isinstance(each, str) else each for each in runtimes]
