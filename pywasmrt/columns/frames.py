@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtimes.base.text_columns import arrow_of, is_arrow_text, plain_type
+from ..values import shown
 
 __all__ = ["Plain", "arrow_column", "at_rows", "filled", "is_text", "plain", "rebuilt", "scattered"]
 
@@ -52,27 +53,70 @@ def plain(value: Any, where: str) -> Plain:
     if isinstance(value, _loaded("pyarrow", "Scalar")):
         if not value.is_valid:
             return Plain("" if is_arrow_text(value.type) else 0, False, True)
-        return Plain(value.as_py(), None, True)
+        single = value.as_py()
+        if not isinstance(single, (int, float, str, bytes)):
+            raise TypeError(f"{where} is an Arrow scalar of {value.type}; a guest takes numbers or text, so cast it")
+        return Plain(single, None, True)
     if isinstance(value, _loaded("pandas", "Series")):
-        if value.dtype.kind in "biuf" and not hasattr(value.dtype, "na_value"):  # NumPy's own; NaN is a number there
+        if value.dtype.kind in "biuf" and type(value.dtype).__module__.startswith("numpy"):  # NaN is a number there
             return Plain(value.to_numpy())
-        return _of_arrow(_of_pandas(value), where)
+        return _of_arrow(_converted(value, where), where)
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
-        return _of_arrow(arrow_of(value), where)
-    single = isinstance(value, (int, float, str, bytes, bytearray))
-    return Plain(value, None, single or getattr(value, "ndim", 1) == 0)
+        return _of_arrow(_converted(value, where), where)
+    if isinstance(value, _loaded("numpy.ma", "MaskedArray")):
+        return _of_masked(value)
+    return _of_python(value, where)
 
 
-def _of_pandas(series: Any) -> Any:
+def _of_python(value: Any, where: str) -> Plain:
+    """Scalars, lists of text, and buffers."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise OverflowError(f"{where}: {shown(value)} is out of range for every type of integers")
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (int, float)):
+        raise TypeError(f"{where} is a {type(value).__name__} of numbers; make an array of it: numpy.array(...)")
+    single = isinstance(value, (int, float, str, bytes, bytearray)) or getattr(value, "ndim", 1) == 0
+    if not single and not hasattr(value, "__len__"):
+        raise TypeError(
+            f"{where} is {shown(value)}, which is no column; a series, an array, an Arrow column and a list of text are"
+        )
+    return Plain(value, None, single)
+
+
+def _of_masked(value: Any) -> Plain:
+    """A masked array of NumPy: what is masked is null."""
+    import numpy
+
+    empty = {"S": b"", "U": "", "O": "", "T": ""}.get(value.dtype.kind, 0)
+    mask = numpy.ma.getmaskarray(value)
+    if value.ndim == 0:
+        return Plain(empty, False, True) if mask else Plain(value.data, None, True)
+    return Plain(value.filled(empty), ~mask if mask.any() else None)
+
+
+def _converted(value: Any, where: str) -> Any:
+    """A pyarrow array of a series of pandas, or of an object with Arrow's C data interface."""
     import pyarrow
 
-    return pyarrow.array(series, from_pandas=True)
+    try:
+        if isinstance(value, _loaded("pandas", "Series")):
+            return pyarrow.array(value, from_pandas=True)
+        return arrow_of(value)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
+        kind = getattr(value, "dtype", type(value).__name__)
+        wrong = ValueError if isinstance(error, pyarrow.ArrowInvalid) else TypeError
+        raise wrong(f"{where} is a column of {kind}, which cannot become an Arrow column: {error}") from error
 
 
 def _of_arrow(array: Any, where: str) -> Plain:
     import pyarrow
 
     types = pyarrow.types
+    if types.is_dictionary(array.type):  # categories
+        array = _decoded(array)
+    elif types.is_run_end_encoded(array.type):
+        array = pyarrow.compute.run_end_decode(array)
+    if types.is_float16(array.type):
+        array = array.cast(pyarrow.float32())
     if types.is_null(array.type):
         array = array.cast(pyarrow.int32())
     text = is_arrow_text(array.type)
@@ -92,23 +136,39 @@ def _of_arrow(array: Any, where: str) -> Plain:
     )
 
 
+def _decoded(array: Any) -> Any:
+    """The values of an array of categories. pyarrow does not cast those with views of strings, which Polars has."""
+    import pyarrow
+
+    kind = plain_type(array.type.value_type) or array.type.value_type
+    if not isinstance(array, pyarrow.ChunkedArray):
+        return array.dictionary.cast(kind).take(array.indices)
+    return pyarrow.chunked_array([_decoded(chunk) for chunk in array.chunks], type=kind)
+
+
 def _numpy_of(array: Any) -> Any:
     return array.to_numpy() if type(array).__name__ == "ChunkedArray" else array.to_numpy(zero_copy_only=False)
 
 
-def arrow_column(value: Any, rows: int | None) -> Any:
+def arrow_column(value: Any, rows: int | None, where: str) -> Any:
     """A pyarrow array of any column; of a scalar, as many rows as are asked for."""
     import pyarrow
 
-    if isinstance(value, _loaded("pandas", "Series")):
-        return _of_pandas(value)
-    if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
-        return arrow_of(value)
-    if isinstance(value, _loaded("pyarrow", "Scalar")):
-        return pyarrow.repeat(value, 1 if rows is None else rows)
-    if value is None or isinstance(value, (int, float, str, bytes)) or getattr(value, "ndim", 1) == 0:
-        return pyarrow.repeat(pyarrow.scalar(value), 1 if rows is None else rows)
-    return pyarrow.array(value)
+    if (
+        isinstance(value, _loaded("pandas", "Series"))
+        or hasattr(value, "__arrow_c_stream__")
+        or hasattr(value, "__arrow_c_array__")
+    ):
+        return _converted(value, where)
+    scalar = isinstance(value, (str, bytes)) or getattr(value, "ndim", 1) == 0 or not hasattr(value, "__len__")
+    try:
+        if isinstance(value, _loaded("pyarrow", "Scalar")):
+            return pyarrow.repeat(value, 1 if rows is None else rows)
+        if scalar:
+            return pyarrow.repeat(pyarrow.scalar(value), 1 if rows is None else rows)
+        return pyarrow.array(value)
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{where} is {shown(value)}, which cannot become an Arrow column: {error}") from error
 
 
 # Rows of a column

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -34,8 +35,9 @@ class Udf:
 
     Called with columns, it gives the column of results; all columns have one length, and scalars stand for columns of
     themselves. Columns are whatever offers Arrow's C data interface (`__arrow_c_array__`, `__arrow_c_stream__`), series
-    of pandas and Polars, NumPy arrays and other buffers. The result is of the kind of the first column that is not
-    NumPy's; with NumPy's alone it is an array, or a masked array where there are nulls.
+    of pandas and Polars, NumPy arrays and other buffers. What is masked in a masked array is null. Categories are given
+    as their values. The result is of the kind of the first column that is not NumPy's; with NumPy's alone it is an
+    array, or a masked array where there are nulls.
 
     A column of strings or binaries is a pointer and a size to the guest: the function is called as by
     `ModuleInstance.map_bytes`, where `returns`, `form`, `allocator`, `frees` and `gives` are explained.
@@ -46,7 +48,7 @@ class Udf:
     and of one number none is null.
 
     With `on_error="null"` a row that traps gives null too; otherwise it raises `RowError`, whose row counts all rows.
-    What does not fit raises as in `FunctionInstance.map`, there counting the rows without nulls.
+    What does not fit raises as in `FunctionInstance.map`.
 
     A module of the arrow-udf ABI runs unchanged: `name` is that of one of its functions, or, where several have that
     name, the signature, such as `"gcd(int32,int32)->int32"`. It gets whole batches, sees nulls as Arrow has them, and
@@ -201,6 +203,11 @@ class Udf:
                 raise
             row = int(numpy.flatnonzero(valid)[error.row])
             raise RowError(str(error).replace(f"row {error.row} ", f"row {row} ", 1), row) from error.__cause__
+        except (OverflowError, ValueError) as error:
+            message = re.match(r"row (\d+)( of argument .*)", str(error), re.DOTALL)
+            if valid is None or message is None:
+                raise
+            raise type(error)(f"row {numpy.flatnonzero(valid)[int(message[1])]}{message[2]}") from None
         return [scattered(each, valid, failed) for each in several]
 
     def _mapped_with_nulls(
@@ -235,7 +242,7 @@ class Udf:
         rows = next(
             (len(each) for each in columns if hasattr(each, "__len__") and not isinstance(each, (str, bytes))), None
         )
-        found = [arrow_column(each, rows) for each in columns]
+        found = [arrow_column(each, rows, f"argument {n} of {self.__name__}()") for n, each in enumerate(columns, 1)]
         _rows([Plain(each) for each in found], self.__name__)
         return found
 

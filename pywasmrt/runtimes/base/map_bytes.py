@@ -438,4 +438,24 @@ def _built(batch: _Batch, made: bytes, returns: str | None) -> Any:
     like = next((each for each in texts if not each.constant), None) or (texts[0] if texts else None)
     text = returns == "text" if returns is not None else like is not None and like.text
     build = make_list if like is None else like.build
+    if text and batch.mask is not None and not made.isascii():
+        made = _without_bad_text(batch, made)
     return build(made, batch.ends, text, batch.name)
+
+
+def _without_bad_text(batch: _Batch, made: bytes) -> bytes:
+    """The results but for those that are not UTF-8, which fail their rows."""
+    kept = bytearray()
+    begin = 0
+    for row in range(batch.rows):
+        data, begin = made[begin : batch.ends[row + 1]], batch.ends[row + 1]
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            batch.mask[row] = 1
+            if batch.nulls is not None:
+                batch.nulls[row] = True
+        else:
+            kept += data
+        batch.ends[row + 1] = len(kept)
+    return bytes(kept)
