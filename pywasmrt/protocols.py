@@ -19,6 +19,7 @@ Rules that hold for all of them, said once:
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
@@ -84,8 +85,7 @@ class _ByClass(type(Protocol)):  # type: ignore[misc]
         def __instancecheck__(cls, instance: Any) -> bool:
             if not (cls._is_protocol and getattr(cls, "_is_runtime_protocol", False)):
                 return super().__instancecheck__(instance)  # type: ignore[no-any-return]
-            from typing import _get_protocol_attrs  # type: ignore[attr-defined]
-
+            _get_protocol_attrs = typing._get_protocol_attrs  # type: ignore[attr-defined]
             places = [vars(base) for base in instance.__class__.__mro__]
             places.append(getattr(instance, "__dict__", {}))
             return all(any(name in place for place in places) for name in _get_protocol_attrs(cls))

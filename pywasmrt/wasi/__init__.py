@@ -11,10 +11,12 @@ A guest sees nothing of the host but what its `WasiConfig` gives it.
 from __future__ import annotations
 
 from .clocks import Clock, FixedClock, SteppingClock, SystemClock
-from .config import Preopen, WasiConfig
+from .config import Preopen, WasiConfig, context_module
 from .memory_tree import MemoryTree
 from .network import Network
 from .stdio import INHERIT
+
+context_module()
 
 __all__ = [
     "INHERIT",

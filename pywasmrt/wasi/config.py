@@ -44,9 +44,9 @@ class Preopen:
 
 
 @cache
-def _context() -> Any:
-    """The module of contexts, which imports this one. Loaded with the first configuration and kept, since the
-    interpreter gives no module any more when it ends.
+def context_module() -> Any:
+    """The module of contexts, which imports this one. Loaded with the package and kept, since the interpreter gives no
+    module any more when it ends.
     """
     from . import context
 
@@ -103,7 +103,7 @@ class WasiConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        _context()
+        context_module()
 
     def modules(self, imports: Sequence[ImportType]) -> Sequence[HostModule]:
         """The host functions for a module that imports `imports`; each takes the instance's context first.
@@ -112,7 +112,7 @@ class WasiConfig:
         Raises `InvalidConfigurationError` for what cannot be used. Opens nothing.
         """
         self.validate()
-        host_modules: Callable[..., Sequence[HostModule]] = _context().host_modules
+        host_modules: Callable[..., Sequence[HostModule]] = context_module().host_modules
         return host_modules(imports, self.new_context, self.threads > 0)
 
     def new_context(self) -> WasiContext:
@@ -121,7 +121,7 @@ class WasiConfig:
         Raises `InvalidConfigurationError` for what cannot be used, and `OSError` for files that cannot be opened.
         """
         self.validate()
-        context: WasiContext = _context().WasiContext(self)
+        context: WasiContext = context_module().WasiContext(self)
         return context
 
     def component_settings(self, http: bool, opened: bool = True) -> ComponentWasi:

@@ -30,6 +30,18 @@ SOURCE = to_binary("""(module
   (func (export "same") (param i32) (result i32) (local.get 0)))""")
 NEEDS_GC = to_binary('(module (type (struct (field i32))) (func (export "f") (drop (struct.new_default 0))))')
 PLAIN = to_binary('(module (func (export "close") (result i32) (i32.const 1)))')
+MIXED = to_binary("""(module
+  (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+  (import "env" "f" (func $f (param i32) (result i32)))
+  (func (export "run") (result i32) (i32.add (call $yield) (call $f (i32.const 7)))))""")
+COMPONENT = to_binary("""(component
+  (import "log" (func $l (param "x" u32) (result u32)))
+  (core func $l (canon lower (func $l)))
+  (core module $m
+    (import "e" "l" (func $l (param i32) (result i32)))
+    (func (export "f") (param i32) (result i32) (call $l (local.get 0))))
+  (core instance $i (instantiate $m (with "e" (instance (export "l" (func $l))))))
+  (func (export "f") (param "x" u32) (result u32) (canon lift (core func $i "f"))))""")
 
 
 class Index:
@@ -44,7 +56,12 @@ class Plugin:
         self.plain = self.runtime.compile(PLAIN)
         self.calls = lambda x: x
         self.instance = self.runtime.instantiate(self.module, {"env": {"f": lambda x: self.calls(x)}})
-        self.config = WasiConfig()
+        self.config = WasiConfig  # the first is made while the interpreter ends
+        self.mixed = self.runtime.compile(MIXED)
+        self.component = self.inside = None
+        if "component-model" in self.runtime.info.features:
+            self.component = self.runtime.compile_component(COMPONENT)
+            self.inside = self.runtime.instantiate_component(self.component, {"log": lambda x: x + 1})
         self.api = pywasmrt
         if place == "cycle":
             self.me = self
@@ -80,6 +97,15 @@ class Plugin:
     def limited(self):
         store = self.runtime.new_store(pywasmrt.Limits(memory_bytes=1 << 20))
         return self.runtime.instantiate(self.plain, store=store).exports.close()
+
+    def beside(self):
+        wasi = self.config(args=["x"])
+        return self.runtime.instantiate(self.mixed, {"env": {"f": lambda x: x}}, wasi=wasi).exports.run()
+
+    def component_again(self):
+        if self.component is None:
+            return 5
+        return self.runtime.instantiate_component(self.component, {"log": lambda x: x + 2}).exports.f(3)
 
     def closed(self):
         self.instance.close()
@@ -124,7 +150,13 @@ class Plugin:
             "a missing import": lambda: self.runtime.instantiate(self.module, {"env": {"g": len}}),
             "a store with limits": self.limited,
             "a linked module": lambda: self.runtime.link(self.plain).instantiate().exports.close(),
-            "an instance with WASI": lambda: self.runtime.instantiate(self.plain, wasi=self.config).exports.close(),
+            "an instance with WASI": lambda: self.runtime.instantiate(self.plain, wasi=self.config()).exports.close(),
+            "imports beside WASI": self.beside,
+            "an instance as an import": lambda: self.runtime.instantiate(
+                self.module, {"env": {"f": i.exports.same}}, store=i.store
+            ).exports.host(6),
+            "a component's function": lambda: 4 if self.inside is None else self.inside.exports.f(3),
+            "a component's instance": self.component_again,
             "a compilation": lambda: len(self.runtime.compile(PLAIN).exports),
             "text": lambda: len(self.runtime.compile("(module)").exports),
             "wrong text": lambda: self.runtime.compile("(modul)"),
@@ -165,6 +197,10 @@ WANTED = {
     "a store with limits": "1",
     "a linked module": "1",
     "an instance with WASI": "1",
+    "imports beside WASI": "7",
+    "an instance as an import": "6",
+    "a component's function": "4",
+    "a component's instance": "5",
     "a compilation": "1",
     "text": "0",
     "a coroutine": "None",

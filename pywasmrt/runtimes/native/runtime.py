@@ -33,6 +33,7 @@ from ...types import (
     TableType,
 )
 from ...values import nanoseconds
+from ...wasm.reading import HEADER
 from ..base.forking import forks
 from ..base.instance import BaseInstance
 from ..base.lifetime import Life, stays
@@ -283,6 +284,7 @@ class NativeStore(BaseStore):
     def _export(self, instance: InstanceState, export: ExportType) -> Any:
         handle = self.fast.export(instance.handle, export.name)
         if handle is None:
+            self.runtime.engine.validate(HEADER)  # says so where the engine does nothing in the child of a fork
             raise WasmError(f"the engine does not find the export {export.name!r}, which the module's interface names")
         return wrap(self.fast, instance, handle, export.name, export.kind, export.type)
 

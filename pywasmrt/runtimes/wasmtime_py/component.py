@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, NoReturn
 from weakref import ref
 
+import wasmtime
+
 from ..._shim.bridge import raise_asynchronous
 from ..._shim.waiting import on_thread
 from ...component.codec import Refusal
@@ -37,6 +39,7 @@ from ..base.forking import inside
 from ..base.lifetime import Life, stays
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
+from .ending import components, keep_importable
 from .host import frame_of
 
 __all__ = ["PackageComponents"]
@@ -69,9 +72,7 @@ class PackageComponents(Components):
         raise NotImplementedError
 
     def _compile_component(self, data: bytes) -> Any:
-        import wasmtime
-        from wasmtime import component
-
+        component = components()
         try:
             with inside:
                 compiler = self._compiling()
@@ -83,9 +84,7 @@ class PackageComponents(Components):
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
     def _deserialize_component(self, code: bytes) -> Any:
-        import wasmtime
-        from wasmtime import component
-
+        component = components()
         try:
             with inside:
                 return component.Component.deserialize(self._engine, code)
@@ -139,6 +138,7 @@ class _State(ComponentState):
         self.written: list[tuple[Callable[[bytes], object], bytes]] = []
         self.forgotten: list[Any] = []
         self._refused: Exception | None = None  # the error that every call raises
+        self.cell: list[Any] = [ref(self)]  # what callbacks find the state by
 
     def refuse_calls(self, error: Exception) -> None:
         self._refused = error
@@ -146,9 +146,7 @@ class _State(ComponentState):
     # Linking
 
     def instantiate(self, wasi: ComponentWasi | None) -> None:
-        import wasmtime
-        from wasmtime import component
-
+        component = components()
         store = self.store
         linker = component.Linker(store.runtime._engine)
         linker.allow_shadowing = True
@@ -179,9 +177,8 @@ class _State(ComponentState):
         self.drain()
 
     def _define(self, scope: Any, interface: str | None, definitions: list[Definition]) -> None:
-        from wasmtime.component import ResourceType as Host
-
-        state = ref(self)
+        Host = components().ResourceType
+        state = self.cell
         for each in definitions:
             if each.callable is None or each.type is None:
                 scope.add_resource(each.name, Host.host(each.number), lambda _, rep: _release(state, rep))
@@ -193,8 +190,6 @@ class _State(ComponentState):
                 scope.add_func(each.name, _callback(state, at, signature))
 
     def _give_wasi(self, wasi: ComponentWasi) -> None:
-        import wasmtime
-
         config = wasmtime.WasiConfig()
         config.argv = list(wasi.args)
         config.env = [list(pair) for pair in wasi.env]
@@ -249,6 +244,9 @@ class _State(ComponentState):
                 )
             self.drop_forgotten()
             try:
+                keep_importable()
+                if self.cell[0]() is None:  # the collector cleared it: a destructor in a cycle with the state calls
+                    self.cell[0] = ref(self)
                 lowered = signature.lower_arguments(name, args)
                 if store.clock.set:
                     store.clock.start()
@@ -267,8 +265,6 @@ class _State(ComponentState):
 
     def _failure(self, error: Exception, instantiating: bool = False) -> BaseException:
         """The error to raise for a call that failed with the package's error."""
-        import wasmtime
-
         parked, self.store.parked = self.store.parked, None
         if parked is not None:
             return parked  # type: ignore[no-any-return]
@@ -321,8 +317,7 @@ class _State(ComponentState):
                 return value._handle
             handle, value._handle = value._handle, None
             return handle
-        from wasmtime.component import ResourceHost
-
+        ResourceHost = components().ResourceHost
         rep = self.keep(value)
         if owned:
             return ResourceHost.own(rep, number)
@@ -353,8 +348,8 @@ class _State(ComponentState):
             self.forgotten.pop().drop(self.store.handle)
 
 
-def _release(state: Callable[[], _State | None], rep: int) -> None:
-    found = state()
+def _release(cell: list[Any], rep: int) -> None:
+    found: _State | None = cell[0]()
     if found is not None:
         found.release(rep)
 
@@ -367,15 +362,13 @@ def _collector(written: list[Any], sink: Callable[[bytes], object]) -> Callable[
     return collect
 
 
-def _callback(reference: Callable[[], _State | None], at: int, signature: Signature) -> Callable[..., Any]:
+def _callback(cell: list[Any], at: int, signature: Signature) -> Callable[..., Any]:
     """What the package calls for a host function. It holds the state weakly, as the package keeps it for long."""
     params = signature.params
     borrowed = [n for n, each in enumerate(params) if each.kind == "borrow"]
 
     def call(_: Any, *raw: Any) -> Any:
-        import wasmtime
-
-        state: Any = reference()
+        state: Any = cell[0]()
         args: list[Any] = []
         try:
             args += [codec.lift(value) for codec, value in zip(params, raw, strict=True)]
