@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from pywasmrt import (
     Limits,
     Runtime,
 )
+from pywasmrt.testing import to_binary
 
 
 def send(number: int) -> Callable[[], None]:
@@ -176,3 +179,50 @@ def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtim
     assert time.monotonic() - began < 60
     assert works(inner)
     assert works(outer)
+
+
+INTERRUPTED_OFTEN = """
+import os, signal, sys, threading
+import pywasmrt
+
+runtime = pywasmrt.new_runtime(sys.argv[1])
+from pywasmrt.testing import to_binary
+
+source = '(module (import "env" "f" (func $f)) (func (export "run") (loop (call $f) (br 0))))'
+module = runtime.compile(to_binary(source))
+for round in range(20):
+    instance = runtime.instantiate(module, {"env": {"f": lambda: None}})
+    timer = threading.Timer(0.005 + round / 2000, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        instance.exports.run()
+    except KeyboardInterrupt:
+        pass
+    timer.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+print("ends")
+"""
+
+
+def test_ctrl_c_while_a_guest_calls_host_functions_all_the_time(runtime: Runtime) -> None:
+    """On wasmtime-py it may come where a callback of ctypes begins, which used to end the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_OFTEN, runtime.info.name], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ends\n", "")
+
+
+def test_a_handler_set_by_a_host_function_stays(runtime: Runtime) -> None:
+    module = runtime.compile(to_binary('(module (import "env" "f" (func $f)) (func (export "run") (call $f)))'))
+    seen: list[int] = []
+
+    def host() -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        runtime.instantiate(module, {"env": {"f": host}}).exports.run()
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]

@@ -41,6 +41,7 @@ from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
 from .ending import components, keep_importable
 from .host import frame_of
+from .signals import KEPT, begin, deliver, end
 
 __all__ = ["PackageComponents"]
 
@@ -163,6 +164,7 @@ class _State(ComponentState):
                 with root.add_instance(interface) as inner:
                     self._define(inner, interface, definitions)
         store._enter(store._life, "store")
+        guarded = begin()
         try:
             if store.clock.set:
                 store.clock.start()
@@ -174,6 +176,8 @@ class _State(ComponentState):
             raise self._failure(error, instantiating=True) from None
         finally:
             store._leave()
+            if guarded:
+                end()
         self.drain()
 
     def _define(self, scope: Any, interface: str | None, definitions: list[Definition]) -> None:
@@ -236,6 +240,7 @@ class _State(ComponentState):
         if self._refused is not None:
             raise self._refused
         store._enter(store._life, "component instance")
+        guarded = False
         try:
             if store._depth > 1:
                 raise BusyError(
@@ -243,6 +248,7 @@ class _State(ComponentState):
                     " host function call back into the component that called it"
                 )
             self.drop_forgotten()
+            guarded = begin()
             try:
                 keep_importable()
                 if self.cell[0]() is None:  # the collector cleared it: a destructor in a cycle with the state calls
@@ -262,6 +268,8 @@ class _State(ComponentState):
         finally:
             self.drain()
             store._leave()
+            if guarded:
+                end()
 
     def _failure(self, error: Exception, instantiating: bool = False) -> BaseException:
         """The error to raise for a call that failed with the package's error."""
@@ -371,6 +379,8 @@ def _callback(cell: list[Any], at: int, signature: Signature) -> Callable[..., A
         state: Any = cell[0]()
         args: list[Any] = []
         try:
+            if KEPT:
+                deliver()
             args += [codec.lift(value) for codec, value in zip(params, raw, strict=True)]
             try:
                 value = state.store.hosts[at](*args)

@@ -38,6 +38,7 @@ from ..base.tag import BaseTag
 from .contracts import OwningStore
 from .facts import NAME
 from .greenlets import check, inside
+from .signals import KEPT, begin, deliver, end
 from .stack import check_for_call
 
 __all__ = [
@@ -222,10 +223,12 @@ class Function(Extern):
         if not lock.acquire(False):
             raise store._refusal(self.life, "function")
         store._depth += 1
+        guarded = False
         try:
             if self.life.ended_by is not None:
                 raise self.life.error("function")
             if store._depth == 1:
+                guarded = begin()
                 if store.cell[0]() is None:  # the collector cleared it: a destructor in a cycle with the store calls
                     store.cell[0] = ref(store)
                 check_for_call(store.stack)
@@ -250,6 +253,10 @@ class Function(Extern):
             lock.release()
             if store._life.ended_by is not None:
                 store._release()
+            if guarded:
+                end()
+            elif KEPT:
+                deliver()
 
     def __repr__(self) -> str:
         closed = " closed" if self.life.ended_by is not None else ""

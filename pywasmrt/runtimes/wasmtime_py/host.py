@@ -33,6 +33,7 @@ from .ending import keep_importable
 from .externs import BOUNDS, NEVER, REFERENCES
 from .facts import NAME
 from .greenlets import guarded
+from .signals import KEPT, deliver
 
 __all__ = [
     "CallerState",
@@ -86,6 +87,8 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
     def call(*args: Any) -> Any:
         store: Any = cell[0]()
         try:
+            if KEPT:
+                deliver()
             result = store.hosts[at](*args)
             if type(result) is wanted and low <= result <= high and store.clock.quiet:
                 return result
@@ -97,6 +100,8 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
     def call_with_references(*args: Any) -> Any:
         store: Any = cell[0]()
         try:
+            if KEPT:
+                deliver()
             return finished(store, store.hosts[at](*lifted(store, args)))
         except BaseException as error:
             store.parked = uncatchable(store, error)
@@ -106,6 +111,8 @@ def callback(store: OwningStore, function: HostImport, instance: InstanceState) 
         store: Any = cell[0]()
         caller = _Caller(store, instance, raw)
         try:
+            if KEPT:
+                deliver()
             return finished(store, store.hosts[at](caller, *lifted(store, args)))
         except BaseException as error:
             store.parked = uncatchable(store, error)

@@ -63,6 +63,7 @@ from .externs import (
 )
 from .facts import CAUTION, DEFAULT_STACK, NAME, OPTIONS, features, wasmtime_version
 from .host import CallerState, Unwind, callback, displaced, ending, exchange, link_error, trap_error
+from .signals import begin, end
 from .stack import COMPILER_STACK, check_for_call, check_for_compiler
 
 __all__ = ["WasmtimeRuntime", "WasmtimeStore"]
@@ -385,8 +386,10 @@ class WasmtimeStore(OwningStore):
             self._plain = False
         self._enter(instance.life, "instance")
         outermost = self._depth == 1
+        guarded = False
         try:
             if outermost:
+                guarded = begin()
                 check_for_call(self.stack)
                 if self.clock.set:
                     self.clock.start()
@@ -405,6 +408,8 @@ class WasmtimeStore(OwningStore):
             if outermost:
                 self.clock.stop()
             self._leave()
+            if guarded:
+                end()
 
     def _host_function(self, function: HostImport, instance: InstanceState) -> Any:
         for type in function.type.params + function.type.results:
