@@ -462,6 +462,9 @@ static inline void exit_guard_leave(ExitGuard *guard) {
 /* The engine's poll: WRT_OK to go on, WRT_PENDING where a task runs the guest, or WRT_HOST with an exception parked on the
  * store `env`, holding the GIL. */
 int poll_python(void *env);
+/* Gives the GIL to a thread that waits for it, and takes it back: -1 with the exception that a signal handler raises, or that
+ * another thread has set for this one; else 0. */
+int let_others_run(Store *store);
 /* How many threads have released it by the next two; changed and read with the GIL held. */
 extern unsigned gil_released_calls;
 /* Releases the GIL for the rest of the call, and reacquires it. */

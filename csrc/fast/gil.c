@@ -99,6 +99,8 @@ static int take_exception(Store *store) {
   return nothing == NULL ? -1 : 0;
 }
 
+int let_others_run(Store *store) { return take_exception(store); }
+
 int poll_python(void *env) {
   Store *store = env;
   if (UNLIKELY(__atomic_load_n(&store->profile, __ATOMIC_ACQUIRE) != NULL)) profile_poll(store);

@@ -285,6 +285,8 @@ PySendResult task_go_on(Task *self, PyObject **out) {
     Py_CLEAR(self->values);
     if (self->result != WRT_PENDING) return end(self, out);
     if (self->host == NULL) {
+      /* What is raised now would else come out within the event loop, which would never go on with this task. */
+      if (UNLIKELY(let_others_run(self->store) < 0)) return task_fail(self);
       self->phase = TICKED;
       *out = Py_NewRef(Py_None);
       return PYGEN_NEXT;

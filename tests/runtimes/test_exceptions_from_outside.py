@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import threading
 import time
@@ -221,3 +222,25 @@ def test_it_arrives_once_whenever_it_is_set(
     assert not worker.is_alive()
     assert [type(each) for each in worker.ends] == [Later]
     assert works(instance)
+
+
+def test_it_ends_a_guest_that_computes_in_an_event_loop(runtime: Runtime, needs: Needs) -> None:
+    """As the guest's, not somewhere in the loop, which would never go on with the guest."""
+    needs("suspension")
+
+    async def main() -> None:
+        async def f() -> None: ...
+
+        source = '(module (import "env" "f" (func)) (func (export "forever") (loop (br 0))))'
+        instance = await runtime.instantiate_async(runtime.compile(to_binary(source)), {"env": {"f": f}})
+        timer = threading.Timer(0.05, throw, (threading.get_ident(),))
+        timer.start()
+        try:
+            await instance.exports.forever.call_async()
+        finally:
+            timer.join()
+
+    worker = Worker(lambda: asyncio.run(main()))
+    worker.start()
+    worker.join(LONG)
+    assert [type(each) for each in worker.ends] == [Stop]
