@@ -51,14 +51,14 @@ def _linked(key: bytes, link: Callable[[], Any]) -> Any:
     opened = _opened
     with opened.lock:
         found = opened.linked.get(key)
-        if found is not None:
+        if found is not None and not found.closed:
             opened.linked.move_to_end(key)
             return found
         own = opened.locks.setdefault(key, threading.RLock())
     with own:
         with opened.lock:
             found = opened.linked.get(key)
-        if found is None:
+        if found is None or found.closed:  # a compiled module's runtime is its owner's to close
             found = link()
             with opened.lock:
                 opened.linked[key] = found
@@ -80,7 +80,7 @@ def instance_of(key: bytes, link: Callable[[], Any]) -> ModuleInstance:
     """This thread's instance of the module that `link` would link."""
     held = _instances()
     found = held.get(key)
-    if found is None:
+    if found is None or found.closed:
         found = held[key] = _linked(key, link).instantiate()
         while len(held) > INSTANCES:
             held.popitem(last=False)

@@ -12,9 +12,10 @@ from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Union
 
-from ..errors import Exit, FuelExhausted, FunctionNotExportedError, Interrupted, RowError, Trap, UdfError
+from ..errors import FunctionNotExportedError, RowError
 from ..protocols import CompiledModule, FunctionInstance, ModuleInstance
 from ..registry import new_runtime
+from ..runtimes.base.map_bytes import check_form
 from ..types import FunctionType, Limits, RuntimeConfig, ValueType, expect, printable
 from ..values import did_you_mean, shown
 from ..wasi import WasiConfig
@@ -81,9 +82,11 @@ class Udf:
             raise TypeError(f"the name of the function is a str, not {shown(name)}")
         expect("Udf", "a name, a RuntimeConfig or a mapping", (str, RuntimeConfig, Mapping), runtime=runtime)
         expect("Udf", "Limits or None", (Limits, type(None)), limits=limits)
+        expect("Udf", "a WasiConfig or None", (WasiConfig, type(None)), wasi=wasi)
+        check_form(returns, form)
         if not isinstance(on_error, str) or on_error not in ("raise", "null"):
             raise ValueError(f"on_error is 'raise' or 'null', not {shown(on_error)}")
-        if nulls not in ("skipped", "seen"):
+        if not isinstance(nulls, str) or nulls not in ("skipped", "seen"):
             raise ValueError(f"nulls is 'skipped' or 'seen', not {shown(nulls)}")
         if isinstance(source, os.PathLike):
             source = Path(source).read_bytes()
@@ -159,8 +162,11 @@ class Udf:
                 results = self._mapped_with_nulls(instance, function, found, rows, numpy)
             else:
                 results = self._mapped(instance, function, found, rows, numpy)
-        except (Interrupted, FuelExhausted, Exit, Trap, UdfError):  # the guest's state may be inconsistent
-            drop_instance(self._module_key())
+        except BaseException as error:
+            if not isinstance(
+                error, (RowError, TypeError, ValueError, OverflowError)
+            ):  # the guest may be amid its work
+                drop_instance(self._module_key())
             raise
         made = tuple([build(values, nulls) for values, nulls in results])
         return None if not made else made[0] if len(made) == 1 else made
@@ -278,7 +284,12 @@ class Udf:
 
     def _module_key(self) -> bytes:
         if self._key is None:
-            made_of = pickle.dumps((self._source, self._runtime, self._limits, self._wasi))
+            try:
+                made_of = pickle.dumps((self._source, self._runtime, self._limits, self._wasi))
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise TypeError(
+                    f"a Udf travels, so its runtime, limits and WASI must be of what can be pickled: {error}"
+                ) from error
             self._key = blake2b(made_of, digest_size=32).digest()
         return self._key
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import pywasmrt
 from pywasmrt import RowError, Runtime
 from pywasmrt.columns import Udf
 
@@ -119,3 +120,39 @@ def test_results_that_are_no_text_fail_their_rows(name: str, runtime: Runtime) -
     rows, failed = guest.map_bytes("echo", ["ä", "abc", "ö"], on_error="mask")
     assert rows == ["ä", "", "ö"]
     assert failed.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"nulls": numpy.zeros(2)}, ValueError, "nulls is"),
+        ({"on_error": numpy.zeros(2)}, ValueError, "on_error is"),
+        ({"on_error": "mask"}, ValueError, "'raise' or 'null'"),
+        ({"form": "pointer_high"}, ValueError, "form is one of"),
+        ({"returns": "string"}, ValueError, "returns is"),
+        ({"form": "pair", "returns": "numbers"}, ValueError, "different things"),
+        ({"wasi": 5}, TypeError, "wasi of Udf"),
+        ({"limits": 5}, TypeError, "limits of Udf"),
+    ],
+)
+def test_options_that_do_not_fit(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Udf(TEXT, "same", **options)
+
+
+def test_what_cannot_be_pickled_is_said_at_once() -> None:
+    unpickled = Udf(TEXT, "same", runtime={"type": "wasmtime", "options": {"x": lambda: 1}})
+    with pytest.raises(TypeError, match="a Udf travels"):
+        unpickled(numpy.arange(3))
+
+
+def test_a_module_whose_runtime_is_closed_spoils_no_other(runtime: Runtime) -> None:
+    text = TEXT.replace("i32.const 1024", "i32.const 1032")  # that no other test has opened
+    with pywasmrt.new_runtime(runtime.info.name) as other:
+        closed = Udf(other.compile(text), "same")
+        assert closed(numpy.arange(2)).tolist() == [0, 1]
+    module = runtime.compile(text)
+    assert Udf(module, "same")(numpy.arange(2)).tolist() == [0, 1]
+    module.close()
+    with pytest.raises(pywasmrt.ClosedError):
+        Udf(module, "same")(numpy.arange(2))

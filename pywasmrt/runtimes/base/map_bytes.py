@@ -19,7 +19,7 @@ from ...values import did_you_mean, is_function, shown, to_wasm
 from .buffers import Allocator, choose
 from .text_columns import Texts, arrow_of, make_list, read_texts
 
-__all__ = ["FORMS", "map_bytes"]
+__all__ = ["FORMS", "check_form", "map_bytes"]
 
 FORMS = ("numbers", "pointer-high", "pointer-low", "pair", "out-first", "out-last")
 """The forms in which a guest returns a result, in the order of `Form` in csrc/fast/batch_bytes.c."""
@@ -108,13 +108,18 @@ def map_bytes(
     return result if batch.mask is None else (result, batch.mask)
 
 
-def _check_options(returns: str | None, form: str | None, on_error: str, max_bytes: int) -> None:
+def check_form(returns: str | None, form: str | None) -> None:
+    """Raise `ValueError` for a word that is none of those, or for two that say different things."""
     if not isinstance(returns, (str, type(None))) or returns not in (None, "text", "bytes", "numbers"):
         raise ValueError(f"returns is 'text', 'bytes', 'numbers' or None, not {shown(returns)}")
     if form is not None and (not isinstance(form, str) or form not in FORMS):
         raise ValueError(f"form is one of {', '.join(FORMS)}, or None, not {shown(form)}")
     if (form == "numbers") != (returns == "numbers") and form is not None and returns is not None:
         raise ValueError(f"form={form!r} and returns={returns!r} say different things")
+
+
+def _check_options(returns: str | None, form: str | None, on_error: str, max_bytes: int) -> None:
+    check_form(returns, form)
     if not isinstance(on_error, str) or on_error not in ("raise", "mask"):
         raise ValueError(f"on_error is 'raise' or 'mask', not {shown(on_error)}")
     if type(max_bytes) is not int or not 0 <= max_bytes <= MAX_BYTES:
