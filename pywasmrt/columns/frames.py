@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..runtimes.base.text_columns import arrow_of, is_arrow_text, plain_type
+from ..runtimes.base.text_columns import arrow_of, checked, is_arrow_text, plain_type
 from ..values import shown
 
 __all__ = ["Plain", "arrow_column", "at_rows", "filled", "is_text", "plain", "rebuilt", "scattered"]
@@ -93,18 +93,19 @@ def _of_masked(value: Any) -> Plain:
     return Plain(value.filled(empty), ~mask if mask.any() else None)
 
 
-def _converted(value: Any, where: str) -> Any:
-    """A pyarrow array of a series of pandas, or of an object with Arrow's C data interface."""
+def _converted(value: Any, where: str, whole: bool = False) -> Any:
+    """A pyarrow array of a series of pandas or of an object with Arrow's C data interface; `whole` as in `checked`."""
     import pyarrow
 
     try:
         if isinstance(value, _loaded("pandas", "Series")):
             return pyarrow.array(value, from_pandas=True)
-        return arrow_of(value)
+        array = arrow_of(value)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
         kind = getattr(value, "dtype", type(value).__name__)
         wrong = ValueError if isinstance(error, pyarrow.ArrowInvalid) else TypeError
         raise wrong(f"{where} is a column of {kind}, which cannot become an Arrow column: {error}") from error
+    return checked(array, where, whole)
 
 
 def _of_arrow(array: Any, where: str) -> Plain:
@@ -159,7 +160,7 @@ def arrow_column(value: Any, rows: int | None, where: str) -> Any:
         or hasattr(value, "__arrow_c_stream__")
         or hasattr(value, "__arrow_c_array__")
     ):
-        return _converted(value, where)
+        return _converted(value, where, whole=True)
     scalar = isinstance(value, (str, bytes)) or getattr(value, "ndim", 1) == 0 or not hasattr(value, "__len__")
     try:
         if isinstance(value, _loaded("pyarrow", "Scalar")):

@@ -17,7 +17,7 @@ from ...errors import FunctionNotExportedError, MemoryAccessError, MemoryExportN
 from ...types import FunctionType, ValueType
 from ...values import did_you_mean, is_function, shown, to_wasm
 from .buffers import Allocator, choose
-from .text_columns import Texts, arrow_of, make_list, read_texts
+from .text_columns import Texts, arrow_of, checked, make_list, read_texts
 
 __all__ = ["FORMS", "check_form", "map_bytes"]
 
@@ -144,7 +144,7 @@ def _read(
     for n, (value, each) in enumerate(zip(columns, texts, strict=True), 1):
         if each is None:
             if hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__"):
-                value = arrow_of(value).to_numpy(zero_copy_only=False)
+                value = checked(arrow_of(value), f"argument {n} of {name}").to_numpy(zero_copy_only=False)
             if type.params[param] not in PLAIN:
                 raise TypeError(f"param {param} of {name} is {type.params[param]}, which is no number")
             read.append(read_column(value, type.params[param], f"argument {n} of {name}"))

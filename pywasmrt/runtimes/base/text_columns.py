@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ...errors import RowError
 from ...values import shown
 
-__all__ = ["Texts", "arrow_of", "arrow_texts", "is_arrow_text", "make_list", "plain_type", "read_texts"]
+__all__ = ["Texts", "arrow_of", "arrow_texts", "checked", "is_arrow_text", "make_list", "plain_type", "read_texts"]
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,30 @@ def arrow_of(value: Any) -> Any:
     return pyarrow.chunked_array(value) if hasattr(value, "__arrow_c_stream__") else pyarrow.array(value)
 
 
+def checked(array: Any, where: str, whole: bool = False) -> Any:
+    """The array, if it is what it says of itself. Raises `ValueError` otherwise.
+
+    Its lengths are always compared with its buffers. What pyarrow itself will read row by row (texts that it joins,
+    filters or casts, categories, runs), or all if `whole` is true, is looked at row by row.
+    """
+    import pyarrow
+
+    types = pyarrow.types
+    kind = array.type
+    rows = (
+        whole
+        or not (types.is_primitive(kind) or is_arrow_text(kind))
+        or (is_arrow_text(kind) and (plain_type(kind) != kind or array.null_count or hasattr(array, "chunks")))
+    )
+    try:
+        if any(chunk.offset < 0 for chunk in (array.chunks if hasattr(array, "chunks") else [array])):
+            raise pyarrow.ArrowInvalid("its offset is negative")  # pyarrow does not look
+        array.validate(full=bool(rows))
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowIndexError) as error:
+        raise ValueError(f"{where} is an Arrow column that is damaged: {error}") from error
+    return array
+
+
 def is_arrow_text(type: Any) -> bool:
     """Whether an Arrow type is one of bytes or text."""
     return plain_type(type) is not None
@@ -162,6 +186,7 @@ def arrow_texts(column: Any, where: str) -> Texts:
     """The buffers of an Arrow array; copied only if it is chunked."""
     import pyarrow
 
+    checked(column, where)
     if column.null_count:
         raise ValueError(f"{where} has {column.null_count} nulls; fill them (fill_null), or use a Udf")
     type = plain_type(column.type)
