@@ -27,7 +27,7 @@ from ..errors import (
     UnsupportedFeatureError,
 )
 from ..protocols import ModuleInstance
-from ..types import printable
+from ..types import FunctionType, ValueType, printable
 from ..values import did_you_mean
 
 __all__ = ["Signature", "call_scalar", "call_table", "find_signature", "is_arrow_guest"]
@@ -36,6 +36,17 @@ _VERSION = "ARROWUDF_VERSION_"
 _OUT = 8  # bytes of a pointer and a size
 _ALIGNMENT = 8
 _MOST_MESSAGE = 4096
+_MOST_NESTED = 32
+
+_I32 = ValueType.I32
+_TYPES = {
+    "alloc": FunctionType((_I32, _I32), (_I32,)),
+    "dealloc": FunctionType((_I32, _I32, _I32), ()),
+    "record_batch_iterator_next": FunctionType((_I32, _I32), ()),
+    "record_batch_iterator_drop": FunctionType((_I32,), ()),
+}
+"""Of the functions that the ABI names; all others are those of the user."""
+_USERS = FunctionType((_I32, _I32, _I32), (_I32,))
 
 # Arrow's name of a type, as pyarrow has it, for each of the ABI's.
 _BOTH = {"boolean": "bool", "interval": "month_day_nano_interval", "timestamp": "timestamp[us]"}
@@ -89,25 +100,27 @@ class Signature:
 
         return pyarrow.schema([pyarrow.field("row", pyarrow.int32()), self._field(self.name, self.result)])
 
-    def _field(self, name: str, type: str) -> Any:
+    def _field(self, name: str, type: str, depth: int = 0) -> Any:
         import pyarrow
 
+        if depth > _MOST_NESTED:  # a struct may even hold itself
+            raise UnsupportedFeatureError(f"{self.name} uses a type that is nested deeper than {_MOST_NESTED} times")
         extended = self.version >= 3 and type in ("decimal", "json")
         metadata = {"ARROW:extension:name": f"arrowudf.{type}"} if extended else None
-        return pyarrow.field(name, self._type(type), metadata=metadata)
+        return pyarrow.field(name, self._type(type, depth), metadata=metadata)
 
-    def _type(self, type: str) -> Any:
+    def _type(self, type: str, depth: int) -> Any:
         import pyarrow
 
         if type.endswith("[]"):
-            return pyarrow.list_(self._field("item", type[:-2]))
+            return pyarrow.list_(self._field("item", type[:-2], depth + 1))
         if type.startswith("struct "):
             listed = dict(self.structs).get(type.removeprefix("struct "))
             if listed is None:
                 raise FunctionNotExportedError(f"{self.name} uses the type {type!r}, which the guest does not export")
-            return self._struct(listed)
+            return self._struct(listed, depth)
         if type.startswith("struct<") and type.endswith(">"):
-            return self._struct(type[7:-1])
+            return self._struct(type[7:-1], depth)
         known = (_V3 if self.version >= 3 else _V2).get(type)
         if known is None:
             raise UnsupportedFeatureError(f"{self.name} uses the type {type!r}, which the arrow-udf ABI does not know")
@@ -115,11 +128,11 @@ class Signature:
             return getattr(pyarrow, known[:-4])("us")
         return getattr(pyarrow, {"bool": "bool_"}.get(known, known))()
 
-    def _struct(self, listed: str) -> Any:
+    def _struct(self, listed: str, depth: int) -> Any:
         import pyarrow
 
         pairs = [each.partition(":") for each in _split(listed)]
-        return pyarrow.struct([self._field(name, type) for name, _, type in pairs])
+        return pyarrow.struct([self._field(name, type, depth + 1) for name, _, type in pairs])
 
 
 def _split(listed: str) -> list[str]:
@@ -204,6 +217,9 @@ class _Call:
         found = self._instance.function(name)
         if found is None:
             raise FunctionNotExportedError(f"the guest exports no function {name!r}, which the arrow-udf ABI wants")
+        wanted = _TYPES.get(name, _USERS)
+        if found.type != wanted:
+            raise UdfError(f"the guest's function {name!r} is {found.type}, and the arrow-udf ABI wants {wanted}")
         return found
 
     def put(self, data: bytes) -> tuple[int, int]:

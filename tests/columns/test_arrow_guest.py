@@ -310,3 +310,22 @@ def test_what_the_abi_does_not_know(name: str) -> None:
         Udf(guest("f", NUMBERS, others=["arrowudf_!!", "arrowudt_" + encoded("no fields")]), "f", runtime=name)(
             pa.array([1])
         )
+
+
+@pytest.mark.parametrize("nested", ["struct<a:" * 200 + "int32" + ">" * 200, "int32" + "[]" * 200, "struct A"])
+def test_types_without_an_end(nested: str) -> None:
+    """A guest writes its own signatures, also of a struct that holds itself."""
+    others = ["arrowudt_" + encoded("A=a:struct A")]
+    with pytest.raises(UnsupportedFeatureError, match="nested deeper than 32"):
+        Udf(guest(f"f({nested})->int32", NUMBERS, others=others), "f")(pa.array([1]))
+
+
+def test_functions_of_another_type() -> None:
+    text = guest("f(int32)->int32", NUMBERS)
+    for old, new in [
+        ('(export "alloc") (param $size i32) (param $align i32)', '(export "alloc") (param $size i32)'),
+        ('(export "dealloc") (param i32 i32 i32)', '(export "dealloc") (param i32 i32)'),
+    ]:
+        assert old in text
+        with pytest.raises(UdfError, match=r"is \(i32.* and the arrow-udf ABI wants"):
+            Udf(text.replace(old, new), "f")(pa.array([1, 2, 3]))
