@@ -156,3 +156,17 @@ def test_a_module_whose_runtime_is_closed_spoils_no_other(runtime: Runtime) -> N
     module.close()
     with pytest.raises(pywasmrt.ClosedError):
         Udf(module, "same")(numpy.arange(2))
+
+
+def test_duckdb_with_text_beside_a_number() -> None:
+    """DuckDB counts parameters, which a Udf of text cannot tell."""
+    duckdb = pytest.importorskip("duckdb")
+    size = '(func (export "size") (param i32 i32)'
+    score = Udf(TEXT.replace(size, size[:-1] + " i32)"), "size")
+    with duckdb.connect() as connection:
+        types = ["VARCHAR", "INTEGER"]
+        with pytest.raises(duckdb.InvalidInputException, match="2 types provided"):
+            connection.create_function("odd", score, types, "INTEGER", type="arrow")
+        connection.create_function("score", lambda a, b: score(a, b), types, "INTEGER", type="arrow")
+        rows = connection.sql("select score(x, 1) from (values ('abc'), (null), ('')) t(x)").fetchall()
+    assert rows == [(3,), (None,), (0,)]
