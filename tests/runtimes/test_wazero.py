@@ -141,18 +141,25 @@ def test_a_function_in_a_table_that_nobody_exports() -> None:
 def test_a_child_of_a_fork_gets_an_error_and_ends() -> None:
     with pywasmrt.new_runtime("wazero") as runtime:
         instance = runtime.instantiate(runtime.compile(GUEST), {"env": {"f": lambda x: x}})
+        fresh = runtime.instantiate(runtime.compile(GUEST), {"env": {"f": lambda x: x}})
         add = instance.exports.add
         assert add(1, 2) == 3
         child = os.fork()
         if child == 0:
             told = 0
-            for attempt in (lambda: add(1, 2), lambda: pywasmrt.new_runtime("wazero").compile(GUEST)):
+            attempts: list[Callable[[], object]] = [
+                lambda: add(1, 2),
+                lambda: pywasmrt.new_runtime("wazero").compile(GUEST),
+                lambda: runtime.instantiate(runtime.compile(GUEST)),
+                lambda: fresh.exports.add,  # not looked up before the fork
+            ]
+            for attempt in attempts:
                 try:
                     attempt()
                 except WasmError as error:
                     told += "forked" in str(error)
             os._exit(told)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
         assert add(1, 2) == 3
 
 
