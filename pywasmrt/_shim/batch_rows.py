@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes  # which every runtime without a loop in C has loaded
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -41,7 +42,6 @@ class _Place(NamedTuple):
 
 def _place(view: memoryview) -> _Place:
     """The address holds for as long as the view does."""
-    import ctypes
 
     class Buffer(ctypes.Structure):  # Py_buffer, of the stable ABI
         _fields_ = (
@@ -139,6 +139,4 @@ def _rows(columns: Sequence[Column], rows: int) -> Iterator[tuple[Any, ...]]:
 
 def _write(place: _Place, row: int, data: bytes) -> None:
     """A memoryview cannot write formats with a mark of the byte order, such as those of ctypes."""
-    from ctypes import memmove
-
-    memmove(place.at + row * place.step, data, place.size)
+    ctypes.memmove(place.at + row * place.step, data, place.size)
