@@ -105,7 +105,7 @@ endif
 EVERY_TARGET = x86_64-linux-gnu.2.17 aarch64-linux-gnu.2.17 x86_64-linux-musl aarch64-linux-musl
 
 wheel: dev ## build the sdist and a wheel for each of WHEEL_TARGETS (this machine, glibc 2.17) into dist/, and check them
-	rm -rf dist $(BUILD)/wheel
+	rm -rf dist $(BUILD)/wheel $(BUILD)/zig
 	$(PY) -m build --sdist --outdir dist .
 	$(if $(WHEEL_TARGETS),,$(PY) -m build --wheel --outdir dist .)
 	for target in $(WHEEL_TARGETS); do \

