@@ -107,15 +107,15 @@ def plugin(rounds: int) -> float:
         return gain(job, job, rounds)
 
 
-PARTITIONS = 8
-"""Of both processes together, each some 600 ms of computing: the scheduler shares the cores with the workers."""
+PARTITIONS = 16
+"""Each is some 300 ms of computing, since the scheduler shares the cores. Of few, one worker may get too many."""
 
 
 def busy(number: int) -> int:
     """The sum of a partition's results. The partition is made here, so that no column travels."""
     from pywasmrt.columns import Udf
 
-    return int(Udf(SUM, "sum")(numpy.full(160_000, 4_000 + number, dtype="i4")).sum(dtype="i8"))
+    return int(Udf(SUM, "sum")(numpy.full(80_000, 4_000 + number, dtype="i4")).sum(dtype="i8"))
 
 
 def _times(rounds: int, jobs: dict[int, Callable[[], object]]) -> float:
