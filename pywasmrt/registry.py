@@ -79,10 +79,16 @@ class _Entry:
 
 
 class _BuiltIn(_Entry):
-    def _module(self) -> Any:
-        from importlib import import_module
+    _imported: Any = None
 
-        return import_module(f".runtimes.{_BUILT_IN[self.name]}", __package__)
+    def _module(self) -> Any:
+        # Kept, as import_module takes the module's lock each time before Python 3.11. A signal handler that comes while
+        # its own thread takes the lock, or lets it go, would wait for it without an end.
+        if self._imported is None:
+            from importlib import import_module
+
+            self._imported = import_module(f".runtimes.{_BUILT_IN[self.name]}", __package__)
+        return self._imported
 
     def factory(self) -> RuntimeFactory:
         create: RuntimeFactory = self._module().create
