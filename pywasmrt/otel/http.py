@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from ..errors import InvalidConfigurationError
@@ -205,6 +206,8 @@ class _Url:
     def __init__(self, url: str) -> None:
         try:
             parts = urlsplit(url)
+            if parts.netloc.rpartition("@")[2].startswith("["):
+                IPv6Address(parts.hostname or "")  # which urlsplit itself looks at since Python 3.11.4
         except (ValueError, AttributeError, TypeError) as error:
             raise InvalidConfigurationError(
                 f"an OTLP endpoint is a URL with http or https, not {shown(url)}: {error}"
