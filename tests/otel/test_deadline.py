@@ -91,10 +91,15 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
 
 def test_a_name_server_that_does_not_answer_is_left(resolver: Callable[[], None]) -> None:
-    sender = OtlpHttpSender("http://collector.example:4318", timeout=0.05)
-    with pytest.raises(TelemetryError, match=r"'collector\.example' was not found in time") as raised:
-        sender.consume_traces(b"x")
-    assert raised.value.retryable
+    def told(timeout: float) -> str:
+        sender = OtlpHttpSender("http://collector.example:4318", timeout=timeout)
+        with pytest.raises(TelemetryError, match=" in time") as raised:
+            sender.consume_traces(b"x")
+        assert raised.value.retryable
+        return str(raised.value)
+
+    # On a busy machine the time may be over before the name is asked for.
+    assert any("'collector.example' was not found in time" in told(timeout) for timeout in (0.05, 0.5, 5))
 
 
 def test_a_payload_waits_for_another_no_longer_than_it_may_take(resolver: Callable[[], None]) -> None:

@@ -84,11 +84,17 @@ def test_a_timeout_ends_a_start_function(runtime: Runtime, needs: Needs) -> None
 def test_a_deadline_is_of_its_block(runtime: Runtime, needs: Needs) -> None:
     needs("deadline")
     instance = loops(runtime)
-    with instance.deadline(SOON):
-        with pytest.raises(DeadlineExceeded, match="the call reached its deadline"):
-            instance.exports.forever()
-        with pytest.raises(DeadlineExceeded, match="the deadline had passed before the call began"):
-            instance.exports.count(1)
+
+    def told(seconds: float) -> str:
+        with instance.deadline(seconds):
+            with pytest.raises(DeadlineExceeded) as raised:
+                instance.exports.forever()
+            with pytest.raises(DeadlineExceeded, match="the deadline had passed before the call began"):
+                instance.exports.count(1)
+        return str(raised.value)
+
+    # On a busy machine the deadline may pass before the first call begins.
+    assert any("the call reached its deadline" in told(seconds) for seconds in (SOON, 10 * SOON, 100 * SOON))
     assert works(instance)
 
 
