@@ -24,6 +24,8 @@ SOURCES = CHANGELOG.md CONTRIBUTING.md LICENSE MANIFEST.in Makefile README.md RA
 	setup.py tests third_party
 HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
 NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.h csrc/*/*.[ch] csrc/engines/*/*.[ch])
+# Builds for checks have wazero where it is asked for; for these it is, where there is Go.
+WITH_GO = $(if $(shell command -v $(or $(PYWASMRT_GO),go)),PYWASMRT_WAZERO=1)
 BUILD_INFO = pywasmrt/_shim/_build_info.py
 WASMTIME_VERSIONS = 48.0.0 49.0.0 50.0.1
 
@@ -33,7 +35,7 @@ copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pyc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help develop dev test nightly fuzz attack faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long wheel wheels abi asan tsan coverage clean
+.PHONY: help develop dev test nightly fuzz attack faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long bench-wazero wheel wheels abi asan tsan coverage clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -78,7 +80,7 @@ attack: develop ## attack with fuzzers, hammers, races and shortages for ATTACK_
 
 faults: develop ## have the operations of the engines fail, one in each test, in FAULT_PASSES (2) runs, FAULT_SECONDS (1800) at most
 	$(call copy,$(BUILD)/faults)
-	cd $(BUILD)/faults && PYWASMRT_FAULTS=1 $(abspath $(PY)) setup.py --quiet build_ext --inplace
+	cd $(BUILD)/faults && PYWASMRT_FAULTS=1 $(WITH_GO) $(abspath $(PY)) setup.py --quiet build_ext --inplace
 	cd $(BUILD)/faults && PYTHONPATH=$(abspath $(BUILD)/faults) $(abspath $(PY)) tests/faults --processes auto \
 	  --passes $(FAULT_PASSES) --seconds $(FAULT_SECONDS)
 
@@ -141,6 +143,9 @@ bench: dev ## compare the cost of calls and of instances with other libraries an
 	$(PY) bench/compare.py --json $(BUILD)/bench.json
 	$(PY) bench/columns.py
 	$(PY) bench/instances.py --json $(BUILD)/bench-instances.json
+
+bench-wazero: dev ## compare a plugin on wazero here with wazero driven from Go
+	$(PY) bench/wazero_go.py
 
 bench-components: dev ## compare calls of components with C and with wasmtime-py
 	$(PY) bench/components.py

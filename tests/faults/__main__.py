@@ -1,5 +1,5 @@
-"""Runs tests on failing engines: `python tests/faults [--passes 2] [--seconds 1800] [tests ...]`, in a build with
-PYWASMRT_FAULTS=1.
+"""Runs tests on failing engines: `python tests/faults [--passes 2] [--seconds 1800] [-k WORDS] [tests ...]`, in a build
+with PYWASMRT_FAULTS=1.
 
 A first pass lets nothing fail, and counts which operations of the engine table each test calls. In each further one
 every test that calls any has one fail: at its first call, its second or its fifth, the operation that has failed in
@@ -89,10 +89,13 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=2, help="how often each test runs with an operation failing")
     parser.add_argument("--seconds", type=float, default=1800, help="for all of it")
     parser.add_argument("--processes", default="0", help="as pytest-xdist's -n; a test can end the process without -n")
+    parser.add_argument("-k", dest="keyword", help="as pytest's: only tests whose names fit, such as `-k wazero`")
     parser.add_argument("tests", nargs="*", default=[str(TESTS)])
     asked = parser.parse_args()
     ends = time.monotonic() + asked.seconds
     arguments = [*asked.tests, f"--ignore={TESTS / 'runtimes' / 'test_faults.py'}"]
+    if asked.keyword:
+        arguments += ["-k", asked.keyword]
     if asked.processes != "0":
         arguments += ["-n", asked.processes]
 

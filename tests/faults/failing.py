@@ -44,7 +44,7 @@ DEALT_WITH = {
     "otel/component.py, _call",  # raised again as a TelemetryError
     "otel/receiver.py, _run",
     "otel/receiver.py, handle",
-    "runtimes/base/runtime.py, compile",  # a compiled module that cannot be kept, or used, is compiled
+    "runtimes/base/runtime.py, _kept",  # a compiled module that cannot be kept, or used, is compiled
     "plugin/plugin.py, _tell_shutdown",
 }
 # What the library's own code raises where it took for granted what was not so.

@@ -32,7 +32,9 @@ enum { OPERATIONS(NUMBER) TASK_OPERATIONS(TASK_NUMBER) COUNT };
 static const char *const names[COUNT + 1] = {OPERATIONS(NAME) TASK_OPERATIONS(TASK_NAME) NULL};
 
 /* A wrapper is not told whose table it is in, so each engine has wrappers of its own. */
-static const wrt_engine_ops *inner[2];
+#define EACH_ENGINE(X, ...) X(0, __VA_ARGS__) X(1, __VA_ARGS__) X(2, __VA_ARGS__)
+enum { ENGINES = 3 };
+static const wrt_engine_ops *inner[ENGINES];
 static char message[] = "this failure was asked for";
 
 static _Atomic uint64_t calls[COUNT];
@@ -60,14 +62,14 @@ static void failure_clear(const wrt_engine_ops *engine, wrt_failure *failure) {
     engine->failure_clear(failure);
 }
 
-static void fault0_failure_clear(wrt_failure *failure) { failure_clear(inner[0], failure); }
-static void fault1_failure_clear(wrt_failure *failure) { failure_clear(inner[1], failure); }
+#define CLEARING(n, ...) \
+  static void fault##n##_failure_clear(wrt_failure *failure) { failure_clear(inner[n], failure); }
+EACH_ENGINE(CLEARING, )
 
 #define WRAPPER(n, name, type, failed, parameters, arguments) \
   static type fault##n##_##name parameters { return due(AT_##name) ? failed : inner[n]->name arguments; }
 #define WRAPPERS(name, type, failed, parameters, arguments) \
-  WRAPPER(0, name, type, failed, parameters, arguments) \
-  WRAPPER(1, name, type, failed, parameters, arguments) \
+  EACH_ENGINE(WRAPPER, name, type, failed, parameters, arguments) \
   _Static_assert(AT_##name < COUNT, "it is among OPERATIONS")
 #define FAILING(name, parameters, arguments) WRAPPERS(name, int, refuse(failure), parameters, arguments)
 #define MISSING(name, parameters, arguments) WRAPPERS(name, bool, false, parameters, arguments)
@@ -189,33 +191,30 @@ static int call_rows(const wrt_engine_ops *engine, wrt_store *store, const wrt_e
   return WRT_OK;
 }
 
-#define ROWS(n) \
+#define ROWS(n, ...) \
   static int fault##n##_call_rows(wrt_store *store, const wrt_extern *function, wrt_slot *slots, size_t slot_count, \
                                   size_t rows, const bool *stop, size_t *done, wrt_failure *failure) { \
     if (due(AT_call_rows)) return refuse(failure); \
     return call_rows(inner[n], store, function, slots, slot_count, rows, stop, done, failure); \
   }
-#define SHORT(n) \
+#define SHORT(n, ...) \
   static bool fault##n##_call_is_short(wrt_store *store, const wrt_extern *function) { \
     return !due(AT_call_is_short) && inner[n]->call_is_short != NULL && inner[n]->call_is_short(store, function); \
   }
-ROWS(0)
-ROWS(1)
-SHORT(0)
-SHORT(1)
+EACH_ENGINE(ROWS, )
+EACH_ENGINE(SHORT, )
 
 FAILING(profile_new,
         (wrt_engine *engine, wrt_module *const *modules, size_t count, wrt_profile **out, wrt_failure *failure),
         (engine, modules, count, out, failure));
 FAILING(profile_finish, (wrt_profile *profile, wrt_bytes *out, wrt_failure *failure), (profile, out, failure));
 
+#define TASK_WRAPPER(n, name, parameters, arguments) \
+  static int fault##n##_task_##name parameters { \
+    return due(AT_task_##name) ? refuse(failure) : inner[n]->tasks->name arguments; \
+  }
 #define FAILING_TASK(name, parameters, arguments) \
-  static int fault0_task_##name parameters { \
-    return due(AT_task_##name) ? refuse(failure) : inner[0]->tasks->name arguments; \
-  } \
-  static int fault1_task_##name parameters { \
-    return due(AT_task_##name) ? refuse(failure) : inner[1]->tasks->name arguments; \
-  } \
+  EACH_ENGINE(TASK_WRAPPER, name, parameters, arguments) \
   _Static_assert(AT_task_##name < COUNT, "it is among TASK_OPERATIONS")
 
 FAILING_TASK(function_new,
@@ -234,38 +233,33 @@ FAILING_TASK(poll, (wrt_task *task, bool rested, wrt_failure *failure), (task, r
 
 /* The wrapped table for tasks, if the engine has one. */
 static const wrt_task_ops *wrap_tasks(int n) {
-  static wrt_task_ops wrapped[2];
+  static wrt_task_ops wrapped[ENGINES];
   if (inner[n]->tasks == NULL) return NULL;
   wrapped[n] = *inner[n]->tasks;
-#define WRAP_TASK0(name) wrapped[0].name = fault0_task_##name;
-#define WRAP_TASK1(name) wrapped[1].name = fault1_task_##name;
-  if (n == 0) {
-    TASK_OPERATIONS(WRAP_TASK0)
-  } else {
-    TASK_OPERATIONS(WRAP_TASK1)
-  }
+#define WRAP_TASK_OF(engine, name) if (n == engine) wrapped[n].name = fault##engine##_task_##name;
+#define WRAP_TASK(name) EACH_ENGINE(WRAP_TASK_OF, name)
+  TASK_OPERATIONS(WRAP_TASK)
   return &wrapped[n];
 }
 
 const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine) {
-  static wrt_engine_ops wrapped[2];
-  int n = inner[0] == NULL || inner[0] == engine ? 0 : 1;
+  static wrt_engine_ops wrapped[ENGINES];
+  int n = 0;
+  while (n < ENGINES && inner[n] != NULL && inner[n] != engine) n++;
+  if (n == ENGINES) return NULL;
   if (inner[n] == engine) return &wrapped[n];
-  if (inner[n] != NULL) return NULL;
-  wrapped[n] = *engine;
-#define WRAP0(name) \
-  if (engine->name != NULL) wrapped[0].name = fault0_##name;
-#define WRAP1(name) \
-  if (engine->name != NULL) wrapped[1].name = fault1_##name;
-  if (n == 0) {
-    OPERATIONS(WRAP0)
-  } else {
-    OPERATIONS(WRAP1)
-  }
-  wrapped[n].call_rows = n == 0 ? fault0_call_rows : fault1_call_rows;
-  wrapped[n].call_is_short = n == 0 ? fault0_call_is_short : fault1_call_is_short;
-  wrapped[n].failure_clear = n == 0 ? fault0_failure_clear : fault1_failure_clear;
   inner[n] = engine;
+  wrapped[n] = *engine;
+#define WRAP_OF(engine, name) if (n == engine && wrapped[n].name != NULL) wrapped[n].name = fault##engine##_##name;
+#define WRAP(name) EACH_ENGINE(WRAP_OF, name)
+  OPERATIONS(WRAP)
+#define WRAP_ALWAYS(engine, ...) \
+  if (n == engine) { \
+    wrapped[n].call_rows = fault##engine##_call_rows; \
+    wrapped[n].call_is_short = fault##engine##_call_is_short; \
+    wrapped[n].failure_clear = fault##engine##_failure_clear; \
+  }
+  EACH_ENGINE(WRAP_ALWAYS, )
   wrapped[n].tasks = wrap_tasks(n);
   return &wrapped[n];
 }

@@ -9,7 +9,7 @@
 #include "wrt_component.h"
 
 /* The table of `engine`, static, in which every operation that can fail may be made to; the same table each time. NULL for a
- * third engine. Both engines share what is armed and counted. Not to be used by two threads at a time. */
+ * fourth engine. All engines share what is armed and counted. Not to be used by two threads at a time. */
 const wrt_engine_ops *wrt_fault_ops(const wrt_engine_ops *engine);
 /* The names of the operations that can fail, static, ended by NULL. */
 const char *const *wrt_fault_operations(void);
