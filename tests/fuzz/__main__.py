@@ -1,4 +1,4 @@
-"""Fuzzes for a time: `python tests/fuzz --seconds 60 [--target NAME] [--seed N] [--atheris]`.
+"""Fuzzes for a time: `python tests/fuzz --seconds 60 [--target NAME] [--runtime NAME] [--seed N] [--atheris]`.
 
 Each target runs in a process of its own, which may die of what it finds. What fails is made smaller where it can be,
 and written as hex to `regressions/`, from where `tests/runtimes/test_fuzz_regressions.py` tries it again for ever.
@@ -23,12 +23,12 @@ FOLDER = Path(__file__).resolve().parent
 REGRESSIONS = FOLDER / "regressions"
 
 
-def target_names() -> list[str]:
-    """The targets, read without importing what they need."""
+def names_in(variable: str) -> list[str]:
+    """The names that a variable of fuzz_targets.py lists, read without importing what that needs."""
     for node in ast.parse((FOLDER / "fuzz_targets.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TARGETS":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == variable:
             return list(ast.literal_eval(node.value))
-    raise AssertionError("fuzz_targets.py names no TARGETS")
+    raise AssertionError(f"fuzz_targets.py has no {variable}")
 
 
 def save(name: str, data: bytes) -> Path:
@@ -39,10 +39,10 @@ def save(name: str, data: bytes) -> Path:
     return path
 
 
-def fuzz(name: str, seconds: float, seed: str) -> bool:
+def fuzz(name: str, seconds: float, seed: str, runtimes: list[str]) -> bool:
     """Whether nothing was found."""
     with tempfile.NamedTemporaryFile() as current:
-        command = [sys.executable, str(FOLDER / "worker.py"), name, str(seconds), seed, current.name]
+        command = [sys.executable, str(FOLDER / "worker.py"), name, str(seconds), seed, current.name, *runtimes]
         try:
             code = subprocess.run(command, timeout=seconds + 120).returncode
             how = "failed" if code == 1 else f"ended its process ({code})"
@@ -57,16 +57,19 @@ def fuzz(name: str, seconds: float, seed: str) -> bool:
 
 
 def main() -> int:
-    names = target_names()
+    names, native = names_in("TARGETS"), names_in("NATIVE")
     parser = argparse.ArgumentParser(prog="tests/fuzz", description="fuzz for a time")
     parser.add_argument("--seconds", type=float, default=60, help="for all targets together")
     parser.add_argument("--target", choices=names, action="append", help="by default, all")
+    parser.add_argument(
+        "--runtime", choices=[*native, "wazero:interpreter"], action="append", help="by default, all native ones"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--atheris", action="store_true", help="choose inputs by the lines that they reach")
     asked = parser.parse_args()
     chosen = asked.target or names
     seed = "atheris" if asked.atheris else str(asked.seed)
-    results = [fuzz(name, asked.seconds / len(chosen), seed) for name in chosen]
+    results = [fuzz(name, asked.seconds / len(chosen), seed, asked.runtime or native) for name in chosen]
     return 0 if all(results) else 1
 
 

@@ -19,25 +19,28 @@ from pywasmrt.testing.components import echo_component
 from pywasmrt.testing.edge_values import sample_arguments
 from pywasmrt.testing.programs import write_program
 
-__all__ = ["TARGETS", "Targets"]
+__all__ = ["NATIVE", "TARGETS", "Targets"]
 
 _CHUNK = 40  # bytes of choices for one statement
 # What a damaged module may use up before it is stopped.
 _SIZES = Limits(memory_bytes=1 << 22, table_elements=10_000, instances=5)
-_NATIVE = ("wasmtime", "wasm3")
+NATIVE = ("wasmtime", "wasm3", "wazero")
+"""The runtimes that are fuzzed by default."""
 Outcome = str
 
 
 class Targets:
-    """The targets, over the native engines that are available."""
+    """The targets, over the native engines that are available; `wazero:interpreter` is wazero in that mode."""
 
-    def __init__(self, names: Sequence[str] = _NATIVE) -> None:
+    def __init__(self, names: Sequence[str] = NATIVE) -> None:
         available = [info.name for info in pywasmrt.list_runtimes() if info.available]
-        self.runtimes: list[Runtime] = [pywasmrt.new_runtime(name) for name in names if name in available]
-        # Where there is one native engine only, the other way to it is compared with it.
+        self.runtimes: list[Runtime] = [_runtime(name) for name in names if name.partition(":")[0] in available]
+        # One engine alone is compared with Wasmtime, and Wasmtime with the other way to it.
         self.compared = self.runtimes
-        if len(self.runtimes) < 2 and "wasmtime-py" in available:
-            self.compared = [*self.runtimes, pywasmrt.new_runtime("wasmtime-py")]
+        if len(self.runtimes) == 1:
+            other = "wasmtime-py" if self.runtimes[0].info.name == "wasmtime" else "wasmtime"
+            if other in available:
+                self.compared = [*self.runtimes, pywasmrt.new_runtime(other)]
         self.features = frozenset.intersection(*(runtime.info.features for runtime in self.compared))
 
     def programs(self, data: bytes) -> Outcome:
@@ -62,8 +65,8 @@ class Targets:
         """A damaged component is refused with an error of the library's own, or its world is read and its function
         called, with nothing worse than a trap.
         """
-        runtime = self.runtimes[0]
-        if "component-model" not in runtime.info.features:
+        runtime = next((each for each in self.runtimes if "component-model" in each.info.features), None)
+        if runtime is None:
             return "no components"
         binary = _damaged(_component(), data[:32])
         try:
@@ -103,6 +106,11 @@ class Targets:
                 found = instance.exports[export.name]
                 _outcome(functools.partial(_use, found, export.type))
         return "ran"
+
+
+def _runtime(name: str) -> Runtime:
+    name, _, mode = name.partition(":")
+    return pywasmrt.new_runtime(name, {"options": {"mode": mode}} if mode else None)
 
 
 def _use(found: Any, type: Any) -> Any:

@@ -1,4 +1,5 @@
-"""Fuzzes one target, in a process that may die of it: `worker.py NAME SECONDS SEED FILE`; see `__main__`.
+"""Fuzzes one target, in a process that may die of it: `worker.py NAME SECONDS SEED FILE RUNTIME...`; see
+`__main__`.
 
 FILE holds the input that is being tried: its length in four bytes, and it. With `atheris` for a seed, that package
 chooses the inputs.
@@ -65,8 +66,8 @@ def by_atheris(target: Callable[[bytes], str], seconds: float, file: BinaryIO) -
     atheris.Fuzz()
 
 
-def main(name: str, seconds: str, seed: str, current: str) -> int:
-    target = getattr(Targets(), name)
+def main(name: str, seconds: str, seed: str, current: str, *runtimes: str) -> int:
+    target = getattr(Targets(runtimes), name)
     with open(current, "r+b", buffering=0) as file:
         if seed == "atheris":
             by_atheris(target, float(seconds), file)
