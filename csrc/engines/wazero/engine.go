@@ -102,6 +102,7 @@ func wzEngineDelete(number C.uintptr_t) {
 // keeps code for the listeners of every module that it ever compiled.
 func (e *engine) pollReference() (uint64, error) {
 	e.pollOnce.Do(func() {
+		e.pollError = errors.New("the function by which guests poll could not be made") // unless this comes to its end
 		poll := func(ctx context.Context, _ api.Module, _ []uint64) {
 			if err := polled(C.wz_poll(ctx.(*store).c)); err != nil {
 				panic(err)

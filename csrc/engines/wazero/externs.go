@@ -187,6 +187,14 @@ func (s *store) put(i *item, out *C.wrt_extern) bool {
 	return true
 }
 
+// give hands out what the host has made. It returns a wrt_result.
+func (s *store) give(i *item, out *C.wrt_extern, failure *C.wrt_failure) C.int {
+	if !s.put(i, out) {
+		return fail(failure, C.WRT_ERROR, errors.New("out of memory"))
+	}
+	return C.WRT_OK
+}
+
 // functionOf is the record of a function that an instance exports, made once.
 func (s *store) functionOf(i *item) *C.wz_function {
 	key := exportKey{i.owner, i.field}
@@ -324,8 +332,7 @@ func wzMemoryNew(number C.uintptr_t, t *C.wrt_extern_type, out *C.wrt_extern, fa
 	if err != nil {
 		return fail(failure, C.WRT_LINK, err)
 	}
-	s.put(i, out)
-	return C.WRT_OK
+	return s.give(i, out, failure)
 }
 
 //export wzTableNew
@@ -346,8 +353,7 @@ func wzTableNew(number C.uintptr_t, t *C.wrt_extern_type, init C.uint64_t, out *
 	if err != nil {
 		return fail(failure, C.WRT_LINK, err)
 	}
-	s.put(i, out)
-	return C.WRT_OK
+	return s.give(i, out, failure)
 }
 
 //export wzGlobalNew
@@ -372,8 +378,7 @@ func wzGlobalNew(number C.uintptr_t, t *C.wrt_extern_type, low, high C.uint64_t,
 	if reference && low != 0 && e.mutable {
 		i.owner.ExportedGlobal("x").(api.MutableGlobal).Set(uint64(low))
 	}
-	s.put(i, out)
-	return C.WRT_OK
+	return s.give(i, out, failure)
 }
 
 // constantFunction is an immutable global with a reference to a function, which a helper imports.

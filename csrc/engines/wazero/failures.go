@@ -167,7 +167,8 @@ func readFrame(line string) (frame, bool) {
 func recovered(result *C.int, failure *C.wrt_failure) {
 	if r := recover(); r != nil {
 		if link, ok := r.(linkError); ok {
-			*result = fail(failure, C.WRT_LINK, link)
+			*failure = C.wrt_failure{trap: C.WRT_TRAP_OTHER, message: C.CString(string(link))}
+			*result = C.WRT_LINK
 			return
 		}
 		*failure = C.wrt_failure{trap: C.WRT_TRAP_OTHER, message: C.CString(fmt.Sprintf("wazero panicked: %v", r))}

@@ -121,11 +121,12 @@ func wzStoreDelete(number C.uintptr_t) {
 	defer func() { _ = recover() }()
 	s := stores.get(uintptr(number))
 	stores.remove(uintptr(number))
+	defer s.engine.release()
 	for i := len(s.closers) - 1; i >= 0; i-- {
-		_ = s.closers[i].Close(s)
+		closeQuietly(s, s.closers[i])
 	}
 	for _, each := range s.compiled {
-		_ = each.Close(s)
+		closeQuietly(s, each)
 	}
 	for _, each := range s.instances {
 		if each.module != nil {
@@ -141,7 +142,12 @@ func wzStoreDelete(number C.uintptr_t) {
 	for _, each := range s.others {
 		others.remove(each)
 	}
-	s.engine.release()
+}
+
+// closeQuietly closes something of wazero's. A panic there does not keep the rest from being released.
+func closeQuietly(s *store, it api.Closer) {
+	defer func() { _ = recover() }()
+	_ = it.Close(s)
 }
 
 // linear is a memory of C's as wazero wants it.
