@@ -100,40 +100,44 @@ def test_a_site_stands_where_a_panic_is_recovered_and_first_where_none_is() -> N
     assert re.sub(r"\n\tfault\(\d\)| fault\(\d\);", "", made) == SOURCE
 
 
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("panics")
+    before = Path.cwd()
+    os.chdir(PROJECT)
+    try:
+        go_panics.build(folder)
+    except go_panics.build_wazero.Unavailable as error:
+        pytest.skip(str(error))
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(library: Path) -> Any:
+    path = os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])
+    done = subprocess.run(
+        [sys.executable, "-m", "helpers.go_panics", str(library)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "PYWASMRT_NO_PLUGINS": "1"},
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, f"ended by {done.returncode} at {done.stderr[-3000:]}"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not INFO.available, reason=str(INFO.reason))
-class TestFaults:
-    @pytest.fixture(scope="class")
-    def library(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("panics")
-        before = Path.cwd()
-        os.chdir(PROJECT)
-        try:
-            go_panics.build(folder)
-        except go_panics.build_wazero.Unavailable as error:
-            pytest.skip(str(error))
-        finally:
-            os.chdir(before)
-        return folder
+def test_every_export_has_failed(told: Any) -> None:
+    failed = {each["name"] for each in told if each["failed"]}
+    assert set(exports()) <= failed
+    assert len(failed) > 120
 
-    @pytest.fixture(scope="class")
-    def told(self, library: Path) -> Any:
-        path = os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])
-        done = subprocess.run(
-            [sys.executable, "-m", "helpers.go_panics", str(library)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, "PYWASMRT_NO_PLUGINS": "1"},
-            timeout=900,
-            check=False,
-        )
-        assert done.returncode == 0, f"ended by {done.returncode} at {done.stderr[-3000:]}"
-        return json.loads(done.stdout.splitlines()[-1])
 
-    def test_every_export_has_failed(self, told: Any) -> None:
-        failed = {each["name"] for each in told if each["failed"]}
-        assert set(exports()) <= failed
-        assert len(failed) > 120
-
-    def test_only_errors_of_the_library_came_of_it(self, told: Any) -> None:
-        assert [wrong for each in told for wrong in each["wrong"]] == []
+@pytest.mark.slow
+@pytest.mark.skipif(not INFO.available, reason=str(INFO.reason))
+def test_only_errors_of_the_library_came_of_it(told: Any) -> None:
+    assert [wrong for each in told for wrong in each["wrong"]] == []
