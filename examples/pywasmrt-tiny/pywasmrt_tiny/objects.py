@@ -33,7 +33,7 @@ from pywasmrt import (
     ValueType,
     WasmError,
 )
-from pywasmrt._shim.batch import map_calls
+from pywasmrt._shim.batch_rows import map_calls
 from pywasmrt.component.absent import NoComponents
 from pywasmrt.runtimes.base.buffers import GuestBuffer, put
 from pywasmrt.runtimes.base.linking import HostImport, Linking
