@@ -239,8 +239,10 @@ def test_a_call_that_cannot_be_stopped_leaves_the_others_usable(counting: WasmPl
 
 
 def release_logging() -> None:
-    """Release what Python's logging still holds on this thread. It acquires its locks a step before it guards them, so a
-    handler that raises in between leaves them held, and every other thread that logs would wait for ever.
+    """Release what Python's logging still holds on this thread.
+
+    It acquires its locks a step before it guards them. A handler that raises in between leaves them held, and every
+    other thread that logs would wait for ever.
     """
     for lock in (logging._lock, *[handler.lock for handler in logging.getLogger().handlers]):  # type: ignore[attr-defined]
         while lock is not None and lock._is_owned():
