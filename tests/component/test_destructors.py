@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from pywasmrt import Component, Runtime
+from helpers.destructors import Plugin
+
+from pywasmrt import Runtime
 from pywasmrt.testing import to_binary
 
 SOURCE = """(component
@@ -18,25 +20,9 @@ SOURCE = """(component
   (func (export "shutdown") (canon lift (core func $i "shutdown"))))"""
 
 
-class Plugin:
-    """A component whose host function is a method: a cycle, which only the collector frees."""
-
-    def __init__(self, runtime: Runtime, component: Component, seen: list[Any]) -> None:
-        self.seen = seen
-        self.instance = runtime.instantiate_component(component, {"log": self.log})
-
-    def log(self, x: int) -> None:
-        self.seen.append(x)
-
-    def __del__(self) -> None:
-        try:
-            self.instance.exports.shutdown()
-        except BaseException as error:  # which Python would only print
-            self.seen.append(error)
-
-
 def test_a_destructor_of_a_cycle_calls_its_component(components: Runtime) -> None:
     seen: list[Any] = []
-    Plugin(components, components.compile_component(to_binary(SOURCE)), seen)
+    component = components.compile_component(to_binary(SOURCE))
+    Plugin(lambda log: components.instantiate_component(component, {"log": log}), seen)
     gc.collect()
     assert seen == [7]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from pywasmrt import CompiledModule, Runtime
+from helpers.destructors import Plugin
+
+from pywasmrt import Runtime
 from pywasmrt.testing.text import to_binary
 
 WAT = """
@@ -15,25 +17,9 @@ WAT = """
 """
 
 
-class Plugin:
-    """A guest whose host function is a method: a cycle, which only the collector frees."""
-
-    def __init__(self, runtime: Runtime, module: CompiledModule, seen: list[Any]) -> None:
-        self.seen = seen
-        self.instance = runtime.instantiate(module, {"env": {"log": self.log}})
-
-    def log(self, x: int) -> None:
-        self.seen.append(x)
-
-    def __del__(self) -> None:
-        try:
-            self.instance.exports.shutdown()
-        except BaseException as error:  # which Python would only print
-            self.seen.append(error)
-
-
 def test_a_destructor_of_a_cycle_calls_its_guest(runtime: Runtime) -> None:
     seen: list[Any] = []
-    Plugin(runtime, runtime.compile(to_binary(WAT)), seen)
+    module = runtime.compile(to_binary(WAT))
+    Plugin(lambda log: runtime.instantiate(module, {"env": {"log": log}}), seen)
     gc.collect()
     assert seen == [7]

@@ -231,9 +231,10 @@ def test_host_functions_are_called_back(runtime: Runtime) -> None:
     assert seen == list(range(100))
 
 
-def test_what_a_host_function_raises_comes_out(runtime: Runtime) -> None:
+@pytest.mark.parametrize("kind", [KeyError, Trap])
+def test_what_a_host_function_raises_comes_out_and_fails_no_row(runtime: Runtime, kind: type[Exception]) -> None:
     env = HostModule("env")
-    error = KeyError("mine")
+    error = kind("mine")
 
     @env.function
     def f(x: int) -> int:
@@ -243,7 +244,7 @@ def test_what_a_host_function_raises_comes_out(runtime: Runtime) -> None:
 
     each = runtime.instantiate(runtime.compile(CALLS_BACK), env).exports.each
     for on_error in ("raise", "mask"):
-        with pytest.raises(KeyError) as caught:
+        with pytest.raises(kind) as caught:
             each.map(numpy.arange(100), on_error=on_error)
         assert caught.value is error
 

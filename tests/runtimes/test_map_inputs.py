@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pywasmrt
-from pywasmrt import HostModule, Limits, RowError, Runtime, Trap
+from pywasmrt import HostModule, Limits, RowError, Runtime
 
 from .test_map import CALLS_BACK, TEXT
 
@@ -171,23 +171,6 @@ def test_a_column_that_a_host_function_changes_is_read_before_or_after(runtime: 
     column[3] = 3
     with suppress(OverflowError):
         assert each.map(column).tolist() == [1, 2, 3, 4, 5]
-
-
-def test_a_trap_of_a_host_function_fails_no_row(runtime: Runtime) -> None:
-    env = HostModule("env")
-    error = Trap("mine")
-
-    @env.function
-    def f(x: int) -> int:
-        if x == 3:
-            raise error
-        return x
-
-    each = runtime.instantiate(runtime.compile(CALLS_BACK), env).exports.each
-    for on_error in ("raise", "mask"):
-        with pytest.raises(Trap) as caught:
-            each.map(numpy.arange(5), on_error=on_error)
-        assert caught.value is error
 
 
 def test_a_host_function_may_catch_a_row_that_traps(runtime: Runtime) -> None:
