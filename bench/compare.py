@@ -8,7 +8,6 @@ run mean something; nanoseconds from two machines, or from one machine twice, do
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 import floor as floors
 from contestants import CONTESTANTS, JOBS, NAMES, add_module, callback_module, increment
-from measuring import Loop, Timer, best_of_rounds, import_seconds
+from measuring import Loop, Timer, best_of_rounds, import_seconds, write_json
 
 import pywasmrt
 
@@ -173,17 +172,15 @@ def main() -> int:
     print("a fresh interpreter: " + ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in imports.items()))
     print()
     print_targets(found)
-    if options.json:
-        report: dict[str, Any] = {
-            "python": platform.python_version(),
-            "pywasmrt": pywasmrt.__version__,
-            "versions": versions,
-            "nanoseconds": figures,
-            "import_seconds": imports,
-            "targets": [{**asdict(each), "reached": each.reached} for each in found],
-        }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    report = {
+        "python": platform.python_version(),
+        "pywasmrt": pywasmrt.__version__,
+        "versions": versions,
+        "nanoseconds": figures,
+        "import_seconds": imports,
+        "targets": [{**asdict(each), "reached": each.reached} for each in found],
+    }
+    write_json(report, options.json)
     return 1 if options.check and not all(each.reached for each in found) else 0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import Loop, Timer, best_of_rounds
+from measuring import Loop, Timer, best_of_rounds, write_json
 
 import pywasmrt
 from pywasmrt import HostModule, Pool, RuntimeConfig, i32
@@ -234,9 +233,7 @@ def main() -> int:
             + ", ".join(f"{what} {value:,.1f}" for what, value in row.items())
             + " (KiB, KiB, us each)"
         )
-    if options.json:
-        report = {"nanoseconds": figures, "threads": scaling, "cache": kept, "live": alive}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    write_json({"nanoseconds": figures, "threads": scaling, "cache": kept, "live": alive}, options.json)
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 import statistics
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kernels import SIZES, kernels_module
-from measuring import Loop, best_of_rounds
+from measuring import Loop, best_of_rounds, write_json
 
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Interrupted, Runtime, RuntimeConfig
@@ -196,8 +195,7 @@ def main() -> None:
                 }
             figures[info.name] = found
         show(info.name, figures[info.name])
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_json(figures, chosen.json)
 
 
 def show(name: str, figures: dict[str, Any]) -> None:

@@ -9,14 +9,16 @@ same ones.
 from __future__ import annotations
 
 import gc
+import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Loop", "best_of_rounds", "import_seconds"]
+__all__ = ["Loop", "Timer", "best_of_rounds", "import_seconds", "write_json"]
 
 _TEMPLATE = """
 def loop(_repetitions, {names}):
@@ -113,3 +115,10 @@ def import_seconds(statements: Mapping[str, str], rounds: int, path: str) -> dic
             if round > 0:  # the first round warms the caches of the disk
                 taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def write_json(figures: Mapping[str, Any], file: Path | None) -> None:
+    """Write what was measured into the file that `--json` named, and make its folder; nothing where it named none."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -30,7 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench"), str(ROOT / "tests" / "helpers")]
 
-from measuring import Loop, best_of_rounds  # noqa: E402
+from measuring import Loop, best_of_rounds, write_json  # noqa: E402
 from plugin_guests import c_guest, config, go_guest  # noqa: E402
 
 import pywasmrt  # noqa: E402
@@ -260,11 +260,8 @@ def main() -> None:
         found["start"] = start(options.rounds)
     if options.calls:
         found["calls"] = calls(options.calls)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text + "\n")
+    print(json.dumps(found, indent=2))
+    write_json(found, options.json)
 
 
 if __name__ == "__main__":

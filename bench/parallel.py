@@ -17,8 +17,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,30 +116,34 @@ def busy(number: int) -> int:
     return int(Udf(SUM, "sum")(numpy.full(80_000, 4_000 + number, dtype="i4")).sum(dtype="i8"))
 
 
-def _times(rounds: int, jobs: dict[int, Callable[[], object]]) -> float:
-    """How often as fast the second job is, by the best round of each; each has had a round before that, to start up."""
-    best = dict.fromkeys(jobs, float("inf"))
-    for job in jobs.values():
-        job()
+def _best(rounds: int, job: Callable[[], object]) -> float:
+    """Seconds of the best round, after one to start up."""
+    job()
+    best = float("inf")
     for _ in range(rounds):
-        for workers, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            best[workers] = min(best[workers], time.perf_counter() - start)
+        start = time.perf_counter()
+        job()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _two_to_one(best_of: Callable[[int], float]) -> float:
+    """How often as fast two workers are as one. There is one kind at a time, since idle workers cost time as well."""
+    best = {1: float("inf"), 2: float("inf")}
+    for workers in (1, 2, 1, 2):
+        best[workers] = min(best[workers], best_of(workers))
     return best[1] / best[2]
 
 
 def processes(rounds: int) -> float:
     """What Dask's workers are measured against: the same partitions on bare processes."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn) as one, ProcessPoolExecutor(2, spawn) as two:
-        return _times(
-            rounds,
-            {
-                1: lambda: sum(one.map(busy, range(PARTITIONS))),
-                2: lambda: sum(two.map(busy, range(PARTITIONS))),
-            },
-        )
+
+    def best_of(workers: int) -> float:
+        with ProcessPoolExecutor(workers, spawn) as pool:
+            return _best(rounds, lambda: sum(pool.map(busy, range(PARTITIONS))))
+
+    return _two_to_one(best_of)
 
 
 def dask(rounds: int) -> float:
@@ -150,27 +152,27 @@ def dask(rounds: int) -> float:
     from dask.distributed import Client, LocalCluster
 
     bag = dask.bag.from_sequence(range(PARTITIONS), npartitions=PARTITIONS).map(busy)
-    with ExitStack() as stack:
-        clients = {}
-        for workers in (1, 2):
-            cluster = LocalCluster(
+
+    def best_of(workers: int) -> float:
+        with (
+            LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
-            )
-            clients[workers] = stack.enter_context(Client(stack.enter_context(cluster)))
-        return _times(
-            rounds,
-            {workers: partial(bag.compute, scheduler=client) for workers, client in clients.items()},
-        )
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            return _best(rounds, lambda: bag.compute(scheduler=client))
+
+    return _two_to_one(best_of)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--cluster-rounds", type=int, default=4, help="of processes, some seven seconds each")
+    parser.add_argument("--cluster-rounds", type=int, default=4, help="of processes, some four seconds each")
     parser.add_argument("--only", metavar="TEXT", default="", help="measure what has this in its name")
     options = parser.parse_args()
     rounds, cluster_rounds = options.rounds, options.cluster_rounds

@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench"), str(ROOT / "tests" / "helpers")]
 
-from measuring import Loop, Timer, best_of_rounds  # noqa: E402
+from measuring import Loop, Timer, best_of_rounds, write_json  # noqa: E402
 from otel import payload  # noqa: E402
 from plugin_guests import c_guest  # noqa: E402
 
@@ -97,11 +97,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    text = json.dumps(measure(options.rounds), indent=2)
-    print(text)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text + "\n")
+    found = measure(options.rounds)
+    print(json.dumps(found, indent=2))
+    write_json(found, options.json)
 
 
 if __name__ == "__main__":
