@@ -16,6 +16,7 @@ from test_constructors import VALUES
 
 import pywasmrt
 from pywasmrt import Runtime, ValueType, WasmError, diagnostics, otel, testing
+from pywasmrt.testing import strategies
 
 GUEST = """(module
   (import "env" "h" (func $h (param i32) (result i32)))
@@ -89,6 +90,14 @@ def probes(runtime: Runtime) -> Iterator[dict[str, Probe]]:
             "differential": lambda value: testing.differential(value, ["wasmtime", "wasmtime-py"]),
             "check_runtime": lambda value: callable(value) or testing.check_runtime(value),
             "to_binary": testing.to_binary,
+            "arguments": strategies.arguments,
+            "results": strategies.results,
+            "value_types": strategies.value_types,
+            "function_types": lambda value: strategies.function_types(max_params=value),
+            "modules": lambda value: strategies.modules(max_functions=value),
+            "modules of": strategies.modules,
+            "reencoded": strategies.reencoded,
+            "mutated": strategies.mutated,
             "signals": lambda value: otel.WasmProcessor({"path": "/nowhere"}, value),
         }
 

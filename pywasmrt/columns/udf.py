@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from inspect import Parameter, Signature
@@ -24,6 +24,19 @@ from .frames import Plain, arrow_column, at_rows, filled, is_text, plain, rebuil
 from .opened import drop_instance, instance_of
 
 __all__ = ["Udf"]
+
+
+class _InstanceProperty:
+    """A property that the class itself does not have, so that `inspect.signature(Udf)` finds the constructor's."""
+
+    def __init__(self, get: Callable[[Udf], Signature]) -> None:
+        self._get = get
+        self.__doc__ = get.__doc__
+
+    def __get__(self, udf: Udf | None, owner: type[Udf]) -> Signature:
+        if udf is None:
+            raise AttributeError("__signature__")
+        return self._get(udf)
 
 
 class Udf:
@@ -126,7 +139,7 @@ class Udf:
             return _found(instance, find_signature(instance, self.__name__).export).type
         return _found(instance, self.__name__).type
 
-    @property
+    @_InstanceProperty
     def __signature__(self) -> Signature:
         """A parameter for each column, for callers that count them, as DuckDB does. Opens the module.
 

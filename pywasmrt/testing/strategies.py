@@ -19,7 +19,8 @@ except ImportError as error:
     missing = f"{__name__} needs Hypothesis: pip install 'pywasmrt[testing]' ({error})"
     raise ImportError(missing, name="hypothesis") from error
 
-from ..types import FunctionType, ValueType
+from ..types import FunctionType, ValueType, expect
+from ..values import copied_buffer, shown
 from ..wasm.module import Module
 from ..wasm.reencoding import reencoded as _reencoded
 from .edge_values import F32_EDGES, F64_EDGES, INTEGERS, V128_EDGES, float_from_bits
@@ -49,8 +50,34 @@ _FEATURE_OF = {_V128: "simd", _FUNCREF: "reference-types", _EXTERNREF: "referenc
 _DEFAULT_FEATURES = frozenset({"multi-value", "reference-types", "simd"})
 
 
+def _checked(owner: str, features: object, **bounds: object) -> None:
+    """Raise `TypeError` or `ValueError` where features are no collection of names, or bounds no numbers from 0 on."""
+    if isinstance(features, str) or not isinstance(features, Collection):
+        raise TypeError(f"{owner} takes features as a collection of names, not {shown(features)}")
+    for name, bound in bounds.items():
+        if not isinstance(bound, int) or isinstance(bound, bool):
+            raise TypeError(f"{owner}: {name} is an int, not {shown(bound)}")
+        if bound < 0:
+            raise ValueError(f"{owner}: {name} is 0 or more, not {bound}")
+
+
+def _function_type(owner: str, type: FunctionType) -> FunctionType:
+    expect(owner, "a FunctionType", FunctionType, type=type)
+    return type
+
+
+def _module_bytes(owner: str, module: object) -> bytes:
+    if isinstance(module, Module):
+        return module.encode()
+    try:
+        return copied_buffer(module)
+    except TypeError:
+        raise TypeError(f"{owner} takes bytes or a wasm.Module, not {shown(module)}") from None
+
+
 def value_types(features: Collection[str] = _DEFAULT_FEATURES) -> SearchStrategy[ValueType]:
     """The value types that can cross into Python, as far as `features` (`RuntimeInfo.features`) have them."""
+    _checked("value_types", features)
     return st.sampled_from(
         [type for type in ValueType if not type.judged and _FEATURE_OF.get(type) in (None, *features)]
     )
@@ -69,6 +96,7 @@ def function_types(
     types: SearchStrategy[ValueType] | None = None,
 ) -> SearchStrategy[FunctionType]:
     """Signatures over `types`, by default `value_types(features)`; with one result at most without multi-value."""
+    _checked("function_types", features, max_params=max_params, max_results=max_results)
     each = value_types(features) if types is None else types
     if "multi-value" not in features:
         max_results = min(max_results, 1)
@@ -149,12 +177,12 @@ def _each(types: Iterable[ValueType], functions: Sequence[Any]) -> SearchStrateg
 
 def arguments(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[tuple[Any, ...]]:
     """Arguments for a function of that type."""
-    return _each(type.params, functions)
+    return _each(_function_type("arguments", type).params, functions)
 
 
 def results(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[tuple[Any, ...]]:
     """The results of a function of that type, always as a tuple."""
-    return _each(type.results, functions)
+    return _each(_function_type("results", type).results, functions)
 
 
 class RecordingFunction:
@@ -254,6 +282,7 @@ def modules(
     made (`pywasmrt.testing.programs`). Where an engine may choose a NaN's bits, the choice shows in floats only. A
     failing module shrinks by whole functions and statements, and prints as text.
     """
+    _checked("modules", features, max_functions=max_functions, max_statements=max_statements, max_imports=max_imports)
     allowed = frozenset(features) & _MODULE_FEATURES
     statements = st.lists(st.binary(min_size=20, max_size=80), max_size=max_statements)
     function = st.tuples(st.binary(min_size=16, max_size=64), statements)
@@ -267,7 +296,7 @@ def reencoded(module: bytes | Module) -> SearchStrategy[bytes]:
     The binary format allows numbers to be written longer than needed, as linkers do. Here some of the numbers are, or
     all of them are as long as possible. Shrinks towards the shortest form of each. `module` must be valid.
     """
-    data = module.encode() if isinstance(module, Module) else module
+    data = _module_bytes("reencoded", module)
 
     def encoded(choices: bytes) -> bytes:
         asked = iter(range(1 << 62))
@@ -282,29 +311,28 @@ def mutated(module: bytes | Module) -> SearchStrategy[bytes]:
     They are cut short, or have bits flipped, bytes replaced, or parts doubled, removed or inserted. Most are invalid
     or malformed; some are valid modules that do something else, and may then run for ever.
     """
-    if isinstance(module, Module):
-        module = module.encode()
-    if not module:
+    data = _module_bytes("mutated", module)
+    if not data:
         raise ValueError("there is nothing to damage in an empty module")
-    position = st.integers(0, len(module) - 1)
+    position = st.integers(0, len(data) - 1)
     byte = st.integers(0, 255) | st.sampled_from([0, 1, 0x0B, 0x7F, 0x80, 0xFF])
 
     def replaced(edits: list[tuple[int, int]]) -> bytes:
-        data = bytearray(module)
+        damaged = bytearray(data)
         for where, value in edits:
-            data[where] = value
-        return bytes(data)
+            damaged[where] = value
+        return bytes(damaged)
 
     def flipped(where: int, bit: int) -> bytes:
-        return replaced([(where, module[where] ^ 1 << bit)])
+        return replaced([(where, data[where] ^ 1 << bit)])
 
     def spliced(first: int, second: int, inserted: bytes) -> bytes:
         """Any order of the two: before it, a part is removed; after it, a part is doubled."""
-        return module[:first] + inserted + module[second:]
+        return data[:first] + inserted + data[second:]
 
     return st.one_of(
-        position.map(lambda size: module[:size]),
+        position.map(lambda size: data[:size]),
         st.builds(flipped, position, st.integers(0, 7)),
         st.lists(st.tuples(position, byte), min_size=1, max_size=8).map(replaced),
         st.builds(spliced, position, position, st.binary(max_size=8)),
-    ).filter(lambda data: data != module)
+    ).filter(lambda damaged: damaged != data)

@@ -147,6 +147,11 @@ class WasiConfig:
             _check_text("env", value)
             if not name or "=" in name:
                 raise InvalidConfigurationError(f"{name!r} is no name for a variable of WasiConfig.env")
+        for name, stream in (("stdin", self.stdin), ("stdout", self.stdout), ("stderr", self.stderr)):
+            if isinstance(stream, MemoryTree):
+                raise InvalidConfigurationError(
+                    f"WasiConfig.{name} is one stream, not a MemoryTree; a tree is for WasiConfig.preopens"
+                )
         if not isinstance(self.preopens, Mapping):
             raise InvalidConfigurationError(
                 f"WasiConfig.preopens is a mapping of guest paths to directories, not {shown(self.preopens)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import pickle
 import threading
@@ -80,6 +81,12 @@ def test_what_is_opened_is_bounded() -> None:
         assert Udf(TEXT + f" ;; {n}", "add")(n, 1).tolist() == [n + 1]
     assert len(opened._opened.linked) == opened.MODULES
     assert len(opened._instances()) == opened.INSTANCES
+
+
+def test_signatures() -> None:
+    """`inspect.signature` tells the columns of a function, and of the class what makes one."""
+    assert list(inspect.signature(Udf(TEXT, "add")).parameters) == ["column1", "column2"]
+    assert list(inspect.signature(Udf).parameters)[:3] == ["source", "name", "runtime"]
 
 
 def test_sources(tmp_path: Path, runtime: Runtime) -> None:

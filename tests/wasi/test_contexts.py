@@ -150,6 +150,8 @@ def test_functions_of_ones_own_come_first(runtime: pywasmrt.Runtime) -> None:
         {"stdin": "text"},
         {"stdout": b"not writable"},
         {"stderr": 5},
+        {"stdin": wasi.MemoryTree()},
+        {"stdout": wasi.MemoryTree()},
         {"preopens": ["/"]},
         {"preopens": {"/": 5}},
         {"preopens": {"": "."}},
