@@ -6,7 +6,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .runs import find_scripts, run_script, total
+from .runs import Result, find_scripts, run_scripts, total
+
+WORKERS = 2
 
 
 def main(runtime: str, *names: str) -> int:
@@ -15,13 +17,16 @@ def main(runtime: str, *names: str) -> int:
     if not scripts:
         print("no scripts: set WASM_SPEC_DIR to a folder with the .wast files of the official suite")
         return 2
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda script: run_script(runtime, script), scripts))
-    for script, result in zip(scripts, results, strict=True):
+    results: dict[Path, Result] = {}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for found in pool.map(lambda part: run_scripts(runtime, part), [scripts[n::WORKERS] for n in range(WORKERS)]):
+            results |= found
+    for script in scripts:
+        result = results[script]
         print(f"{script.stem}: {result}")
         for problem in result.failures + result.crashes:
             print(f"    {problem}")
-    whole = total(results)
+    whole = total(results.values())
     print(f"{runtime}: {len(scripts)} scripts: {whole}")
     return 1 if whole.failures or whole.crashes else 0
 

@@ -1,7 +1,8 @@
-"""The process that runs one script: `python -m spec.child RUNTIME SCRIPT CACHE [COMMAND ...]`.
+"""The process that runs scripts: `python -m spec.child RUNTIME CACHE`, with `{"scripts": [...], "left_out": [...]}` on
+standard input.
 
-It leaves out the commands whose numbers are given, and prints a JSON line before each of the others and one after it,
-so that whoever watches knows which command ended the process, if one does.
+It leaves out the commands of the first script whose numbers are given, and prints a JSON line before each of the others
+and one after it, so that whoever watches knows which command ended the process, if one does.
 """
 
 from __future__ import annotations
@@ -47,15 +48,14 @@ def _report(*record: Any) -> None:
     print(json.dumps(record), flush=True)
 
 
-def main(runtime: str, script: str, cache: str, *left_out: str) -> None:
-    """Run the script and report."""
-    commands = _commands(Path(script), Path(cache))
+def _run(runtime: str, commands: list[Command], left_out: list[int]) -> None:
+    """Run the commands of one script and report."""
     _report("commands", len(commands))
     name, _, mode = runtime.partition(":")
     embedding = Embedding(name, **({"options": {"mode": mode}} if mode else {}))
     running = Script(embedding)
     for number, command in enumerate(commands):
-        if str(number) in left_out:
+        if number in left_out:
             running.skip(command)
             continue
         where = f"line {command['line']}: {command['type']}"
@@ -73,6 +73,15 @@ def main(runtime: str, script: str, cache: str, *left_out: str) -> None:
     running.close()
     embedding.close()
     _report("end")
+
+
+def main(runtime: str, cache: str) -> None:
+    """Run the scripts that standard input names."""
+    asked = json.load(sys.stdin)
+    left_out = asked["left_out"]
+    for script in asked["scripts"]:
+        _run(runtime, _commands(Path(script), Path(cache)), left_out)
+        left_out = []
 
 
 if __name__ == "__main__":

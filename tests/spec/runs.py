@@ -1,4 +1,4 @@
-"""Finding the scripts, and running each in a process of its own, so that a crash costs one command and not the rest."""
+"""Finding the scripts, and running them in other processes, so that a crash costs one command and not the rest."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Result", "find_scripts", "run_script", "total"]
+__all__ = ["Result", "find_scripts", "run_scripts", "total"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _WHERE = ("", "core2", "test/core")
-_TIMEOUT = 120  # seconds that one script may take
+_TIMEOUT = 600  # seconds that one process may take
 _ENVIRONMENT = dict(os.environ)  # copied here, as pytest changes it while the workers run
 _MOST_CRASHES = 10
 
@@ -66,41 +66,62 @@ def total(results: Iterable[Result]) -> Result:
     return whole
 
 
-def run_script(runtime: str, script: Path) -> Result:
-    """Run a script on a runtime. After a crash the script is run again without the command that crashed."""
+def run_scripts(runtime: str, scripts: Sequence[Path]) -> dict[Path, Result]:
+    """Run scripts on a runtime, in one process as long as that lives. One in which it ends is run again in the next,
+    without the command that crashed.
+    """
+    results: dict[Path, Result] = {}
+    left = list(scripts)
     left_out: list[int] = []
     crashes: list[str] = []
-    while True:
-        records, ending = _run_once(runtime, script, left_out)
-        result = _read(records)
-        result.crashes = crashes
-        if ending is None:
-            return result
+    while left:
+        reported, ending = _run_once(runtime, left, left_out)
+        while reported and reported[0][-1] == ["end"]:
+            results[left.pop(0)] = replace(_read(reported.pop(0)), crashes=crashes)
+            left_out, crashes = [], []
+        if not left:
+            if ending is not None:
+                results[scripts[-1]].crashes.append(f"after the last command: {ending}")
+            break
+        records = reported[0] if reported else []
         begun = [record for record in records if record[0] == "begin"]
         ended = {record[1] for record in records if record[0] in ("passed", "failed", "skipped")}
         crashed = begun[-1] if begun and begun[-1][1] not in ended else None
-        crashes.append(f"{crashed[2] if crashed else 'outside of the commands'}: {ending}")
+        crashes.append(f"{crashed[2] if crashed else 'outside of the commands'}: {ending or 'it ended early'}")
         if crashed is None or len(crashes) >= _MOST_CRASHES:
-            return result
-        left_out.append(crashed[1])
+            results[left.pop(0)] = replace(_read(records), crashes=crashes)
+            left_out, crashes = [], []
+        else:
+            left_out.append(crashed[1])
+    return results
 
 
-def _run_once(runtime: str, script: Path, left_out: list[int]) -> tuple[list[Any], str | None]:
-    """What the child reported, and how it ended if not well."""
+def _run_once(runtime: str, scripts: list[Path], left_out: list[int]) -> tuple[list[list[Any]], str | None]:
+    """What the child reported, a list for each script that it began, and how it ended if not well. `left_out` are
+    commands of the first script.
+    """
     cache = _ROOT / "build" / "spec"
-    child = [sys.executable, "-m", f"{__package__}.child", runtime, str(script), str(cache), *map(str, left_out)]
+    child = [sys.executable, "-m", f"{__package__}.child", runtime, str(cache)]
+    asked = json.dumps({"scripts": [str(script) for script in scripts], "left_out": left_out})
     environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        done = subprocess.run(child, capture_output=True, timeout=_TIMEOUT, env=environment, check=False)
+        done = subprocess.run(
+            child, input=asked.encode(), capture_output=True, timeout=_TIMEOUT, env=environment, check=False
+        )
         output, ending = done.stdout, None
         if done.returncode:
             ending = f"exit code {done.returncode}: {done.stderr[-500:].decode(errors='replace').strip()}"
     except subprocess.TimeoutExpired as error:
         output, ending = error.stdout or b"", f"took more than {_TIMEOUT} seconds"
-    records = [json.loads(line) for line in output.splitlines() if line.startswith(b"[") and line.endswith(b"]")]
-    if ending is None and (not records or records[-1] != ["end"]):
-        ending = "it did not reach the end"
-    return records, ending
+    reported: list[list[Any]] = []
+    for line in output.splitlines():
+        if line.startswith(b"[") and line.endswith(b"]"):
+            record = json.loads(line)
+            if record[0] == "commands":
+                reported.append([])
+            if reported:
+                reported[-1].append(record)
+    return reported, ending
 
 
 def _read(records: list[Any]) -> Result:
