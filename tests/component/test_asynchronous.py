@@ -162,7 +162,7 @@ def test_a_second_task_is_refused(components: pywasmrt.Runtime) -> None:
         host.gate = asyncio.Event()
         with await started(components, host) as instance:
             first = asyncio.create_task(instance.exports.twice.call_async(1))
-            while not host.steps:
+            while not (host.steps or first.done()):
                 await asyncio.sleep(0)
             with pytest.raises(BusyError, match="give each task a store of its own"):
                 await instance.exports.twice.call_async(1)
@@ -178,7 +178,7 @@ def test_cancelling_ends_the_coroutine_and_the_guest(components: pywasmrt.Runtim
         host.gate = asyncio.Event()
         with await started(components, host) as instance:
             call = asyncio.create_task(instance.exports.twice.call_async(1))
-            while not host.steps:
+            while not (host.steps or call.done()):
                 await asyncio.sleep(0)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -224,7 +224,7 @@ def test_closing_and_interrupting_end_a_wait(components: pywasmrt.Runtime, needs
             host.gate = asyncio.Event()
             with await started(components, host) as instance:
                 call = asyncio.create_task(instance.exports.twice.call_async(1))
-                while not host.steps:
+                while not (host.steps or call.done()):
                     await asyncio.sleep(0)
                 getattr(instance, end)()
                 with pytest.raises(error):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.long_calls import interrupting
 
 import pywasmrt
 from pywasmrt import ClosedError, Limits, ModuleCompileError, Trap, TrapCode, protocols
@@ -216,16 +216,8 @@ def test_a_deadline_ends_it(misbehaving: Callable[..., Any], needs: Callable[...
 def test_an_interrupt_ends_it(misbehaving: Callable[..., Any], needs: Callable[..., None]) -> None:
     needs("interruption")
     instance = misbehaving()
-
-    def interrupt() -> None:
-        while not instance.interrupt():  # False before the call begins
-            time.sleep(0.01)
-
-    stopper = threading.Thread(target=interrupt)
-    stopper.start()
-    with pytest.raises(pywasmrt.Interrupted):
+    with interrupting(instance), pytest.raises(pywasmrt.Interrupted):
         instance.exports.spin()
-    stopper.join()
 
 
 def test_another_thread_is_refused_at_once(misbehaving: Callable[..., Any], needs: Callable[..., None]) -> None:

@@ -99,10 +99,17 @@ def main() -> int:
     if asked.processes != "0":
         arguments += ["-n", asked.processes]
 
-    counted = run(arguments, None, ends - time.monotonic())
-    wrong = [] if counted else ["the tests told nothing"]
-    counted = counted or {}
-    wrong += [f"{test}, nothing failing: {what}" for test, each in counted.items() for what in each["wrong"]]
+    wrong: list[str] = []
+
+    def tell(*found: str) -> None:
+        """Print what is wrong as soon as it is known, since the passes after it take long."""
+        wrong.extend(found)
+        print("\n".join(found), end="\n" if found else "", flush=True)
+
+    counted = run(arguments, None, ends - time.monotonic()) or {}
+    if not counted:
+        tell("the tests told nothing")
+    tell(*(f"{test}, nothing failing: {what}" for test, each in counted.items() for what in each["wrong"]))
     planner = Planner(counted)
     failed: collections.Counter[str] = collections.Counter()
     for _ in range(asked.passes):
@@ -111,19 +118,18 @@ def main() -> int:
             break
         told = run(arguments, plan, ends - time.monotonic())
         if told is None:
-            wrong.append("a pass ended its process")
+            tell("a pass ended its process")
             continue
         if len(told) < len(plan):
-            wrong.append(f"there is no word of {len(plan) - len(told)} tests of {len(plan)}")
+            tell(f"there is no word of {len(plan) - len(told)} tests of {len(plan)}")
         for test, each in told.items():
             operation, first = plan[test]
             failed[operation] += bool(each["failed"])
-            wrong += [f"{test}, {operation} failing at call {first}: {what}" for what in each["wrong"]]
+            tell(*(f"{test}, {operation} failing at call {first}: {what}" for what in each["wrong"]))
 
     for operation in operations(lib):
         print(f"{operation:16} failed in {failed[operation]:5} tests")
-    wrong += [f"{operation} has failed in no test" for operation in operations(lib) if not failed[operation]]
-    print("\n".join(wrong), end="\n" if wrong else "")
+    tell(*(f"{operation} has failed in no test" for operation in operations(lib) if not failed[operation]))
     return 1 if wrong else 0
 
 

@@ -45,6 +45,24 @@ def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterat
         thread.join()
 
 
+@contextmanager
+def interrupting(instance: Any) -> Iterator[None]:
+    """Interrupt the call that the block makes, from another thread, as soon as it has begun."""
+    left = threading.Event()
+
+    def act() -> None:
+        while not left.wait(0.01) and not instance.interrupt():  # False before the call begins
+            pass
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
+
+
 def works(instance: ModuleInstance) -> bool:
     """Whether a short call succeeds. On a busy machine a thread may not run for as long as the instance's limit: such a
     call is made again.

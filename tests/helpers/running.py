@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from helpers.long_calls import LONG, loops
-from pywasmrt import (
-    Runtime,
-)
+from pywasmrt import Runtime
 
 
 class Guest(threading.Thread):
@@ -34,7 +33,9 @@ class Guest(threading.Thread):
         instance = loops(runtime, entered.set)
         guest = cls(instance.exports[export])
         guest.start()
-        assert entered.wait(LONG)
+        if not entered.wait(LONG):
+            stop(guest, instance)
+            raise AssertionError(f"the guest did not begin: {guest.end!r}")
         return guest, instance
 
 
@@ -42,3 +43,27 @@ def stop(guest: Guest, instance: Any) -> None:
     while guest.is_alive():
         instance.interrupt()
         guest.join(0.01)
+
+
+def others_run_during(work: Callable[[], object]) -> bool:
+    """Whether another thread has turns while `work` runs. Other programs may take them, but not each of 20 times."""
+    turns = [0]
+    left = threading.Event()
+
+    def take_turns() -> None:
+        while not left.is_set():
+            turns[0] += 1
+            time.sleep(0.001)
+
+    other = threading.Thread(target=take_turns)
+    other.start()
+    try:
+        for _ in range(20):
+            before = turns[0]
+            work()
+            if turns[0] > before:
+                return True
+        return False
+    finally:
+        left.set()
+        other.join()

@@ -71,7 +71,7 @@ def test_a_loop_that_was_closed_leaves_its_guest_to_others(runtime: Runtime, nee
 
     async def main() -> asyncio.Task[Any]:
         call = asyncio.create_task(instance.exports.call_then_loop.call_async())
-        while not entered.is_set():
+        while not (entered.is_set() or call.done()):
             await asyncio.sleep(0.001)
         return call
 

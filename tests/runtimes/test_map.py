@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 import threading
-import time
 from array import array
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.long_calls import interrupting
+from helpers.running import others_run_during
 
 import pywasmrt
 from pywasmrt import HostModule, RowError, Runtime, Trap, TrapCode
@@ -306,41 +307,16 @@ def test_an_interrupt_from_another_thread(runtime: Runtime, needs: Needs) -> Non
     needs("interruption")
     instance = runtime.instantiate(runtime.compile(TEXT))
     column = numpy.lib.stride_tricks.as_strided(numpy.zeros(1, dtype="i1"), shape=(2**31,), strides=(0,))
-
-    def interrupt() -> None:
-        while not instance.interrupt():  # False before the call begins
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(pywasmrt.Interrupted):
+    with interrupting(instance), pytest.raises(pywasmrt.Interrupted):
         instance.exports.nothing.map(column)
-    thread.join()
 
 
 def test_other_threads_run_meanwhile(guest: Any, runtime: Runtime) -> None:
-    """The loop gives the interpreter's lock away: a thread counts while a batch of many rows runs."""
+    """The loop gives the interpreter's lock away."""
     if runtime.info.name == "wasmtime-py":
         pytest.skip("loops in Python")
-    counted, stop = [0], threading.Event()
-
-    def count() -> None:
-        while not stop.is_set():
-            counted[0] += 1
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=count)
-    thread.start()
     column = numpy.lib.stride_tricks.as_strided(numpy.zeros(1, dtype="i1"), shape=(2**24,), strides=(0,))
-
-    def counted_meanwhile() -> int:
-        before = counted[0]
-        guest.nothing.map(column)
-        return counted[0] - before
-
-    assert any(counted_meanwhile() for _ in range(20))  # other programs may take the thread's turn, but not each time
-    stop.set()
-    thread.join()
+    assert others_run_during(lambda: guest.nothing.map(column))
 
 
 def test_types_that_are_no_numbers(runtime: Runtime, needs: Needs) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
 import pytest
+from helpers.running import others_run_during
 from helpers.text_guests import TEXT, upper, words
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,21 +266,7 @@ def test_other_threads_run_meanwhile(guest: Any, runtime: Runtime) -> None:
         pytest.skip("loops in Python")
     pa = pytest.importorskip("pyarrow")
     column = pa.array(["some text"]).take(pa.array(numpy.zeros(2_000_000, dtype="i4")))
-    counted, stop = [0], threading.Event()
-
-    def count() -> None:
-        while not stop.is_set():
-            counted[0] += 1
-            time.sleep(0.001)
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    before = counted[0]
-    guest.map_bytes("size", column)
-    after = counted[0]
-    stop.set()
-    thread.join()
-    assert after > before
+    assert others_run_during(lambda: guest.map_bytes("size", column))
 
 
 # Arrow

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.long_calls import interrupting
 
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Limits, Runtime, Trap, TrapCode, UnsupportedFeatureError, WasmError
@@ -104,16 +104,8 @@ def test_other_threads_go_on_during_a_long_call(wazero: Runtime) -> None:
     with wazero:
         limits = Limits(timeout=60)
         instance = wazero.instantiate(wazero.compile(GUEST), {"env": {"f": lambda x: x}}, limits=limits)
-
-        def stop() -> None:
-            while not instance.interrupt():  # False before the call begins
-                time.sleep(0.01)
-
-        thread = threading.Thread(target=stop)
-        thread.start()
-        with pytest.raises(pywasmrt.Interrupted):
+        with interrupting(instance), pytest.raises(pywasmrt.Interrupted):
             instance.exports.for_ever()
-        thread.join()
 
 
 @built
