@@ -33,6 +33,9 @@ WASMTIME_VERSIONS = 48.0.0 49.0.0 50.0.1
 copy = rm -rf $(1) && mkdir -p $(1) && tar cf - --exclude='*.so' --exclude=__pycache__ --exclude=_build_info.py \
 	$(wildcard $(SOURCES)) | tar xf - -C $(1)
 
+# The tests start hundreds of processes that import the package: each would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help develop dev test nightly fuzz attack faults wazero lint demo docs docs-figures bench bench-columns bench-components bench-interpreter bench-long bench-wazero wheel wheels abi asan tsan coverage clean

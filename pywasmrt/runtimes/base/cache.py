@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,7 +159,7 @@ class ModuleCache:
 
     @staticmethod
     def _put(folder: int, name: str, blob: bytes) -> None:
-        temporary = f"{secrets.token_hex(16)}{_TEMPORARY}"
+        temporary = f"{os.urandom(16).hex()}{_TEMPORARY}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY
         try:
             with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
