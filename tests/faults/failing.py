@@ -11,7 +11,9 @@ Operations fail while the test itself runs, not while what tests share is made.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
+import gc
 import inspect
 import json
 import math
@@ -42,6 +44,7 @@ DEALT_WITH = {
     "otel/chain.py, export",
     "otel/chain.py, shutdown",
     "otel/component.py, _call",  # raised again as a TelemetryError
+    "columns/udf.py, __call__",  # DuckDB tells of it in an error of its own
     "otel/receiver.py, _run",
     "otel/receiver.py, handle",
     "runtimes/base/runtime.py, _kept",  # a compiled module that cannot be kept, or used, is compiled
@@ -77,6 +80,11 @@ def caught_by(error: BaseException) -> str | None:
         return "nobody: it was not raised"
     waited_for = error.__traceback__.tb_frame.f_code.co_flags & inspect.CO_COROUTINE
     return None if waited_for else place_of(error.__traceback__)
+
+
+def held_by_a_task(error: BaseException) -> bool:
+    """Whether an asyncio task keeps it, for whoever awaits that. A task calls a coroutine in C without any frame."""
+    return any(isinstance(each, asyncio.Future) for each in gc.get_referrers(error))
 
 
 def raised_by(error: BaseException) -> str | None:
@@ -170,7 +178,8 @@ class Failing:
 
     def _caught(self) -> list[str]:
         """Where in the library errors ended of which the caller heard nothing."""
-        return sorted({place for error in self.errors if (place := caught_by(error)) is not None} - DEALT_WITH)
+        found = {caught_by(error) for error in self.errors if not held_by_a_task(error)}
+        return sorted(place for place in found if place is not None and place not in DEALT_WITH)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

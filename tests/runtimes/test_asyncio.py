@@ -76,9 +76,11 @@ def test_a_loop_that_was_closed_leaves_its_guest_to_others(runtime: Runtime, nee
         return call
 
     before = set(threading.enumerate())
-    call = loop.run_until_complete(main())
-    (worker,) = set(threading.enumerate()) - before
-    loop.close()
+    try:
+        call = loop.run_until_complete(main())
+        (worker,) = set(threading.enumerate()) - before
+    finally:
+        loop.close()
     with pytest.raises(BusyError):
         works(instance)
     assert instance.interrupt()
