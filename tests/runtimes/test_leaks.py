@@ -60,8 +60,8 @@ NOISE = {"bytes": 1_500_000, "objects": 20, "blocks": 150, "references to None":
 
 # The shares of the rounds that the suite does: at first, and then where something seems to grow. Caches still fill in
 # the first rounds, and a leak grows however often it is looked for. A call of wasmtime-py costs 500 times one in C.
-SHARES = {"wasmtime-py": (0.02, 0.2, 1)}
-SHARES_IN_C = (0.1, 0.4, 1)
+SHARES = {"wasmtime-py": (0.01, 0.2, 1)}
+SHARES_IN_C = (0.05, 0.4, 1)
 FEW = 0.5  # growth in one round, of what is counted by the piece: a leak loses at least one
 
 
