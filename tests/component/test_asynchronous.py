@@ -164,6 +164,7 @@ def test_a_second_task_is_refused(components: pywasmrt.Runtime) -> None:
             first = asyncio.create_task(instance.exports.twice.call_async(1))
             while not (host.steps or first.done()):
                 await asyncio.sleep(0)
+            assert not first.done()
             with pytest.raises(BusyError, match="give each task a store of its own"):
                 await instance.exports.twice.call_async(1)
             host.gate.set()
