@@ -954,3 +954,7 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     def closed(self) -> bool: ...
 
     def close(self) -> None: ...
+
+
+# From Python 3.12 on the first check against a protocol loads a module, which cannot be done while the interpreter ends.
+isinstance(None, Exports)

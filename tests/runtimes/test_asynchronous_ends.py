@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.asynchronous import doubled, run, start
+from helpers.long_calls import LONG
 
 import pywasmrt
 from pywasmrt import ClosedError, DeadlineExceeded, Interrupted, Limits, Trap, TrapCode
@@ -289,7 +290,7 @@ def test_a_loop_that_ends_under_a_guest_unwinds_it(runtime: pywasmrt.Runtime) ->
 
         instance = await start(runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await waits.wait()
+        await asyncio.wait_for(waits.wait(), LONG)
         del call
         return instance
 

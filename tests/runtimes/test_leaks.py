@@ -51,7 +51,7 @@ ROUNDS = {
     "stores": 10_000,
     "modules": 10_000,
     "blobs": 10_000,
-    "runtimes": 1_000,
+    "runtimes": 3_000,
 }
 # How much may be more in use at the end than after the first half: what allocators do by themselves. A leak of 16 bytes
 # a call would be 8 MB over half a million calls, and one object a round would be a thousand.

@@ -37,7 +37,7 @@ class Odd:
         (MASKED, "a masked array"),
         (numpy.ma.masked, "a masked array"),
         (numpy.datetime64("2020-01-01"), "a number or a buffer, not"),  # it shows its bytes as a buffer
-        (numpy.datetime64("NaT"), "a number or a buffer, not"),
+        (numpy.datetime64("NaT", "s"), "a number or a buffer, not"),
         (numpy.timedelta64(3, "s"), "a number or a buffer, not"),
         (numpy.bytes_(b"1"), "a number or a buffer, not"),
         (numpy.array(None), "i32 takes an int, not"),

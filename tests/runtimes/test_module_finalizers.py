@@ -23,8 +23,10 @@ def unraisable(info):
     lost += info.exc_type is Boom
 
 def handler(number, frame):
+    global armed
     signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 1e-3))
     if armed:
+        armed = False  # one at a time, since it may come while an earlier one is on its way out
         raise Boom
 
 sys.unraisablehook = unraisable

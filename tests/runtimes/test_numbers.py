@@ -165,7 +165,7 @@ def test_what_turns_out_to_be_no_number_is_refused_by_its_place(made: Made) -> N
         pass
     else:
         values += [numpy.array([1, 2]), numpy.str_("5"), numpy.array("5"), numpy.bytes_(b"5"), numpy.complex64(1)]
-        values += [numpy.complex128(1j), numpy.array(1j), numpy.datetime64("2020-01-01"), numpy.timedelta64(5)]
+        values += [numpy.complex128(1j), numpy.array(1j), numpy.datetime64("2020-01-01"), numpy.timedelta64(5, "s")]
     for value in values:
         for way, place in ways:
             with pytest.raises(TypeError, match=place):

@@ -182,7 +182,7 @@ def test_a_signal_handler_is_part_of_the_call_that_it_interrupts(runtime: Runtim
 
 
 INTERRUPTED_OFTEN = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 import pywasmrt
 
 runtime = pywasmrt.new_runtime(sys.argv[1])
@@ -190,9 +190,24 @@ from pywasmrt.testing import to_binary
 
 source = '(module (import "env" "f" (func $f)) (func (export "run") (loop (call $f) (br 0))))'
 module = runtime.compile(to_binary(source))
+entered = threading.Event()
+
+
+def begin():
+    if not entered.is_set():
+        entered.set()
+
+
+def interrupt(seconds):
+    entered.wait()
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 for round in range(20):
-    instance = runtime.instantiate(module, {"env": {"f": lambda: None}})
-    timer = threading.Timer(0.005 + round / 2000, os.kill, (os.getpid(), signal.SIGINT))
+    entered.clear()
+    instance = runtime.instantiate(module, {"env": {"f": begin}})
+    timer = threading.Thread(target=interrupt, args=(round / 2000,))
     timer.start()
     try:
         instance.exports.run()
