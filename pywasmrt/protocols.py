@@ -956,5 +956,5 @@ class Runtime(_Checkable, AbstractContextManager["Runtime"], Protocol):
     def close(self) -> None: ...
 
 
-# From Python 3.12 on the first check against a protocol loads a module, which cannot be done while the interpreter ends.
+# From Python 3.12 on the first check against a protocol imports something, which fails while the interpreter ends.
 isinstance(None, Exports)
