@@ -203,9 +203,9 @@ def as_number(value: Any, type: ValueType) -> Any:
     try:
         if type in _FLOATS and hasattr(value.__class__, "__float__"):
             return value if _is_no_real_number(value) else float(value)
-        if hasattr(value.__class__, "__index__"):
-            return as_index(value)
-        return int(bool(value)) if _is_numpys_bool(value) else value
+        if hasattr(value.__class__, "dtype") and _is_numpys_bool(value):  # older ones have an `__index__` that warns
+            return int(bool(value))
+        return as_index(value) if hasattr(value.__class__, "__index__") else value
     except TypeError:
         return value
 
