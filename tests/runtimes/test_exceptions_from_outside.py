@@ -240,7 +240,21 @@ def test_it_ends_a_guest_that_computes_in_an_event_loop(runtime: Runtime, needs:
         finally:
             timer.join()
 
-    worker = Worker(lambda: asyncio.run(main()))
-    worker.start()
-    worker.join(LONG)
-    assert [type(each) for each in worker.ends] == [Stop]
+    def run_loop() -> None:
+        """As `asyncio.run` does, but without waiting for tasks: one that is lost never ends."""
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: loop.stop())
+        try:
+            loop.run_until_complete(main())
+        finally:
+            loop.close()
+
+    # Between the slices of the guest it may come in the loop's own code all the same, which loses the guest's task.
+    ends: list[list[type[BaseException]]] = []
+    while not ends or (ends[-1] != [Stop] and len(ends) < 5):
+        worker = Worker(run_loop)
+        worker.start()
+        worker.join(LONG)
+        assert not worker.is_alive()
+        ends.append([type(each) for each in worker.ends])
+    assert ends[-1] == [Stop], ends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from array import array
 from contextlib import suppress
 from typing import Any
@@ -48,7 +49,7 @@ class Odd:
         (numpy.zeros(3, [("a", "i4")]), "no native number"),
         (numpy.zeros(3, "V0"), "no native number"),
         (numpy.longdouble(1.5), "takes an int"),
-        (array("u", "abc"), "no native number"),
+        (array("w" if sys.version_info >= (3, 13) else "u", "abc"), "no native number"),
         (memoryview(b"abc").cast("c"), "no native number"),
         ((ctypes.c_int32.__ctype_be__ * 3)(), "no native number"),
         (((ctypes.c_int32 * 2) * 2)(), "one dimension"),
