@@ -462,6 +462,8 @@ static inline void exit_guard_leave(ExitGuard *guard) {
 /* The engine's poll: WRT_OK to go on, WRT_PENDING where a task runs the guest, or WRT_HOST with an exception parked on the
  * store `env`, holding the GIL. */
 int poll_python(void *env);
+/* Has guests that run leave the states of their threads alone, as the interpreter ends. */
+void leave_threads(void);
 /* Gives the GIL to a thread that waits for it, and takes it back: -1 with the exception that a signal handler raises, or that
  * another thread has set for this one; else 0. */
 int let_others_run(Store *store);

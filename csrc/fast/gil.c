@@ -1,6 +1,7 @@
 /* gil.c: what a running call does at a poll: releases the GIL, reacquires it, and ends when it is told to. */
 #include "fastcall.h"
 
+#include <sched.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/syscall.h>
@@ -84,11 +85,28 @@ static bool on_main_thread(void) {
 #endif
 }
 
+/* The interpreter frees the states of all other threads when it ends. Threads that read theirs without the GIL are counted, and
+ * none begins to once leave_threads was called, which waits for those that do. */
+static unsigned state_readers;
+static bool states_left;
+
+void leave_threads(void) {
+  __atomic_store_n(&states_left, true, __ATOMIC_SEQ_CST);
+  /* Reading takes no time. After a fork one may be counted that is not in this process: hence the limit. */
+  int64_t end = monotonic_ns() + 100000000;
+  while (__atomic_load_n(&state_readers, __ATOMIC_SEQ_CST) != 0 && monotonic_ns() < end) sched_yield();
+}
+
+static bool has_exception(PyThreadState *thread) { return __atomic_load_n(&thread->async_exc, __ATOMIC_RELAXED) != NULL; }
+
 /* Whether an exception was set for this thread from outside (PyThreadState_SetAsyncExc). With the GIL or without, as only this
  * thread takes it. */
 static bool exception_waits(Store *store) {
-  PyThreadState *thread = store->released != NULL ? store->released : PyThreadState_Get();
-  return __atomic_load_n(&thread->async_exc, __ATOMIC_RELAXED) != NULL;
+  if (store->released == NULL) return has_exception(PyThreadState_Get());
+  __atomic_fetch_add(&state_readers, 1, __ATOMIC_SEQ_CST);
+  bool waits = !__atomic_load_n(&states_left, __ATOMIC_SEQ_CST) && has_exception(store->released);
+  __atomic_fetch_sub(&state_readers, 1, __ATOMIC_SEQ_CST);
+  return waits;
 }
 
 /* Raises it: -1 with an exception set, or 0 where there is none any more. Only Python's own evaluation loop takes it and notes

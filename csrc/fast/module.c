@@ -41,9 +41,21 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out) {
   return *out == NULL ? -1 : PyModule_AddType(module, *out);
 }
 
+/* Has the interpreter call leave_threads() when it ends, before it frees the states of threads. */
+static int register_at_exit(PyObject *module) {
+  PyObject *function = PyObject_GetAttrString(module, "leave_threads");
+  PyObject *source = function == NULL ? NULL : PyImport_ImportModule("atexit");
+  PyObject *registered = source == NULL ? NULL : PyObject_CallMethod(source, "register", "O", function);
+  Py_XDECREF(function);
+  Py_XDECREF(source);
+  Py_XDECREF(registered);
+  return registered == NULL ? -1 : 0;
+}
+
 static int module_exec(PyObject *module) {
   static bool stops_at_exit;
   State *state = PyModule_GetState(module);
+  if (register_at_exit(module) < 0) return -1;
   if (!stops_at_exit) stops_at_exit = Py_AtExit(ticker_stop) == 0;
   for (size_t i = 0; i < WANTED; i++) {
     PyObject *source = PyImport_ImportModule(wanted[i].module);
@@ -122,9 +134,18 @@ static PyObject *module_this_thread(PyObject *module, PyObject *unused) {
   return PyLong_FromUnsignedLongLong(this_thread());
 }
 
+static PyObject *module_leave_threads(PyObject *module, PyObject *unused) {
+  (void)module;
+  (void)unused;
+  leave_threads();
+  Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
     {"this_thread", module_this_thread, METH_NOARGS,
      "this_thread($module, /)\n--\n\nThe running thread, as Store.interrupt knows it."},
+    {"leave_threads", module_leave_threads, METH_NOARGS,
+     "leave_threads($module, /)\n--\n\nHave guests that run see no more exceptions from outside: the interpreter ends."},
     {NULL, NULL, 0, NULL},
 };
 

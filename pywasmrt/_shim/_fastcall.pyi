@@ -7,6 +7,7 @@ from weakref import ref
 from ..types import FunctionType, MemoryType
 
 def this_thread() -> int: ...
+def leave_threads() -> None: ...
 
 class Handle:
     place: int

@@ -21,8 +21,8 @@ NAMES = runpy.run_path(str(FOLDER / "__main__.py"))["NAMES"]
 @pytest.mark.parametrize("name", NAMES)
 def test_an_attack_tries_something_and_finds_nothing(name: str) -> None:
     pytest.importorskip("hypothesis")
-    if name == "allocations" and sys.version_info >= (3, 12):
-        pytest.skip("CPython itself ends in a fault there")
+    if name == "allocations" and sys.version_info[:2] != (3, 11):
+        pytest.skip("CPython itself ends in a fault there, or on 3.10 loses the exception")
     if name == "allocations" and "asan" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("the sanitizer has an allocator of its own")
     if not any(info.name == "wasmtime" and info.available for info in pywasmrt.list_runtimes()):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from helpers.resident import resident
 
 from pywasmrt import Caller, ClosedError, MemoryAccessError, Runtime, WasmError, i32
 
@@ -27,11 +27,6 @@ LINK = """(module (import "other" "value" (func $other (result i32)))
   (func (export "call") (param i32) (result i32) (call_indirect (result i32) (local.get 0))))"""
 
 
-def resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
 @pytest.fixture
 def wasm3(runtime: Runtime) -> Runtime:
     if runtime.info.name != "wasm3":
@@ -39,7 +34,6 @@ def wasm3(runtime: Runtime) -> Runtime:
     return runtime
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_closed_instance_keeps_no_memory(wasm3: Runtime) -> None:
     with wasm3.new_store() as store:
         module = wasm3.compile(LARGE)
@@ -50,7 +44,6 @@ def test_a_closed_instance_keeps_no_memory(wasm3: Runtime) -> None:
         assert resident() - before < 50 << 20  # 200 MiB before
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_chain_goes_with_its_last_user(wasm3: Runtime) -> None:
     with wasm3.new_store() as store:
         module = wasm3.compile(LARGE.replace("(module", '(module (import "o" "touch" (func))', 1))

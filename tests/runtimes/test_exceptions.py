@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import gc
 import pickle
-import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.resident import resident
 
 import pywasmrt
 from pywasmrt import BusyError, ClosedError, ModuleInstantiateError, Runtime, Store, Trap, ValueType, WasmException
@@ -51,11 +51,6 @@ GUEST = """
 @pytest.fixture(autouse=True)
 def _values(needs: Needs) -> None:
     needs("exceptions", "exception-values", "wat", "simd")
-
-
-def resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 class Made:
@@ -296,7 +291,6 @@ def throw_often(call: Callable[[], Any], count: int) -> None:
             call()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("count", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_many_exceptions_leave_nothing_behind(made: Made, count: int) -> None:
     """Uncaught ones, those that the host throws and the guest throws again, and those that it catches in one call."""
@@ -327,7 +321,6 @@ def test_busy_stores_make_no_tags(runtime: Runtime, made: Made) -> None:
     assert isinstance(errors[0], BusyError)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_an_asynchronous_store_keeps_none_either(runtime: Runtime) -> None:
     async def main() -> None:
         text = '(module (tag $t (param i64)) (func (export "throw") (throw $t (i64.const 1))))'

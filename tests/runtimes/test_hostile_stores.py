@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 
 import pytest
+from helpers.resident import resident
 
 from pywasmrt import Limits, MemoryAccessError, ModuleInstantiateError, Runtime, Trap, TrapCode, UnsupportedFeatureError
 
@@ -14,12 +14,6 @@ Needs = Callable[..., None]
 LIMITS = Limits(memory_bytes=1 << 20)  # 16 pages
 
 
-def resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_exceptions_that_nobody_catches_leave_nothing_behind(runtime: Runtime, needs: Needs) -> None:
     needs("exceptions")
     wat = '(module (tag $e (param i64)) (func (export "throw") (throw $e (i64.const 1))))'
@@ -40,7 +34,6 @@ def test_exceptions_that_nobody_catches_leave_nothing_behind(runtime: Runtime, n
     assert resident() - before < count * 16 + (1 << 20)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_exceptions_leave_nothing_behind_in_an_asynchronous_store(runtime: Runtime, needs: Needs) -> None:
     needs("exceptions")
     wat = """(module (import "env" "f" (func)) (tag $e (param i64))

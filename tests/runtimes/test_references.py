@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
-import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.resident import resident
 
 import pywasmrt
 from pywasmrt import ClosedError, FunctionInstance, Reference, Runtime, ValueType, WasmException
@@ -311,13 +311,8 @@ def test_references_are_released_and_cycles_with_their_store_collected(runtime: 
     assert found() is None
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_many_references_leave_nothing_behind(exports: Any, count: int) -> None:
-    def resident() -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096
-
     def work(turns: int) -> None:
         first = exports.point(0, None)
         for n in range(turns):
