@@ -45,7 +45,7 @@ def _signals(attack: Attack, runtime: Runtime) -> None:
     calculator = guests.arithmetic().encode()
 
     def handle(number: int, frame: object) -> None:
-        nonlocal nested
+        nonlocal armed, nested
         counts["signals"] += 1
         if not armed:
             return
@@ -61,6 +61,7 @@ def _signals(attack: Attack, runtime: Runtime) -> None:
                 arm()
         if what >= 7:
             counts["exceptions of handlers"] += 1
+            armed = False  # it ends the action: another one could come where nothing catches it
             raise Boom
 
     def arm() -> None:
