@@ -163,14 +163,16 @@ def _find_plugins() -> dict[str, _Plugin]:
     return found
 
 
+_built_in: dict[str, _Entry] = {name: _BuiltIn(name) for name in _BUILT_IN}
+
+
 def _entries() -> dict[str, _Entry]:
     """Every runtime by name."""
     global _plugins
     with _lock:
         if _plugins is None:
             _plugins = _find_plugins()
-        built_in: dict[str, _Entry] = {name: _BuiltIn(name) for name in _BUILT_IN}
-        return {**built_in, **_plugins, **_registered}
+        return {**_built_in, **_plugins, **_registered}
 
 
 def list_runtimes() -> list[RuntimeInfo]:
