@@ -41,8 +41,10 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **out) {
   return *out == NULL ? -1 : PyModule_AddType(module, *out);
 }
 
-/* Has the interpreter call leave_threads() when it ends, before it frees the states of threads. */
+/* Has the interpreter call leave_threads() when it ends, before it frees the states of threads. Others end before the main one,
+ * and have no threads by then. */
 static int register_at_exit(PyObject *module) {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) return 0;
   PyObject *function = PyObject_GetAttrString(module, "leave_threads");
   PyObject *source = function == NULL ? NULL : PyImport_ImportModule("atexit");
   PyObject *registered = source == NULL ? NULL : PyObject_CallMethod(source, "register", "O", function);
