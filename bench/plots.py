@@ -19,6 +19,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from contestants import JOBS
+from measuring import write_json
 
 FLOOR = "floor"
 WIDTH, LABEL, ROW, BAR, TOP = 760, 190, 30, 18, 58
@@ -127,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     report = with_origin(json.loads(options.json.read_text(encoding="utf-8")))
     options.to.mkdir(parents=True, exist_ok=True)
-    (options.to / "bench.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(report, options.to / "bench.json")
     (options.to / "bench.md").write_text(table(report), encoding="utf-8")
     for job, row in report["nanoseconds"].items():
         if job in JOBS:

@@ -50,20 +50,14 @@ _FEATURE_OF = {_V128: "simd", _FUNCREF: "reference-types", _EXTERNREF: "referenc
 _DEFAULT_FEATURES = frozenset({"multi-value", "reference-types", "simd"})
 
 
-def _checked(owner: str, features: object, **bounds: object) -> None:
+def _checked(owner: str, features: object, **bounds: int) -> None:
     """Raise `TypeError` or `ValueError` where features are no collection of names, or bounds no numbers from 0 on."""
     if isinstance(features, str) or not isinstance(features, Collection):
         raise TypeError(f"{owner} takes features as a collection of names, not {shown(features)}")
     for name, bound in bounds.items():
-        if not isinstance(bound, int) or isinstance(bound, bool):
-            raise TypeError(f"{owner}: {name} is an int, not {shown(bound)}")
+        expect(owner, "an int", int, **{name: bound})
         if bound < 0:
-            raise ValueError(f"{owner}: {name} is 0 or more, not {bound}")
-
-
-def _function_type(owner: str, type: FunctionType) -> FunctionType:
-    expect(owner, "a FunctionType", FunctionType, type=type)
-    return type
+            raise ValueError(f"{name} of {owner} is 0 or more, not {bound}")
 
 
 def _module_bytes(owner: str, module: object) -> bytes:
@@ -177,12 +171,14 @@ def _each(types: Iterable[ValueType], functions: Sequence[Any]) -> SearchStrateg
 
 def arguments(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[tuple[Any, ...]]:
     """Arguments for a function of that type."""
-    return _each(_function_type("arguments", type).params, functions)
+    expect("arguments", "a FunctionType", FunctionType, type=type)
+    return _each(type.params, functions)
 
 
 def results(type: FunctionType, *, functions: Sequence[Any] = ()) -> SearchStrategy[tuple[Any, ...]]:
     """The results of a function of that type, always as a tuple."""
-    return _each(_function_type("results", type).results, functions)
+    expect("results", "a FunctionType", FunctionType, type=type)
+    return _each(type.results, functions)
 
 
 class RecordingFunction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 import pywasmrt
 
@@ -23,7 +23,7 @@ def test_an_attack_tries_something_and_finds_nothing(name: str) -> None:
     pytest.importorskip("hypothesis")
     if name == "allocations" and sys.version_info[:2] != (3, 11):
         pytest.skip("CPython itself ends in a fault there, or on 3.10 loses the exception")
-    if name == "allocations" and "asan" in os.environ.get("LD_PRELOAD", ""):
+    if name == "allocations" and ADDRESS_SANITIZER:
         pytest.skip("the sanitizer has an allocator of its own")
     if not any(info.name == "wasmtime" and info.available for info in pywasmrt.list_runtimes()):
         pytest.skip("there is no native engine")

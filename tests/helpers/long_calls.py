@@ -22,21 +22,10 @@ def loops(runtime: Runtime, function: Callable[[], None] = lambda: None, **kwarg
 
 
 @contextmanager
-def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterator[None]:
-    """Do `action` on another thread, that time after the block has entered a guest of `instance`, where it is to stay.
-
-    On a busy machine a plain timer may end before that, when there is no call yet to be ended.
-    """
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Do `work` on another thread while the block runs. The event that it takes is set when the block has ended."""
     left = threading.Event()
-
-    def act() -> None:
-        while not instance.store.fast.depth:
-            if left.wait(0.001):
-                return
-        time.sleep(seconds)
-        action()
-
-    thread = threading.Thread(target=act)
+    thread = threading.Thread(target=work, args=(left,))
     thread.start()
     try:
         yield
@@ -46,21 +35,33 @@ def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterat
 
 
 @contextmanager
+def after(seconds: float, instance: Any, action: Callable[[], object]) -> Iterator[None]:
+    """Do `action` on another thread, that time after the block has entered a guest of `instance`, where it is to stay.
+
+    On a busy machine a plain timer may end before that, when there is no call yet to be ended.
+    """
+
+    def act(left: threading.Event) -> None:
+        while not instance.store.fast.depth:
+            if left.wait(0.001):
+                return
+        time.sleep(seconds)
+        action()
+
+    with beside(act):
+        yield
+
+
+@contextmanager
 def interrupting(instance: Any) -> Iterator[None]:
     """Interrupt the call that the block makes, from another thread, as soon as it has begun."""
-    left = threading.Event()
 
-    def act() -> None:
-        while not left.wait(0.01) and not instance.interrupt():  # False before the call begins
+    def act(left: threading.Event) -> None:
+        while not left.wait(0.005) and not instance.interrupt():  # False before the call begins
             pass
 
-    thread = threading.Thread(target=act)
-    thread.start()
-    try:
+    with beside(act):
         yield
-    finally:
-        left.set()
-        thread.join()
 
 
 def works(instance: ModuleInstance) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from helpers.long_calls import LONG, loops
+from helpers.long_calls import LONG, beside, loops
 from pywasmrt import Runtime
 
 
@@ -48,22 +48,16 @@ def stop(guest: Guest, instance: Any) -> None:
 def others_run_during(work: Callable[[], object]) -> bool:
     """Whether another thread has turns while `work` runs. Other programs may take them, but not each of 20 times."""
     turns = [0]
-    left = threading.Event()
 
-    def take_turns() -> None:
+    def take_turns(left: threading.Event) -> None:
         while not left.is_set():
             turns[0] += 1
             time.sleep(0.001)
 
-    other = threading.Thread(target=take_turns)
-    other.start()
-    try:
+    with beside(take_turns):
         for _ in range(20):
             before = turns[0]
             work()
             if turns[0] > before:
                 return True
-        return False
-    finally:
-        left.set()
-        other.join()
+    return False

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import textwrap
 from typing import Any
 
 import pytest
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 import pywasmrt
 from pywasmrt import InvalidConfigurationError
@@ -49,7 +49,7 @@ def merges(levels: int) -> str:
 )
 def test_aliases_that_multiply_are_refused(text: str) -> None:
     pytest.importorskip("yaml")
-    if "asan" in os.environ.get("LD_PRELOAD", ""):
+    if ADDRESS_SANITIZER:
         pytest.skip("the sanitizer needs more address space than the limit leaves")
     code = "import resource, sys\nresource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n" + textwrap.dedent("""
         from pywasmrt.plugin import PluginConfig

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 import pywasmrt
 from pywasmrt import BusyError, Runtime
@@ -14,7 +14,7 @@ from pywasmrt import BusyError, Runtime
 greenlet: Any = pytest.importorskip("greenlet")
 
 pytestmark = pytest.mark.skipif(
-    "libasan" in os.environ.get("LD_PRELOAD", ""),
+    ADDRESS_SANITIZER,
     reason="greenlets copy parts of the stack, which the sanitizer forbids",
 )
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 from pywasmrt import Runtime
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc/self/statm here"),
-    pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what was freed"),
+    pytest.mark.skipif(ADDRESS_SANITIZER, reason="the sanitizer keeps what was freed"),
 ]
 
 SCENARIOS = Path(__file__).parents[1] / "helpers" / "leak_scenarios.py"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 import pywasmrt
 from pywasmrt import (
@@ -141,7 +142,7 @@ except pywasmrt.InvalidConfigurationError as error:
 @needs_pool
 def test_too_little_address_space_is_told() -> None:
     """Where the engine itself would end the process."""
-    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    if ADDRESS_SANITIZER:
         pytest.skip("the sanitizer needs more address space than that itself")
     environment = {**os.environ, "PYTHONPATH": str(Path(pywasmrt.__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=300, env=environment)

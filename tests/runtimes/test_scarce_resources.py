@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from helpers.children import Needs, run_in_child
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 from pywasmrt import (
     Runtime,
@@ -150,6 +151,6 @@ def test_lack_of_memory_anywhere_is_an_error(native: Runtime) -> None:
     pytest.importorskip("_testcapi")
     if sys.version_info >= (3, 12):
         pytest.skip("CPython itself ends in a fault here, in a generator of its own")
-    if "sanitize" in os.environ.get("LD_PRELOAD", "") or "asan" in os.environ.get("LD_PRELOAD", ""):
+    if ADDRESS_SANITIZER:
         pytest.skip("the sanitizer has an allocator of its own")
     run_in_child(NO_MEMORY, native.info.name)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 import pywasmrt
 from pywasmrt import FunctionType, Limits, MemoryType, Runtime, Trap, TrapCode, ValueType
@@ -158,7 +159,7 @@ def test_trust_is_for_those_who_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="there is no /proc/self/statm here")
-@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what was freed")
+@pytest.mark.skipif(ADDRESS_SANITIZER, reason="the sanitizer keeps what was freed")
 def test_ten_thousand_rounds_leave_nothing(wasm3: Runtime) -> None:
     data = guests.recursion().encode()
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("hypothesis")
+from helpers.long_calls import interrupting
 from helpers.texts import wat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,21 +75,8 @@ def test_one_instruction_lets_other_threads_run_and_ends_at_an_interrupt(
     large: Any, needs: Callable[..., None]
 ) -> None:
     needs("interruption")
-    ended = threading.Event()
-
-    def interrupt() -> None:
-        while not ended.is_set():  # until the call has begun
-            large.interrupt()
-            time.sleep(0.001)
-
-    other = threading.Thread(target=interrupt)
-    other.start()
-    try:
-        with pytest.raises(Interrupted):
-            large.exports.fill()
-    finally:
-        ended.set()
-        other.join()
+    with interrupting(large), pytest.raises(Interrupted):
+        large.exports.fill()
     assert large.memory().read(LAST["fill"], 1) == b"\x00"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.long_calls import interrupting
 from helpers.texts import wat
 
 import pywasmrt
@@ -79,20 +80,8 @@ def test_a_wait_ends_at_the_deadline(guest: Any, name: str) -> None:
 
 
 def test_a_wait_is_interrupted_and_closed(guest: Any) -> None:
-    ended = threading.Event()
-
-    def interrupt() -> None:
-        while not ended.wait(0.005):  # the first may come before the call
-            guest.interrupt()
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(Interrupted):
-            guest.exports.wait32(0, 0, FOREVER)
-    finally:
-        ended.set()
-        thread.join()
+    with interrupting(guest), pytest.raises(Interrupted):
+        guest.exports.wait32(0, 0, FOREVER)
     timer = threading.Timer(0.03, guest.close)
     timer.start()
     with pytest.raises(ClosedError):
