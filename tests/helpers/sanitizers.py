@@ -5,4 +5,4 @@ from __future__ import annotations
 import os
 
 ADDRESS_SANITIZER = "libasan" in os.environ.get("LD_PRELOAD", "")
-"""Whether the address sanitizer is loaded. It keeps what was freed, has its own allocator, and needs much address space."""
+"""Whether the address sanitizer is loaded: it keeps what was freed, and takes much address space."""
