@@ -36,15 +36,7 @@ __all__ = ["RuntimeFactory", "list_runtimes", "new_runtime", "register_runtime"]
 RuntimeFactory = Callable[[RuntimeConfig], "Runtime"]
 """Takes a `RuntimeConfig`, returns a `Runtime`; may have an attribute `describe` that returns the `RuntimeInfo`."""
 
-# Runtime name: the module under `pywasmrt.runtimes` with `create(config)` and `describe()`. "auto" takes the first of
-# _AUTO that is available.
-_BUILT_IN = {
-    "wasmtime": "native.wasmtime",
-    "wasm3": "native.wasm3",
-    "wasmtime-py": "wasmtime_py.adapter",
-    "wazero": "native.wazero",
-}
-_AUTO = ("wasmtime", "wasmtime-py")
+_AUTO = ("wasmtime", "wasmtime-py")  # "auto" takes the first of these that is available
 _GROUP = "pywasmrt.runtimes"
 _SWITCHES = ("interruptible", "trap_on_grow_failure")
 _CONFIG_KEYS = ("type", "features", "options", *_SWITCHES, "cache", "pool")
@@ -79,7 +71,12 @@ class _Entry:
 
 
 class _BuiltIn(_Entry):
-    _imported: Any = None
+    """A runtime of this package: a module under `pywasmrt.runtimes` with `create(config)` and `describe()`."""
+
+    def __init__(self, name: str, module: str) -> None:
+        super().__init__(name)
+        self._name_of_module = module
+        self._imported: Any = None
 
     def _module(self) -> Any:
         # Kept, as import_module takes the module's lock each time before Python 3.11. A signal handler that comes while
@@ -87,7 +84,7 @@ class _BuiltIn(_Entry):
         if self._imported is None:
             from importlib import import_module
 
-            self._imported = import_module(f".runtimes.{_BUILT_IN[self.name]}", __package__)
+            self._imported = import_module(f".runtimes.{self._name_of_module}", __package__)
         return self._imported
 
     def factory(self) -> RuntimeFactory:
@@ -131,6 +128,16 @@ class _Plugin(_Entry):
         return self._factory
 
 
+_BUILT_IN: dict[str, _Entry] = {
+    name: _BuiltIn(name, module)
+    for name, module in (
+        ("wasmtime", "native.wasmtime"),
+        ("wasm3", "native.wasm3"),
+        ("wasmtime-py", "wasmtime_py.adapter"),
+        ("wazero", "native.wazero"),
+    )
+}
+
 # Re-entrant, as each lock here: a signal handler or a destructor may ask for a runtime while its own thread does.
 _lock = threading.RLock()
 _restoring = threading.RLock()  # held while a module is unpickled, which signal handlers may do too
@@ -163,16 +170,13 @@ def _find_plugins() -> dict[str, _Plugin]:
     return found
 
 
-_built_in: dict[str, _Entry] = {name: _BuiltIn(name) for name in _BUILT_IN}
-
-
 def _entries() -> dict[str, _Entry]:
     """Every runtime by name."""
     global _plugins
     with _lock:
         if _plugins is None:
             _plugins = _find_plugins()
-        return {**_built_in, **_plugins, **_registered}
+        return {**_BUILT_IN, **_plugins, **_registered}
 
 
 def list_runtimes() -> list[RuntimeInfo]:

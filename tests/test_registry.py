@@ -224,7 +224,7 @@ def test_unknown_names_list_the_known() -> None:
 
 def test_nothing_available_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(registry._BUILT_IN):
-        monkeypatch.setitem(registry._BUILT_IN, name, "missing")
+        monkeypatch.setitem(registry._BUILT_IN, name, registry._BuiltIn(name, "missing"))
     infos = pywasmrt.list_runtimes()
     assert [info.available for info in infos] == [False] * len(registry._BUILT_IN)
     assert all("ModuleNotFoundError" in str(info.reason) for info in infos)
