@@ -68,7 +68,9 @@ def run(arguments: list[str], plan: dict[str, Choice] | None, seconds: float) ->
         if plan is not None:
             Path(folder, "plan.json").write_text(json.dumps(plan), encoding="utf-8")
             environment["PYWASMRT_FAULT_PLAN"] = str(Path(folder, "plan.json"))
-        options = ["-q", "--tb=no", "--no-summary", "-p", "failing", "-p", "no:cacheprovider", "-m", "not slow"]
+        options = ["-q", "--tb=no", "-p", "failing", "-p", "no:cacheprovider", "-m", "not slow"]
+        if plan is not None:
+            options.append("--no-summary")  # where operations fail, most tests do
         with subprocess.Popen([sys.executable, "-m", "pytest", *options, *arguments], env=environment) as running:
             try:
                 running.wait(seconds)

@@ -107,6 +107,8 @@ class Failing:
         self.running = False
         self.ended = -math.inf  # when a test did in which something failed
         self._remember_errors()
+        self.told_by_loops: list[object] = []
+        self._hear_event_loops()
         # Tests send signals to guests that, since something failed, do not run. They are not for whoever comes next.
         for number in (signal.SIGUSR1, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
@@ -127,6 +129,16 @@ class Failing:
                 errors.append(error)
 
         pywasmrt.WasmError.__init__ = remembering  # type: ignore[method-assign]
+
+    def _hear_event_loops(self) -> None:
+        """Keep what event loops tell of, such as the exception of a task for which nobody waited."""
+        original, told = asyncio.BaseEventLoop.call_exception_handler, self.told_by_loops
+
+        def hearing(loop: asyncio.BaseEventLoop, context: dict[str, Any]) -> None:
+            told.append(context.get("exception"))
+            original(loop, context)
+
+        asyncio.BaseEventLoop.call_exception_handler = hearing  # type: ignore[method-assign]
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         if self.plan is not None:
@@ -168,6 +180,7 @@ class Failing:
                 told["wrong"].append("nobody heard of it: no error was made")
             told["wrong"] += [f"caught by {place}" for place in self._caught()]
             self.errors.clear()
+            self.told_by_loops.clear()
 
     def _await_signals(self) -> None:
         """Let what was to stop a guest find nobody, rather than the guest of the next test."""
@@ -178,8 +191,12 @@ class Failing:
 
     def _caught(self) -> list[str]:
         """Where in the library errors ended of which the caller heard nothing."""
-        found = {caught_by(error) for error in self.errors if not held_by_a_task(error)}
-        return sorted(place for place in found if place is not None and place not in DEALT_WITH)
+        found = [(error, place) for error in self.errors if (place := caught_by(error)) and place not in DEALT_WITH]
+        if not found:
+            return []
+        gc.collect()  # an event loop tells of a task that nobody waits for when it is freed
+        heard = {id(error) for error in self.told_by_loops}
+        return sorted({place for error, place in found if id(error) not in heard and not held_by_a_task(error)})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

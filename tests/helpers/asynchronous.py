@@ -8,6 +8,8 @@ from typing import Any
 
 import pywasmrt
 
+from .long_calls import LONG
+
 SOURCE = """
 (module
   (import "env" "wait" (func $wait (param i32) (result i32)))
@@ -29,7 +31,16 @@ def start(runtime: pywasmrt.Runtime, wait: Callable[..., Any], **more: Any) -> C
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+async def until(event: asyncio.Event, call: asyncio.Task[Any]) -> None:
+    """Wait for an event that a call is to bring about; a call that ends without it raises what it ended with."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait([waiting, call], return_when=asyncio.FIRST_COMPLETED)
+    if not event.is_set():
+        waiting.cancel()
+        raise AssertionError(f"the call ended with {call.result()!r}, and the event did not come")
 
 
 async def doubled(x: int) -> int:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from helpers.asynchronous import run
 
 import pywasmrt
 from pywasmrt.testing import to_binary
@@ -219,7 +220,7 @@ def test_in_an_asynchronous_store(runtime: pywasmrt.Runtime, needs: Callable[...
         answers[:] = [1]
         assert await exports.ask.call_async(1, 1) == 1
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    run(main)
 
 
 def test_the_conversion_may_close_an_asynchronous_instance(runtime: pywasmrt.Runtime) -> None:
@@ -239,4 +240,4 @@ def test_the_conversion_may_close_an_asynchronous_instance(runtime: pywasmrt.Run
         with pytest.raises(pywasmrt.ClosedError):
             await instance.exports.ask.call_async(Closes())
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    run(main)

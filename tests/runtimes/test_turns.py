@@ -11,6 +11,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from helpers.asynchronous import run, until
 
 import pywasmrt
 from pywasmrt import BusyError, Caller, Runtime
@@ -39,10 +40,6 @@ def threaded(runtime: Runtime, needs: Needs) -> Any:
         yield made
 
 
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 300))
-
-
 def start(runtime: Runtime, wait: Callable[..., Any]) -> Coroutine[Any, Any, Any]:
     return runtime.instantiate_async(runtime.compile(SOURCE), {"env": {"wait": wait}})
 
@@ -58,7 +55,7 @@ def test_beyond_the_pool_calls_wait_for_their_turn(threaded: Runtime) -> None:
 
         first, second, third = [await start(threaded, wait) for _ in range(3)]
         call = asyncio.ensure_future(first.exports.run.call_async(1))
-        await waits.wait()
+        await until(waits, call)
         queued = asyncio.ensure_future(second.exports.run.call_async(2))
         given_up = asyncio.ensure_future(third.exports.run.call_async(3))
         await asyncio.sleep(0.01)

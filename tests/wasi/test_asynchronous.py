@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from helpers.asynchronous import run
 
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Limits, Runtime, wasi
@@ -38,10 +39,6 @@ SLEEPER = """
     (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)) (then unreachable))
     (i32.load (i32.const 12))))
 """
-
-
-def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 @pytest.fixture(autouse=True)
