@@ -84,7 +84,9 @@ def caught_by(error: BaseException) -> str | None:
 
 def held_by_a_task(error: BaseException) -> bool:
     """Whether an asyncio task keeps it, for whoever awaits that. A task calls a coroutine in C without any frame."""
-    return any(isinstance(each, asyncio.Future) for each in gc.get_referrers(error))
+    # Tasks do not show the collector what they keep.
+    tasks = (each for each in gc.get_objects() if isinstance(each, asyncio.Future))
+    return any(each._exception is error for each in tasks)
 
 
 def raised_by(error: BaseException) -> str | None:

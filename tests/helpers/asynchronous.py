@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import pywasmrt
 
 from .long_calls import LONG
+
+T = TypeVar("T")
 
 SOURCE = """
 (module
@@ -34,13 +36,14 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(main(), LONG))
 
 
-async def until(event: asyncio.Event, call: asyncio.Task[Any]) -> None:
-    """Wait for an event that a call is to bring about; a call that ends without it raises what it ended with."""
-    waiting = asyncio.ensure_future(event.wait())
+async def during(call: asyncio.Future[Any], awaited: Awaitable[T]) -> T:
+    """What is awaited while a call runs. A call that ends before raises what it ended with."""
+    waiting = asyncio.ensure_future(awaited)
     await asyncio.wait([waiting, call], return_when=asyncio.FIRST_COMPLETED)
-    if not event.is_set():
-        waiting.cancel()
-        raise AssertionError(f"the call ended with {call.result()!r}, and the event did not come")
+    if waiting.done():
+        return waiting.result()
+    waiting.cancel()
+    raise AssertionError(f"the call ended before, with {call.result()!r}")
 
 
 async def doubled(x: int) -> int:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from helpers.asynchronous import doubled, run, start, until
+from helpers.asynchronous import doubled, during, run, start
 from helpers.long_calls import LONG
 
 import pywasmrt
@@ -91,7 +91,7 @@ def test_cancelling_cancels_the_coroutine_and_unwinds_the_guest(runtime: pywasmr
 
         instance = await start(runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await until(waits, call)
+        await during(call, waits.wait())
         for _ in range(times):
             call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -116,7 +116,7 @@ def test_a_coroutine_that_ignores_the_cancelling_lets_the_guest_go_on(runtime: p
 
         instance = await start(runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await until(waits, call)
+        await during(call, waits.wait())
         call.cancel()
         assert await call == 9
 
@@ -235,7 +235,7 @@ def test_interrupt_ends_the_wait(runtime: pywasmrt.Runtime, needs: Needs) -> Non
 
         instance = await start(runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await until(waits, call)
+        await during(call, waits.wait())
         assert await asyncio.to_thread(instance.interrupt)
         with pytest.raises(Interrupted):
             await call
@@ -263,7 +263,7 @@ def test_closing_ends_the_wait(fresh_runtime: pywasmrt.Runtime, what: str, by: s
 
         instance = await start(fresh_runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await until(waits, call)
+        await during(call, waits.wait())
         if by == "another":
             close()
         with pytest.raises(ClosedError):
@@ -290,7 +290,7 @@ def test_a_loop_that_ends_under_a_guest_unwinds_it(runtime: pywasmrt.Runtime) ->
 
         instance = await start(runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await asyncio.wait_for(until(waits, call), LONG)
+        await asyncio.wait_for(during(call, waits.wait()), LONG)
         del call
         return instance
 

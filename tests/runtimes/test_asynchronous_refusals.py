@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from helpers.asynchronous import SOURCE, doubled, run, start, until
+from helpers.asynchronous import SOURCE, doubled, during, run, start
 
 import pywasmrt
 from pywasmrt import BusyError
@@ -124,7 +124,7 @@ def test_a_second_task_finds_the_store_busy(runtime: pywasmrt.Runtime) -> None:
 
         instance = await start(runtime, wait)
         call = asyncio.create_task(instance.exports.run.call_async(1))
-        await until(waits, call)
+        await during(call, waits.wait())
         with pytest.raises(BusyError):
             await instance.exports.add.call_async(1, 2)
         gate.set()

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
-from helpers.asynchronous import run, until
+from helpers.asynchronous import during, run
 
 import pywasmrt
 from pywasmrt import BusyError, Caller, Runtime
@@ -55,7 +55,7 @@ def test_beyond_the_pool_calls_wait_for_their_turn(threaded: Runtime) -> None:
 
         first, second, third = [await start(threaded, wait) for _ in range(3)]
         call = asyncio.ensure_future(first.exports.run.call_async(1))
-        await until(waits, call)
+        await during(call, waits.wait())
         queued = asyncio.ensure_future(second.exports.run.call_async(2))
         given_up = asyncio.ensure_future(third.exports.run.call_async(3))
         await asyncio.sleep(0.01)

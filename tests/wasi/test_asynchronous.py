@@ -6,10 +6,11 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
-from helpers.asynchronous import run
+from helpers.asynchronous import during, run
 
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Limits, Runtime, wasi
@@ -138,10 +139,9 @@ def test_cancelling_and_deadlines_end_a_sleep(runtime: Runtime, needs: Needs) ->
 
 async def shout(address: Any, text: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(*address)
-    writer.write(text)
-    found = await reader.readexactly(len(text))
-    writer.close()
-    return found
+    with closing(writer):
+        writer.write(text)
+        return await reader.readexactly(len(text))
 
 
 def test_a_hundred_servers_serve_while_nine_hundred_guests_sleep(runtime: Runtime, needs: Needs) -> None:
@@ -162,9 +162,10 @@ def test_a_hundred_servers_serve_while_nine_hundred_guests_sleep(runtime: Runtim
             linked = runtime.link(module, wasi=wasi.WasiConfig(sockets=[listener]))
             running = [asyncio.ensure_future((await linked.instantiate_async()).run_async()) for _ in range(servers)]
             texts = [f"client {n}".encode() for n in range(servers)]
-            found = await asyncio.gather(*(shout(listener.getsockname(), text) for text in texts))
+            clients = asyncio.gather(*(shout(listener.getsockname(), text) for text in texts))
+            found, codes = await asyncio.gather(clients, asyncio.gather(*running))
             assert found == [text.upper() for text in texts]
-            assert await asyncio.gather(*running) == [0] * servers
+            assert codes == [0] * servers
             assert not any(each.done() for each in asleep)
             for each in asleep:
                 each.cancel()
@@ -175,10 +176,9 @@ def test_a_hundred_servers_serve_while_nine_hundred_guests_sleep(runtime: Runtim
 
 async def fetched(port: int) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /hello?name=you HTTP/1.0\r\n\r\n")
-    found = await reader.read()
-    writer.close()
-    return found
+    with closing(writer):
+        writer.write(b"GET /hello?name=you HTTP/1.0\r\n\r\n")
+        return await reader.read()
 
 
 def test_a_go_server_serves_on_the_loop(runtime: Runtime, needs: Needs) -> None:
@@ -192,7 +192,7 @@ def test_a_go_server_serves_on_the_loop(runtime: Runtime, needs: Needs) -> None:
             instance = await runtime.instantiate_async(module, wasi=config)
             serving = asyncio.ensure_future(instance.run_async())
             port = listener.getsockname()[1]
-            answers = await asyncio.gather(*(fetched(port) for _ in range(20)))
+            answers = await during(serving, asyncio.gather(*(fetched(port) for _ in range(20))))
             assert all(each.startswith(b"HTTP/1.0 200") and each.endswith(b"hello you") for each in answers)
             serving.cancel()
             with pytest.raises(asyncio.CancelledError):
