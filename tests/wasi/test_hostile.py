@@ -306,7 +306,7 @@ def test_a_signal_handlers_exception_leaves_no_descriptor_open(
         assert rung > 20
         for fd in range(4, 1024):  # what was opened for the guest before it could learn the number
             guest.call("fd_close", fd)
-        # Where the handler raises before `except ... as error` has forgotten its error, that and the frame keep each other.
+        # An error and the frame that caught it stay in a circle where the handler raises while that lets go of it.
         gc.collect()
         assert len(os.listdir("/proc/self/fd")) == before
     assert [each for each in unraisable if isinstance(each, Alarm)] == []
