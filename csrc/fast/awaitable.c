@@ -1,16 +1,54 @@
 /* awaitable.c: a task (task.c) as Python meets it: an object with the methods of a coroutine, to be awaited once. */
 #include "task.h"
 
+/* Whether no host function of the chain runs on another thread, and no call that one of this task's has made is running,
+ * resumed from elsewhere: 0, or -1 with an exception set. */
+static int check_others(Task *self) {
+  if (self->store->serving != NULL && self->store->owner != this_thread()) {
+    PyErr_SetString(self->store->state->busy_error,
+                    "the store is running a call on another thread; give each thread a store of its own");
+    return -1;
+  }
+  for (Task *each = self->inner; each != NULL; each = each->inner) {
+    if (each->phase != RUNNING) continue;
+    PyErr_SetString(PyExc_ValueError, "a call that a host function of this one has made is running");
+    return -1;
+  }
+  return 0;
+}
+
 /* Whether the task can be resumed: 0, or -1 with an exception set. */
 static int check_resumable(Task *self) {
   switch (self->phase) {
     case RUNNING: PyErr_SetString(PyExc_ValueError, "this call is running already"); return -1;
     case ENDED: PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited call"); return -1;
-    case CUT_OFF:
-      PyErr_SetString(self->store->state->interrupted, "the host function that made this call has ended before it");
-      return -1;
-    default: return 0;
+    case CUT_OFF: return task_check_chain(self);
+    default: return check_others(self);
   }
+}
+
+/* The calls whose host functions have made this one, as a tuple, a new reference: nobody may free them while this one runs, as
+ * that would end it. None where there are none; NULL without memory. */
+static PyObject *outer_calls(Task *self) {
+  if (LIKELY(self->outer == NULL)) return Py_NewRef(Py_None);
+  Py_ssize_t count = 0;
+  for (Task *each = self->outer; each != NULL; each = each->outer) count++;
+  PyObject *all = PyTuple_New(count);
+  if (all == NULL) return NULL;
+  for (Task *each = self->outer; each != NULL; each = each->outer)
+    PyTuple_SET_ITEM(all, --count, Py_NewRef((PyObject *)each));
+  return all;
+}
+
+/* Goes on with a task that has begun. */
+static PySendResult resume(Task *self, PyObject *sent, PyObject **out) {
+  if (self->phase != WAITING) return task_go_on(self, out);
+  self->phase = RUNNING;
+  PyObject *value = NULL;
+  Task *before = task_serve(self);
+  PySendResult result = PyIter_Send(self->awaited, sent, &value);
+  self->store->serving = before;
+  return task_driven(self, result, value, out);
 }
 
 static PySendResult Task_send(PyObject *object, PyObject *sent, PyObject **out) {
@@ -18,18 +56,14 @@ static PySendResult Task_send(PyObject *object, PyObject *sent, PyObject **out) 
   *out = NULL;
   if (check_resumable(self) < 0) return PYGEN_ERROR;
   if (UNLIKELY(thread_calls != 0) && greenlet_check(self->store) < 0) return PYGEN_ERROR; /* and can be resumed later */
-  if (self->phase == BEGUN_NEVER) {
-    if (task_enter(self) == 0) return task_go_on(self, out);
+  if (self->phase == BEGUN_NEVER && task_enter(self) < 0) {
     self->phase = ENDED;
     return PYGEN_ERROR;
   }
-  if (self->phase == TICKED) return task_go_on(self, out);
-  self->phase = RUNNING;
-  PyObject *value = NULL;
-  Task *before = task_serve(self);
-  PySendResult result = PyIter_Send(self->awaited, sent, &value);
-  self->store->serving = before;
-  return task_driven(self, result, value, out);
+  PyObject *outer = outer_calls(self);
+  PySendResult result = outer == NULL ? task_fail(self) : resume(self, sent, out);
+  Py_XDECREF(outer);
+  return result;
 }
 
 /* What a generator's method gives for the outcome: the value yielded, or StopIteration with the one returned. */
@@ -52,14 +86,29 @@ static PyObject *Task_method_send(PyObject *object, PyObject *sent) {
 
 static PyObject *Task_next(PyObject *object) { return Task_method_send(object, Py_None); }
 
+/* Sets the exception that throw(type, value=None, traceback=None) is given: always -1. */
+static int set_thrown(PyObject *args) {
+  PyObject *type, *value = NULL, *traceback = NULL;
+  if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback)) return -1;
+  PyObject *error = PyExceptionInstance_Check(type) ? type : value;
+  if (traceback != NULL && PyTraceBack_Check(traceback) && error != NULL && PyExceptionInstance_Check(error))
+    PyException_SetTraceback(error, traceback);
+  if (PyExceptionInstance_Check(type)) {
+    PyErr_SetObject(PyExceptionInstance_Class(type), type);
+  } else if (PyExceptionClass_Check(type)) {
+    PyErr_SetObject(type, value == NULL ? Py_None : value);
+  } else {
+    PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.200s",
+                 Py_TYPE(type)->tp_name);
+  }
+  return -1;
+}
+
 /* The outcome of the driven coroutine's method `throw`, as PyIter_Send tells it. */
 static PySendResult throw_into(Task *self, PyObject *args, PyObject **value) {
   PyObject *method = PyObject_GetAttrString(self->awaited, "throw");
   if (method == NULL) { /* an iterator without that method: it is over */
-    PyErr_Clear();
-    PyObject *type, *error = NULL, *traceback = NULL;
-    if (PyArg_ParseTuple(args, "O|OO", &type, &error, &traceback))
-      PyExceptionInstance_Check(type) ? PyErr_SetObject(PyExceptionInstance_Class(type), type) : PyErr_SetObject(type, error);
+    if (PyErr_ExceptionMatches(PyExc_AttributeError)) set_thrown(args);
     return PYGEN_ERROR;
   }
   Task *before = task_serve(self);
@@ -78,21 +127,6 @@ static PySendResult throw_into(Task *self, PyObject *args, PyObject **value) {
   return *value == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-/* Sets the exception that throw(type, value=None, traceback=None) is given: always -1. */
-static int set_thrown(PyObject *args) {
-  PyObject *type, *value = NULL, *traceback = NULL;
-  if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback)) return -1;
-  if (PyExceptionInstance_Check(type)) {
-    PyErr_SetObject(PyExceptionInstance_Class(type), type);
-  } else if (PyExceptionClass_Check(type)) {
-    PyErr_SetObject(type, value == NULL ? Py_None : value);
-  } else {
-    PyErr_Format(PyExc_TypeError, "exceptions must be classes or instances deriving from BaseException, not %.200s",
-                 Py_TYPE(type)->tp_name);
-  }
-  return -1;
-}
-
 static PyObject *Task_throw(PyObject *object, PyObject *args) {
   Task *self = (Task *)object;
   PyObject *value = NULL, *out = NULL;
@@ -107,15 +141,20 @@ static PyObject *Task_throw(PyObject *object, PyObject *args) {
     task_fail(self);
     return NULL;
   }
+  PyObject *outer = outer_calls(self);
+  if (outer == NULL) return NULL;
   self->phase = RUNNING;
   PySendResult result = throw_into(self, args, &value);
   result = task_driven(self, result, value, &out);
+  Py_DECREF(outer);
   return as_method(result, out);
 }
 
 /* Closes the coroutine that the guest waits for, and unwinds the guest: 0, or -1 with an exception set. */
 static int close_task(Task *self) {
   if (self->phase == RUNNING) return check_resumable(self);
+  PyObject *outer = check_others(self) < 0 ? NULL : outer_calls(self);
+  if (outer == NULL) return -1;
   int result = 0;
   if (self->phase == WAITING) {
     self->phase = RUNNING;
@@ -129,10 +168,11 @@ static int close_task(Task *self) {
         result = -1;
     }
     Py_XDECREF(closed);
-    self->phase = WAITING;
+    if (self->phase == RUNNING) self->phase = WAITING; /* else it was cut off meanwhile */
   }
   if (self->phase == WAITING || self->phase == TICKED) task_finish(self);
   self->phase = ENDED;
+  Py_DECREF(outer);
   return result;
 }
 

@@ -267,7 +267,7 @@ static bool take_bytes(Rows *batch, Py_ssize_t row) {
   if (!batch->frees || ours) return copied;
   Problem first = batch->problem;
   if (release(batch, pointer, size)) return copied;
-  if (copied) return false;
+  if (copied || batch->result == WRT_HOST) return false; /* what the host has raised comes first */
   batch->function->store->ops->failure_clear(&batch->failure);
   batch->problem = first;
   return false;
@@ -324,15 +324,20 @@ static Py_ssize_t run(Rows *batch, bool *closed) {
   if (!*closed && batch->problem != ENGINE) {
     Problem first = batch->problem;
     bool freed = release(batch, batch->arena, batch->arena_size);
-    if (!freed && first != NONE) {
+    if (!freed && first != NONE && batch->result != WRT_HOST) {
       store->ops->failure_clear(&batch->failure);
       batch->problem = first;
     }
   } else if (!*closed && batch->result == WRT_TRAP) { /* a guest that trapped in a row can be used again */
     wrt_failure failure = batch->failure;
-    if (!release(batch, batch->arena, batch->arena_size)) store->ops->failure_clear(&batch->failure);
-    batch->failure = failure;
-    batch->result = WRT_TRAP;
+    bool freed = release(batch, batch->arena, batch->arena_size);
+    if (!freed && batch->result == WRT_HOST) { /* what the host has raised comes first */
+      store->ops->failure_clear(&failure);
+    } else {
+      if (!freed) store->ops->failure_clear(&batch->failure);
+      batch->failure = failure;
+      batch->result = WRT_TRAP;
+    }
   }
   return row;
 }

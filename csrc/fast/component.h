@@ -93,7 +93,6 @@ typedef struct Resource {
 
 /* What a linker's host function needs. */
 typedef struct HostEntry {
-  struct Linker *linker; /* borrowed: it owns this */
   PyObject *callable;    /* owned */
   PyObject *signature;   /* owned: words the error of a wrong result */
   Plan *result;          /* owned, or NULL */

@@ -132,7 +132,7 @@ int call_component_host(void *env, void *host, wrt_value *values, size_t arg_cou
   if (arg_count != entry->count || result_count != (entry->result != NULL))
     PyErr_SetString(PyExc_RuntimeError, "the engine calls a host function of another type");
   else if (UNLIKELY(host_lacks_stack()))
-    refuse_host_call(store, entry->callable);
+    refuse_host_call(store, entry->label);
   else if (entry->count > FEW_ARGUMENTS && (args = PyMem_Malloc((1 + entry->count) * sizeof *args)) == NULL)
     PyErr_NoMemory();
   else
@@ -210,7 +210,6 @@ static HostEntry *entry_new(Linker *self, PyObject *item) {
     PyErr_NoMemory();
     return NULL;
   }
-  entry->linker = self;
   entry->callable = Py_NewRef(callable);
   entry->signature = Py_NewRef(signature);
   entry->result = result == Py_None ? NULL : (Plan *)Py_NewRef(result);

@@ -129,13 +129,16 @@ PyObject *exception_to_throw(Store *store, wrt_extern *tag, PyObject **values) {
   return exception;
 }
 
-/* Writes the values into slots and throws them: 0, or -1 with an exception set. */
+/* Sets the exception of a failure without Python code, where raise_failure would run some. */
+static void set_failure(Store *store, wrt_failure *failure) {
+  PyErr_SetString(store->state->wasm_error, failure->message == NULL ? "the exception cannot be thrown" : failure->message);
+  store->ops->failure_clear(failure);
+}
+
+/* Writes the values into slots and throws them: 0, or -1, with an exception set unless the values do not fit. */
 static int throw_values(Store *store, const wrt_extern *tag, const wrt_extern_type *type, PyObject *values, wrt_ref *root) {
   size_t count = type->param_count;
-  if ((size_t)PyTuple_GET_SIZE(values) != count) {
-    PyErr_Format(PyExc_TypeError, "a tag of %zu values cannot be thrown with these: %R", count, values);
-    return -1;
-  }
+  if ((size_t)PyTuple_GET_SIZE(values) != count) return -1;
   wrt_slot *slots = PyMem_Calloc(count * store->ops->slot_words + 1, sizeof *slots);
   if (slots == NULL) {
     PyErr_NoMemory();
@@ -146,11 +149,9 @@ static int throw_values(Store *store, const wrt_extern *tag, const wrt_extern_ty
   if (result == 0) {
     result = store->ops->exception_throw(store->native, tag, slots, root, &failure);
     if (result != WRT_OK) {
-      raise_failure(store, result, &failure);
+      set_failure(store, &failure);
       result = -1;
     }
-  } else if (!PyErr_Occurred()) {
-    PyErr_Format(PyExc_TypeError, "these values do not fit the exception's tag: %R", values);
   }
   PyMem_Free(slots);
   return result;
@@ -162,14 +163,18 @@ int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObje
   wrt_ref root;
   int result = store->ops->extern_type(store->native, tag, &type, &failure);
   if (result != WRT_OK) {
-    raise_failure(store, result, &failure);
-    return park(store);
+    set_failure(store, &failure);
+    return WRT_HOST;
   }
   result = throw_values(store, tag, &type, values, &root);
   store->ops->type_clear(&type);
-  if (result < 0) return park(store);
+  if (result < 0) return WRT_HOST;
   keep_thrown(store, &root, exception, values);
   return WRT_THROWN;
+}
+
+void exception_refuse(PyObject *values) {
+  if (!PyErr_Occurred()) PyErr_Format(PyExc_TypeError, "these values do not fit the exception's tag: %R", values);
 }
 
 int throw_or_park(Store *store) {
@@ -177,6 +182,10 @@ int throw_or_park(Store *store) {
   PyObject *values, *exception = exception_to_throw(store, &tag, &values);
   if (LIKELY(exception == NULL)) return park(store);
   int result = exception_send(store, &tag, values, exception);
+  if (result == WRT_HOST) {
+    exception_refuse(values);
+    park(store);
+  }
   Py_DECREF(values); /* both are in the ring; or it failed, and that exception is parked already */
   Py_DECREF(exception);
   return result;

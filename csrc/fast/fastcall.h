@@ -314,8 +314,11 @@ int throw_or_park(Store *store);
 /* Takes the exception that is set, if the store's guests may catch it: it is cleared, and the caller owns it, its tag and its
  * values. Any other exception stays set, and NULL is returned. May run Python code. */
 PyObject *exception_to_throw(Store *store, wrt_extern *tag, PyObject **values);
-/* Throws it into the guest that has called: WRT_THROWN, or WRT_HOST with the reason parked. Runs no Python code. */
+/* Throws it into the guest that has called: WRT_THROWN; or WRT_HOST with an exception set, or with none where the values do
+ * not fit the tag. Runs no Python code. */
 int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObject *exception);
+/* Sets the error of values that do not fit, if exception_send has set none. */
+void exception_refuse(PyObject *values);
 /* Releases the exceptions that are kept until the end of the call chain; may run Python code. */
 void thrown_clear(Store *store);
 int thrown_traverse(Store *store, visitproc visit, void *arg);
@@ -520,7 +523,7 @@ static inline int store_enter(Store *store) {
   }
   if (LIKELY(store->depth == 0)) {
     if (UNLIKELY(thread_calls != 0) && greenlet_check(store) < 0) return -1;
-    if (UNLIKELY(store->timed) && begin_timed(store) < 0) return -1;
+    if (UNLIKELY(store->timed) && store->first == NULL && begin_timed(store) < 0) return -1;
     store->owner = thread;
     store->polls = 0;
     thread_calls++;
@@ -538,8 +541,10 @@ static inline void store_leave(Store *store) {
   if (UNLIKELY(--store->depth != 0)) return;
   thread_calls--;
   __atomic_store_n(&ticker_calls, ticker_calls - 1, __ATOMIC_RELAXED);
-  store->stopped = false;
-  store->deadline = store->call_deadline = 0;
+  if (LIKELY(store->first == NULL)) { /* a guest that waits keeps its deadline, and its interruption */
+    store->stopped = false;
+    store->deadline = store->call_deadline = 0;
+  }
   if (UNLIKELY(store->closed || store->garbage != NULL || store->thrown != NULL)) store_settle(store);
 }
 

@@ -6,8 +6,8 @@
  *   3. what it returns is checked against the signature and goes into the same slots;
  *   4. what it raises, any BaseException, is parked on the store and the engine is told to unwind the guest (WRT_HOST); but a
  *      WasmException with a tag of the store goes to the guest, which may catch it (exception.c);
- *   5. the innermost Function call, instantiation or table of the store that ran this guest code takes the exception from the
- *      store and raises it, unchanged (raise_failure).
+ *   5. the innermost call or instantiation of the store that ran this guest code takes the exception from the store and raises
+ *      it, unchanged (raise_failure).
  * One parking place a store is enough: between 4 and 5 no Python code runs.
  */
 #include "host.h"

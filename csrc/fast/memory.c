@@ -252,13 +252,13 @@ static PyObject *Memory_repr(PyObject *object) {
   return PyUnicode_FromFormat("<Memory of %zu bytes>", size);
 }
 
-/* Memory(store, handle): the adapter's way to make one. */
 /* The state of the module that `type`, or the class that it is derived from, belongs to. */
 static State *state_of(PyTypeObject *type) {
   while (!(type->tp_flags & Py_TPFLAGS_HEAPTYPE) || ((PyHeapTypeObject *)type)->ht_module == NULL) type = type->tp_base;
   return PyType_GetModuleState(type);
 }
 
+/* Memory(store, handle): the adapter's way to make one. */
 static PyObject *Memory_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   PyObject *store, *bytes;
   wrt_extern handle;

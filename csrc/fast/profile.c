@@ -313,7 +313,8 @@ static PyObject *Profile_finish(PyObject *object, PyObject *unused) {
   if (!ours) Py_RETURN_NONE;
   if (result != WRT_OK) {
     State *state = PyType_GetModuleState(Py_TYPE(self));
-    PyErr_Format(state->wasm_error, "the engine could not write the profile: %s", failure.message);
+    PyErr_Format(state->wasm_error, "the engine could not write the profile: %s",
+                 failure.message == NULL ? "it gave no reason" : failure.message);
     self->engine->ops->failure_clear(&failure);
     return NULL;
   }

@@ -130,12 +130,13 @@ PyObject *decode_taken(Store *store, wrt_slot *slot) {
   return (PyObject *)self;
 }
 
-/* ---- outwards ---- */
+/* ---- outwards: no Python code runs here, as it may be on a guest's stack ---- */
 
 int root_reference(Store *store, PyObject *object, wrt_ref *out) {
   Reference *self = (Reference *)object;
   if (self->store != store) {
-    PyErr_Format(PyExc_TypeError, "%R belongs to another store; references pass between instances of one store only", object);
+    PyErr_SetString(PyExc_TypeError,
+                    "the reference belongs to another store; references pass between instances of one store only");
     return -1;
   }
   if (++store->ref_count >= REFS_PER_COLLECTION) {
@@ -147,15 +148,20 @@ int root_reference(Store *store, PyObject *object, wrt_ref *out) {
   store->ops->ref_to_slot(store->native, &self->root, &slot);
   int result = store->ops->object_root(store->native, WRT_ANYREF, &slot, out, &failure);
   if (result == WRT_OK) return 0;
-  raise_failure(store, result, &failure);
+  PyErr_SetString(store->state->wasm_error, failure.message == NULL ? "the reference cannot be passed" : failure.message);
+  store->ops->failure_clear(&failure);
   return -1;
 }
 
 /* An int into the slot of an i31: 0, or -1 with an exception set. */
 static int encode_i31(Store *store, PyObject *value, wrt_slot *slot) {
   int64_t number;
-  if (!read_int(value, &number) || number < -(1 << 30) || number > INT32_MAX) {
-    PyErr_Format(PyExc_OverflowError, "%R is out of range for an i31 (%d to %d)", value, -(1 << 30), INT32_MAX);
+  bool fits = read_int(value, &number);
+  if (!fits || number < -(1 << 30) || number > INT32_MAX) {
+    if (fits)
+      PyErr_Format(PyExc_OverflowError, "%lld is out of range for an i31 (%d to %d)", (long long)number, -(1 << 30), INT32_MAX);
+    else
+      PyErr_Format(PyExc_OverflowError, "the int is out of range for an i31 (%d to %d)", -(1 << 30), INT32_MAX);
     return -1;
   }
   store->ops->i31_to_slot(store->native, (uint32_t)number, slot);

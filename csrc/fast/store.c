@@ -377,6 +377,7 @@ static void Store_dealloc(PyObject *object) {
   thrown_clear(self);
   free_native(self);
   release_garbage(self);
+  for (int i = 0; i < 3; i++) Py_CLEAR(self->parked[i]);
   Py_XDECREF(self->fail);
   Py_XDECREF(self->turns);
   Py_XDECREF(self->module);

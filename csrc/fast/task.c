@@ -18,6 +18,8 @@
  * polls the next, and so on. Any other call into the store is refused while there is a chain.
  *
  * Who owns whom: a task owns its store and the engine's task; the store only points at the chain. Tasks end from the top down.
+ * While Python code runs under a task, that owns all the outer ones, and none of them can be resumed or closed from elsewhere.
+ * Greenlets can still end an outer one: so whatever follows Python code looks whether the task is in its chain.
  */
 #include "task.h"
 
@@ -33,6 +35,12 @@ void task_step(Task *self) {
 }
 
 /* ---- the chain ---- */
+
+int task_check_chain(Task *self) {
+  if (LIKELY(self->phase != CUT_OFF)) return 0;
+  PyErr_SetString(self->store->state->interrupted, "the host function that made this call has ended before it");
+  return -1;
+}
 
 void task_forget_host(Task *self) {
   self->kind->forget_host(self);
@@ -64,8 +72,11 @@ void task_finish(Task *self) {
   Store *store = self->store;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);
-  while (store->top != self) leave_chain(store->top, CUT_OFF); /* their objects go when they are used or freed */
-  leave_chain(self, ENDED);
+  if (self->phase != CUT_OFF) {
+    while (store->top != self) leave_chain(store->top, CUT_OFF); /* their objects go when they are used or freed */
+    leave_chain(self, ENDED);
+  }
+  self->phase = ENDED;
   task_forget_host(self);
   if (self->wait != NULL) {
     PyObject *done = PyObject_CallMethod(self->wait, "over", NULL);
@@ -141,8 +152,11 @@ static void note_answer(Task *self) {
 
 /* Takes the outcome of the host function as the answer to the guest: 0, or -1 with an exception set. Steals `value`. */
 static int take_answer(Task *self, PyObject *value) {
-  while (self->store->top != self) leave_chain(self->store->top, CUT_OFF);
-  int result = check_stopped(self->store) < 0 ? -1 : self->kind->answer(self, value);
+  int result = task_check_chain(self);
+  if (result == 0) {
+    while (self->store->top != self) leave_chain(self->store->top, CUT_OFF);
+    result = check_stopped(self->store) < 0 ? -1 : self->kind->answer(self, value);
+  }
   Py_DECREF(value);
   if (result == 0) note_answer(self);
   return result;
@@ -150,7 +164,8 @@ static int take_answer(Task *self, PyObject *value) {
 
 /* The same for the exception that is set. */
 static int take_error(Task *self) {
-  if (self->ending || is_stopped(self->store) || self->kind->answer_error(self) < 0) return -1;
+  if (self->phase == CUT_OFF || self->ending || is_stopped(self->store) || self->kind->answer_error(self) < 0) return -1;
+  if (task_check_chain(self) < 0) return -1;
   while (self->store->top != self) leave_chain(self->store->top, CUT_OFF);
   note_answer(self);
   return 0;
@@ -241,6 +256,10 @@ void task_end_wait(Task *self) {
 
 /* The host function waits. */
 static PySendResult wait_on(Task *self, PyObject **out) {
+  if (task_check_chain(self) < 0) {
+    Py_CLEAR(*out);
+    return task_fail(self);
+  }
   self->phase = WAITING;
   if (self->wait == NULL) {
     PyObject *left = self->deadline == 0 ? Py_NewRef(Py_None)
@@ -277,10 +296,13 @@ static void poll(Task *self, bool rested) {
 PySendResult task_go_on(Task *self, PyObject **out) {
   for (bool rested = true;; rested = false) {
     if (UNLIKELY(thread_calls != 0) && greenlet_check(self->store) < 0) return task_fail(self);
-    if (check_stopped(self->store) < 0) return task_fail(self);
+    if (task_check_chain(self) < 0 || check_stopped(self->store) < 0) return task_fail(self);
     self->phase = RUNNING;
     poll(self, rested);
-    if (self->refused && self->host != NULL && self->answer != NULL) refuse_result(self->host, self->answer);
+    if (self->refused && self->values != NULL)
+      exception_refuse(self->values);
+    else if (self->refused && self->host != NULL && self->answer != NULL)
+      refuse_result(self->host, self->answer);
     Py_CLEAR(self->answer);
     Py_CLEAR(self->values);
     if (self->result != WRT_PENDING) return end(self, out);

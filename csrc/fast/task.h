@@ -81,6 +81,9 @@ int task_enter(Task *self);
 PySendResult task_go_on(Task *self, PyObject **out);
 /* Takes the outcome of driving the coroutine that the guest waits for, `result` and `value`, and goes on. */
 PySendResult task_driven(Task *self, PySendResult result, PyObject *value, PyObject **out);
+/* Whether the task is still in its store's chain, after Python code has run: 0, or -1 with an exception set. An outer call of
+ * another greenlet or thread may have ended meanwhile, and with it this one's guest. */
+int task_check_chain(Task *self);
 /* Ends the task with the exception that is set. Always PYGEN_ERROR. */
 PySendResult task_fail(Task *self);
 /* Ends a task that has begun, and with it the unfinished calls that its host functions have made. May run Python code; an

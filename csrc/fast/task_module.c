@@ -40,6 +40,9 @@ int call_waiting(void *env, wrt_caller *caller, wrt_slot *slots) {
   if (task->values != NULL) {
     result = exception_send(host->store, &task->tag, task->values, task->answer);
   } else if (host->import->has_refs && encode_results(host, task->answer, slots) < 0) {
+    result = WRT_HOST;
+  }
+  if (result == WRT_HOST) { /* task_go_on words it, off this stack */
     task->refused = true;
     return WRT_PENDING;
   }
@@ -113,6 +116,10 @@ static int answer(Task *self, PyObject *value) {
   if (LIKELY(encode_results(host, value, self->arguments) == 0)) return 0;
   PyObject *numbers = PyErr_Occurred() ? NULL : converted_result(host, Py_NewRef(value));
   if (numbers == NULL) return -1;
+  if (task_check_chain(self) < 0) {
+    Py_DECREF(numbers);
+    return -1;
+  }
   int result = encode_results(host, numbers, self->arguments) == 0 ? 0 : refuse_result(host, numbers);
   Py_DECREF(numbers);
   return result;

@@ -276,7 +276,8 @@ void ticker_dismiss(Store *store) {
 
 /* ---- Engine ---- */
 
-/* Engine(ops address, engine address, component ops address or 0): takes the engine over, and ticks it from now on. */
+/* Engine(ops address, handle, component ops address or 0): takes the engine over from the handle, which is empty then, and
+ * ticks it from now on. */
 static PyObject *Engine_new(PyTypeObject *type, PyObject *args, PyObject *keywords) {
   PyObject *ops_address, *handle;
   Py_ssize_t component_ops = 0;

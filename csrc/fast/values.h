@@ -156,8 +156,9 @@ static inline int encode(Store *store, uint8_t type, PyObject *value, wrt_slot *
       Function *function = (Function *)value;
       if (function->closed) return function_refuse_closed(function);
       if (function->store != store) {
-        PyErr_Format(PyExc_TypeError, "%R belongs to another store; functions pass between instances of one store only",
-                     value);
+        PyErr_Format(PyExc_TypeError, /* by name, as a repr runs Python code */
+                     "function %U belongs to another store; functions pass between instances of one store only",
+                     function->name);
         return -1;
       }
       store->ops->function_to_slot(store->native, &function->handle, slot);

@@ -138,7 +138,7 @@ def raise_no_stack(left: int, needed: int) -> NoReturn:
     )
 
 
-def raise_no_host_stack(name: object, left: int, needed: int) -> NoReturn:
+def raise_no_host_stack(name: str, left: int, needed: int) -> NoReturn:
     """Raise the trap of a guest that calls the host function `name` where Python may need more stack than is left.
 
     Sizes are in bytes.

@@ -19,13 +19,14 @@ __all__ = ["MOST", "Lookup"]
 MOST = 32
 """Look-ups that a process has under way at a time, those included that nobody waits for any more."""
 
-_slots = threading.BoundedSemaphore(MOST)
+_lock = threading.RLock()
+_under_way: set[Lookup] = set()
 
 
 def _renew() -> None:
     """Start afresh in the child of a fork, where the parent's threads do not exist."""
-    global _slots
-    _slots = threading.BoundedSemaphore(MOST)
+    global _lock, _under_way
+    _lock, _under_way = threading.RLock(), set()
 
 
 os.register_at_fork(after_in_child=_renew)
@@ -42,31 +43,36 @@ class Lookup:
         self._found: list[Any] | None = None
         self._error: BaseException | None = None
         self._reading: Handle | None = None
+        self._writing: Handle | None = None
 
     def start(self) -> bool:
         """Begin. False where too many are under way: then it may be tried again in a while."""
-        slots = _slots
-        if not slots.acquire(blocking=False):
-            return False
+        thread = threading.Thread(target=self._run, args=(_under_way,), name="pywasmrt-lookup", daemon=True)
         try:
-            reading, writing = pipe()
-            thread = threading.Thread(target=self._run, args=(writing, slots), name="pywasmrt-lookup", daemon=True)
-            self._reading = reading
+            with _lock:
+                if len(_under_way) >= MOST:
+                    return False
+                _under_way.add(self)
+            self._reading, self._writing = pipe()
             thread.start()
-        except BaseException:  # no descriptor or no thread to be had
-            slots.release()
+        except (
+            BaseException
+        ):  # no descriptor or no thread to be had, or a signal handler raised, perhaps when it had begun
+            if not thread.is_alive():
+                _under_way.discard(self)
             raise
         return True
 
-    def _run(self, writing: Handle, slots: threading.BoundedSemaphore) -> None:
+    def _run(self, under_way: set[Lookup]) -> None:
+        assert self._writing is not None
         try:
             self._found = socket.getaddrinfo(*self._arguments)
         except BaseException as error:
             self._error = error
         finally:
-            slots.release()
+            under_way.discard(self)
             with contextlib.suppress(OSError):
-                os.write(writing.fd, b"\0")  # into a pipe that nobody may be reading any more
+                os.write(self._writing.fd, b"\0")  # into a pipe that nobody may be reading any more
 
     def fileno(self) -> int:
         """The descriptor to wait for."""

@@ -285,6 +285,37 @@ def test_asynchronous_host_functions_throw_too(runtime: Runtime, waits: bool) ->
     asyncio.run(main())
 
 
+def recursive(depth: int) -> None:
+    """Recursion that takes the machine's stack too."""
+    [0].sort(key=lambda _: recursive(depth - 1) if depth else None)
+
+
+def test_values_that_do_not_fit_are_worded_on_the_threads_own_stack(runtime: Runtime) -> None:
+    """The guest's stack is smaller, and the interpreter does not know where it ends."""
+
+    class Deep:
+        def __repr__(self) -> str:
+            with contextlib.suppress(RecursionError):
+                recursive(100_000)
+            return "deep"
+
+    async def main() -> None:
+        store = runtime.new_store()
+        tag = store.tag([ValueType.I32, ValueType.EXTERNREF])
+
+        async def f(n: int) -> None:
+            error = WasmException(tag, [n, None])
+            error.values = {1: (Deep(), None), 2: (1, None, Deep())}[n]  # type: ignore[assignment]
+            raise error
+
+        instance = await runtime.instantiate_async(runtime.compile(GUEST), {"env": {"f": f, "tag": tag}}, store=store)
+        for n in (1, 2):
+            with pytest.raises(TypeError, match=r"these values do not fit the exception's tag: \(.*deep.*\)"):
+                await instance.exports.catch.call_async(n)
+
+    asyncio.run(main())
+
+
 def throw_often(call: Callable[[], Any], count: int) -> None:
     for _ in range(count):
         with contextlib.suppress(Trap):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -316,3 +318,27 @@ def test_an_arrow_array_that_lies_about_its_offsets(guest: Any, pa: Any, offsets
         guest.map_bytes("upper", lies)
     with pytest.raises(ValueError, match=r"row [01] of argument 1 of upper_given\(\): the offsets"):
         guest.map_bytes("upper_given", lies, gives=True)
+
+
+def test_what_the_host_raises_while_a_failed_row_is_freed_comes_first(runtime: Runtime) -> None:
+    """The guest's `free` calls the host, whose exception, such as Ctrl-C, must not be lost, nor kept."""
+    free = '(func $free (export "free") (param i32)'
+    assert TEXT.count(free) == 1
+    source = TEXT.replace("(module", '(module (import "env" "f" (func $f))', 1).replace(free, free + " (call $f)")
+    raised: list[weakref.ref[BaseException]] = []
+
+    class Stop(KeyboardInterrupt):
+        pass
+
+    def f() -> None:
+        error = Stop()
+        raised.append(weakref.ref(error))
+        raise error
+
+    instance = runtime.instantiate(runtime.compile(source), {"env": {"f": f}})
+    for name, rows, most in (("fails", ["abc"], 9), ("outside", ["abc"], 9), ("upper", ["abc", "de"], 4)):
+        with pytest.raises(Stop):
+            instance.map_bytes(name, rows, max_bytes=most)
+    gc.collect()
+    assert raised
+    assert not any(each() for each in raised)

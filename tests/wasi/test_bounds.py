@@ -311,7 +311,8 @@ def test_a_process_looks_up_a_bounded_number_of_names_at_a_time(
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(lookup, "_slots", threading.BoundedSemaphore(3))
+    monkeypatch.setattr(lookup, "MOST", 3)
+    monkeypatch.setattr(lookup, "_under_way", set())
     guest = raw(network=wasi.Network(resolve=True))
 
     def look_up() -> Errno:

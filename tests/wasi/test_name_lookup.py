@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from collections.abc import Callable
 
+import pytest
 from helpers.sockets import DGRAM, INET, INET6, STREAM, Net
 
 from pywasmrt import wasi
+from pywasmrt.wasi import lookup
 from pywasmrt.wasi.errno import Errno
 
 from .guest import Raw
@@ -76,3 +79,29 @@ def test_looking_names_up(net: Net, raw: Make) -> None:
     strict = Net(raw(network=wasi.Network(connect=["*:*"])))
     assert look_up(strict, "localhost", "80") is Errno.CANCELED
     assert look_up(strict, "127.0.0.1", "80") == [(INET, STREAM, 80, "127.0.0.1")]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_exception_while_a_look_up_begins_is_counted_once(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    """A signal handler may raise in Thread.start, when the thread has begun; or no thread is to be had."""
+    under_way: set[lookup.Lookup] = set()
+    monkeypatch.setattr(lookup, "_under_way", under_way)
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *what: answered.wait(60))
+    start = threading.Thread.start
+    threads: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        if begun:
+            start(thread)
+            threads.append(thread)
+        raise InterruptedError
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(InterruptedError):
+        lookup.Lookup("nowhere.example", 80).start()
+    assert len(under_way) == begun
+    answered.set()
+    for thread in threads:
+        thread.join(60)
+    assert not under_way

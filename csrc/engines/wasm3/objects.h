@@ -63,7 +63,6 @@ typedef struct host_record {
   struct host_record *next;
   wrt_host_function function;
   void *env;
-  wasm3_code code;
   wrt_store *store;
   size_t param_count;
   size_t result_count;
