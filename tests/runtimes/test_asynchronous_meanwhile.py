@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.asynchronous import run
+from helpers.sanitizers import ADDRESS_SANITIZER
 
 import pywasmrt
 from pywasmrt import BusyError, DeadlineExceeded, Interrupted, Limits
@@ -181,6 +182,7 @@ def test_a_call_is_not_resumed_on_a_second_thread_while_the_store_serves_the_fir
     assert [type(each) for each in found] == [BusyError, BusyError]
 
 
+@pytest.mark.skipif(ADDRESS_SANITIZER, reason="greenlets copy parts of the stack, which the sanitizer forbids")
 def test_a_second_greenlet_may_outlive_the_call_that_it_was_made_in(runtime: pywasmrt.Runtime) -> None:
     """The outer call ends while the inner one's host function is switched away: then that has no guest to return to."""
     greenlet = pytest.importorskip("greenlet")
