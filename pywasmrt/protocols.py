@@ -519,7 +519,7 @@ class ModuleInstance(_HasExports, AbstractContextManager["ModuleInstance"], Prot
         None follows the signature: an i64 is `"pointer-high"`, two integers are a `"pair"`. The result is a column of
         the same kind as the first column of bytes. `returns` says what it holds: `"text"`, `"bytes"` or `"numbers"`;
         None means the same as that column. The guest's allocator frees each result, unless it lies among the arguments,
-        or `frees` is false. `nulls`, a writable column of booleans, is set where the guest's pointer was 0.
+        or `frees` is false. `nulls`, a writable column of as many booleans, is set where the guest's pointer was 0.
 
         A row that traps, for which the allocator has no room, or whose result is not in the guest's memory or is not
         UTF-8, raises `RowError`, whose cause is the `Trap`, `MemoryAccessError` or `UnicodeDecodeError`; with

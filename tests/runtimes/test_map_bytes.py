@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from array import array
 from typing import Any
 
 import pytest
@@ -96,6 +97,26 @@ def test_pointers_of_zero(guest: Any) -> None:
     nulls = numpy.zeros(3, dtype=bool)
     assert guest.map_bytes("maybe", ["a", "", "b"], nulls=nulls) == ["a", "", "b"]
     assert nulls.tolist() == [False, True, False]
+
+
+def test_where_pointers_of_zero_are_told(guest: Any) -> None:
+    for nulls in (bytearray(2), array("b", [0, 0]), numpy.zeros(4, dtype=bool)[::2], numpy.zeros(2, "u1")):
+        guest.map_bytes("maybe", ["a", ""], nulls=nulls)
+        assert list(nulls) == [0, 1]
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        ([False, False], TypeError, "nulls is a writable column of booleans"),
+        (3, TypeError, "nulls is a writable column of booleans"),
+        (numpy.zeros(2), TypeError, "nulls .* the format 'd'"),
+        (numpy.zeros(2, dtype=object), TypeError, "nulls .* the format 'O'"),
+        (numpy.zeros((2, 1), dtype=bool), TypeError, "nulls .* 2 dimensions"),
+        (numpy.array(False), TypeError, "nulls .* 0 dimensions"),
+        (bytes(2), ValueError, "nulls is read-only"),
+        (bytearray(1), ValueError, "nulls has 1 rows, and the columns have 2"),
+        (numpy.zeros(3, dtype=bool), ValueError, "nulls has 3 rows, and the columns have 2"),
+    ]
+    for nulls, error, message in wrong:
+        with pytest.raises(error, match=message):
+            guest.map_bytes("maybe", ["a", ""], nulls=nulls)
 
 
 @given(rows=st.lists(st.binary(max_size=50)))
@@ -301,8 +322,22 @@ def test_chunked_arrow_arrays(guest: Any, pa: Any) -> None:
 
 
 def test_arrow_arrays_with_nulls_are_refused(guest: Any, pa: Any) -> None:
-    with pytest.raises(ValueError, match="has 1 nulls"):
+    with pytest.raises(ValueError, match=r"argument 1 of upper\(\) has 1 nulls"):
         guest.map_bytes("upper", pa.array(["a", None]))
+    for column in (pa.array([1, None], pa.int32()), pa.array([True, None]), pa.chunked_array([[1.0], [None]])):
+        with pytest.raises(ValueError, match=r"argument 2 of rest\(\) has 1 nulls; fill them"):
+            guest.map_bytes("rest", ["a", "b"], column)
+
+
+def test_the_nans_of_pandas_are_numbers(runtime: Runtime) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    half = '(func (export "half") (param i32 i32 f64) (result f64) (f64.div (local.get 2) (f64.const 2)))'
+    guest = runtime.instantiate(runtime.compile(TEXT.rstrip().removesuffix(")") + half + ")"))
+    result = guest.map_bytes("half", ["", ""], pandas.Series([3.0, float("nan")]))
+    assert str(result.tolist()) == "[1.5, nan]"
+    with pytest.raises(ValueError, match=r"argument 2 of half\(\) has 1 nulls"):
+        guest.map_bytes("half", ["", ""], pandas.Series([3, None], dtype="Int64"))
 
 
 def test_arrow_results_that_are_no_text(guest: Any, pa: Any) -> None:

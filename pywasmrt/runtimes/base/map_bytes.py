@@ -17,7 +17,7 @@ from ...errors import FunctionNotExportedError, MemoryAccessError, MemoryExportN
 from ...types import FunctionType, ValueType
 from ...values import did_you_mean, is_function, shown, to_wasm
 from .buffers import Allocator, choose
-from .text_columns import Texts, arrow_of, checked, make_list, read_texts
+from .text_columns import Texts, arrow_of, checked, make_list, read_texts, without_nulls
 
 __all__ = ["FORMS", "check_form", "map_bytes"]
 
@@ -86,19 +86,20 @@ def map_bytes(
     if memory is None:
         raise MemoryExportNotFoundError("the guest exports no memory to put bytes into")
     read, chosen = _read(columns, function.type, label, form, returns)
+    rows = _rows(read, label)
     batch = _Batch(
         function=function,
         name=label,
         type=function.type,
         columns=read,
-        rows=_rows(read, label),
+        rows=rows,
         form=chosen,
         memory=memory,
         allocator=choose(find, allocator),
         frees=frees,
         gives=gives,
         max_bytes=max_bytes,
-        nulls=nulls,
+        nulls=None if nulls is None else _checked_nulls(nulls, rows),
     )
     if on_error == "mask":
         numpy = numpy_or_none()
@@ -144,7 +145,7 @@ def _read(
     for n, (value, each) in enumerate(zip(columns, texts, strict=True), 1):
         if each is None:
             if hasattr(value, "__arrow_c_array__") or hasattr(value, "__arrow_c_stream__"):
-                value = checked(arrow_of(value), f"argument {n} of {name}").to_numpy(zero_copy_only=False)
+                value = _numpy_of(value, f"argument {n} of {name}")
             if type.params[param] not in PLAIN:
                 raise TypeError(f"param {param} of {name} is {type.params[param]}, which is no number")
             read.append(read_column(value, type.params[param], f"argument {n} of {name}"))
@@ -158,6 +159,33 @@ def _read(
         read.append(each)
         param += 2
     return read, chosen
+
+
+def _numpy_of(column: Any, where: str) -> Any:
+    """The NumPy array of a column of numbers that offers Arrow's C data interface, which none with nulls has."""
+    if type(getattr(column, "dtype", None)).__module__.partition(".")[0] == "numpy":  # of pandas, where NaN is a number
+        return column.to_numpy()
+    return without_nulls(checked(arrow_of(column), where), where).to_numpy(zero_copy_only=False)
+
+
+def _checked_nulls(nulls: Any, rows: int) -> memoryview:
+    """A view of the column to which the loop writes. Raises `TypeError` or `ValueError` where it could not."""
+    try:
+        view = memoryview(nulls)
+    except (TypeError, ValueError, BufferError) as error:
+        raise TypeError(
+            f"nulls is a writable column of booleans (a NumPy array or a bytearray), not {shown(nulls)}"
+        ) from error
+    if view.ndim != 1 or view.format not in ("?", "b", "B"):
+        raise TypeError(
+            "nulls is a column of booleans, of one dimension and one byte for each row, not of"
+            f" {view.ndim} dimensions and the format {view.format!r}"
+        )
+    if view.readonly:
+        raise ValueError("nulls is read-only, and is written to; pass a NumPy array of booleans or a bytearray")
+    if len(view) != rows:
+        raise ValueError(f"nulls has {len(view)} rows, and the columns have {rows}")
+    return view
 
 
 def _form(type: FunctionType, used: int, name: str, form: str | None, returns: str | None) -> str:

@@ -15,7 +15,17 @@ from typing import Any, NoReturn
 from ...errors import RowError
 from ...values import shown
 
-__all__ = ["Texts", "arrow_of", "arrow_texts", "checked", "is_arrow_text", "make_list", "plain_type", "read_texts"]
+__all__ = [
+    "Texts",
+    "arrow_of",
+    "arrow_texts",
+    "checked",
+    "is_arrow_text",
+    "make_list",
+    "plain_type",
+    "read_texts",
+    "without_nulls",
+]
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,13 @@ def checked(array: Any, where: str, whole: bool = False) -> Any:
     return array
 
 
+def without_nulls(array: Any, where: str) -> Any:
+    """The array, if it has no nulls. Raises `ValueError` otherwise."""
+    if array.null_count:
+        raise ValueError(f"{where} has {array.null_count} nulls; fill them (fill_null), or use a Udf")
+    return array
+
+
 def is_arrow_text(type: Any) -> bool:
     """Whether an Arrow type is one of bytes or text."""
     return plain_type(type) is not None
@@ -186,9 +203,7 @@ def arrow_texts(column: Any, where: str) -> Texts:
     """The buffers of an Arrow array; copied only if it is chunked."""
     import pyarrow
 
-    checked(column, where)
-    if column.null_count:
-        raise ValueError(f"{where} has {column.null_count} nulls; fill them (fill_null), or use a Udf")
+    without_nulls(checked(column, where), where)
     type = plain_type(column.type)
     chunked = isinstance(column, pyarrow.ChunkedArray)
     if chunked:
