@@ -6,16 +6,16 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import blake2b
 from inspect import Parameter, Signature
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Union
 
 from ..errors import FunctionNotExportedError, RowError
 from ..protocols import CompiledModule, FunctionInstance, ModuleInstance
 from ..registry import new_runtime
 from ..runtimes.base.map_bytes import check_form
+from ..runtimes.base.source import load
 from ..types import FunctionType, Limits, RuntimeConfig, ValueType, expect, printable
 from ..values import did_you_mean, shown
 from ..wasi import WasiConfig
@@ -90,7 +90,9 @@ class Udf:
         frees: bool = True,
         gives: bool = False,
     ) -> None:
-        """Nothing is compiled before the first call, so this never fails because of the module's content."""
+        """Nothing is compiled before the first call, so this never fails because of the module's content, unless the
+        file of a text format is no text.
+        """
         if not isinstance(name, str):
             raise TypeError(f"the name of the function is a str, not {shown(name)}")
         expect("Udf", "a name, a RuntimeConfig or a mapping", (str, RuntimeConfig, Mapping), runtime=runtime)
@@ -101,12 +103,8 @@ class Udf:
             raise ValueError(f"on_error is 'raise' or 'null', not {shown(on_error)}")
         if not isinstance(nulls, str) or nulls not in ("skipped", "seen"):
             raise ValueError(f"nulls is 'skipped' or 'seen', not {shown(nulls)}")
-        if isinstance(source, os.PathLike):
-            source = Path(source).read_bytes()
-        elif isinstance(source, (bytearray, memoryview)):
-            source = bytes(source)
-        elif not isinstance(source, (bytes, str, CompiledModule)):
-            raise TypeError(f"a module is bytes, text, a path or a compiled module, not {shown(source)}")
+        if not isinstance(source, CompiledModule):
+            source = load(source)
         self.__name__ = name
         self._source = source
         self._runtime = dict(runtime) if isinstance(runtime, Mapping) else runtime
@@ -298,7 +296,7 @@ class Udf:
     def _module_key(self) -> bytes:
         if self._key is None:
             try:
-                made_of = pickle.dumps((self._source, self._runtime, self._limits, self._wasi))
+                made_of = pickle.dumps((self._source, _ordered(self._runtime), self._limits, self._wasi))
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 raise TypeError(
                     f"a Udf travels, so its runtime, limits and WASI must be of what can be pickled: {error}"
@@ -313,6 +311,19 @@ class Udf:
         if wasi is None and any(each.name.startswith("ARROWUDF_VERSION_") for each in module.exports):
             wasi = WasiConfig()  # their toolchain imports it; it has no folders and no network
         return module.runtime.link(module, wasi=wasi, limits=self._limits)
+
+
+def _ordered(value: Any) -> Any:
+    """A value of a configuration with its mappings and sets in the order of their pickles, as they are equal in any."""
+    if isinstance(value, RuntimeConfig):
+        return RuntimeConfig, _ordered({each.name: getattr(value, each.name) for each in fields(value)})
+    if isinstance(value, Mapping):
+        return "mapping", sorted(pickle.dumps((key, _ordered(each))) for key, each in value.items())
+    if isinstance(value, (set, frozenset)):
+        return "set", sorted(map(pickle.dumps, value))
+    if isinstance(value, (list, tuple)):
+        return [_ordered(each) for each in value]
+    return value
 
 
 class _Options(NamedTuple):

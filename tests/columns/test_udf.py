@@ -96,6 +96,11 @@ def test_sources(tmp_path: Path, runtime: Runtime) -> None:
     udf = Udf(module, "add")
     assert udf(1, 2).tolist() == [3]
     assert copy.copy(udf) == udf
+    assert Udf(path, "add")(1, 2).tolist() == [3]
+    assert Udf(path, "add") == Udf(TEXT, "add")
+    path.write_bytes(b";; \xff")
+    with pytest.raises(pywasmrt.ModuleCompileError, match="is not text in UTF-8"):
+        Udf(path, "add")
     with pytest.raises(TypeError, match="a module is bytes"):
         Udf(5, "add")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="name of the function"):
@@ -108,6 +113,17 @@ def test_sources(tmp_path: Path, runtime: Runtime) -> None:
         Udf(TEXT, "ad")(1, 2)
     with pytest.raises(FileNotFoundError):
         Udf(tmp_path / "none.wasm", "add")
+
+
+def test_equality_does_not_depend_on_an_order() -> None:
+    options = {"consume_fuel": True, "max_wasm_stack": 1 << 20}
+    one: dict[str, Any] = {"type": "wasmtime", "options": options, "features": ["simd"]}
+    other = {"features": ["simd"], "options": dict(reversed(options.items())), "type": "wasmtime"}
+    assert Udf(TEXT, "add", runtime=one) == Udf(TEXT, "add", runtime=other)
+    assert hash(Udf(TEXT, "add", runtime=one)) == hash(Udf(TEXT, "add", runtime=other))
+    assert Udf(TEXT, "add", runtime=one) != Udf(TEXT, "add", runtime={**one, "options": {"consume_fuel": True}})
+    configs = [pywasmrt.RuntimeConfig("wasmtime", options=each["options"]) for each in (one, other)]
+    assert Udf(TEXT, "add", runtime=configs[0]) == Udf(TEXT, "add", runtime=configs[1])
 
 
 def process_and_sum(udf: Udf, column: Any) -> tuple[int, int]:
