@@ -283,13 +283,19 @@ class MemoryTree:
         return OSError(f"the tree's limit of {self.limit} bytes is reached")
 
     def read(self, path: str) -> bytes:
-        """The content of the file at `path`. Raises `FileNotFoundError`."""
+        """The content of the file at `path`, as `files` names it. Raises `FileNotFoundError`, `TypeError` where `path`
+        is no str, and `ValueError` where no file can have it.
+        """
+        if not isinstance(path, str):
+            raise TypeError(f"a name in a MemoryTree is a str, not {shown(path)}")
+        try:
+            names = [part.encode(errors="surrogateescape") for part in path.split("/") if part]
+        except UnicodeEncodeError:
+            raise ValueError(f"{shown(path)} is no name for a file of a guest: it has no UTF-8") from None
         with self.lock:
             node: Node | None = self.root
-            for part in path.split("/"):
-                if part:
-                    name = part.encode(errors="surrogateescape")
-                    node = node.nodes.get(name) if isinstance(node, Folder) else None
+            for name in names:
+                node = node.nodes.get(name) if isinstance(node, Folder) else None
             if not isinstance(node, File):
                 raise FileNotFoundError(f"there is no file {path!r} in this tree")
             return node.get(node.size, 0)

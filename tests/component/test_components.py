@@ -155,6 +155,35 @@ def test_exports_by_name(components: pywasmrt.Runtime) -> None:
     assert not hasattr(inside, "nothing")
 
 
+DASHED = """(component
+  (core module $module (func (export "f")))
+  (core instance $main (instantiate $module))
+  (func (export "two-words") (canon lift (core func $main "f"))))"""
+
+
+def test_lookups_of_exports(components: pywasmrt.Runtime) -> None:
+    """What is found by a name is in the exports by that name, and nothing else is."""
+    exports = components.instantiate_component(components.compile_component(COUNTERS)).exports
+    inside = exports["local:demo/counters"]
+    dashed = components.instantiate_component(components.compile_component(DASHED)).exports
+    for where, names in (
+        (exports, ["local:demo/counters"]),
+        (inside, ["sum", "consume", "Counter"]),
+        (dashed, ["two-words", "two_words"]),
+    ):
+        for name in names:
+            assert name in where
+            assert where[name] is where[name]
+        for name in ("_state", "_interface", "_made", "__dict__", "__iter__", "", "@", "nothing"):
+            assert name not in where
+            with pytest.raises(pywasmrt.FunctionNotExportedError, match="does not export"):
+                where[name]
+        for wrong in (0, None, b"sum", ["sum"], slice(1)):
+            assert wrong not in where
+            with pytest.raises(TypeError, match="an export is asked for by its name, a str, not"):
+                where[wrong]  # type: ignore[index]
+
+
 def test_closing(components: pywasmrt.Runtime) -> None:
     component = components.compile_component(RESULTS)
     instance = components.instantiate_component(component, {"check": check})

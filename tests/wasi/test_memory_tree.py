@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,19 @@ def test_a_memory_tree_is_shaped_and_read(one_runtime: pywasmrt.Runtime) -> None
         tree.write("a.txt/b", b"")
     with pytest.raises(OSError, match="limit"):
         wasi.MemoryTree(limit=10).write("a", bytes(100))
+
+
+@pytest.mark.parametrize("path", [Path("a"), b"a", 1, None, ["a"]])
+def test_a_path_to_read_is_a_str(path: Any) -> None:
+    with pytest.raises(TypeError, match="a name in a MemoryTree is a str, not"):
+        wasi.MemoryTree({"a": b""}).read(path)
+
+
+def test_a_path_that_no_file_has() -> None:
+    with pytest.raises(ValueError, match="has no UTF-8"):
+        wasi.MemoryTree({"a": b""}).read("a/\ud800")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        wasi.MemoryTree({"a": b""}).read("\udcff")  # a byte that a guest could have written
 
 
 CONTENTS: list[tuple[Any, type[Exception], str]] = [

@@ -128,14 +128,19 @@ class _Names:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return self._made(name)
+
+    def __getitem__(self, name: str) -> Any:
+        if not isinstance(name, str):
+            raise TypeError(f"an export is asked for by its name, a str, not {shown(name)}")
+        found = None if name.startswith("_") else self.__dict__.get(name)  # what is this object's own begins so
+        return self._made(name) if found is None else found
+
+    def _made(self, name: str) -> Any:
         state: ComponentState = self._state
         if state.store.closed:
             raise state.store._life.error("component instance")
         return self.__dict__.setdefault(name, self._make(self._wit_name(name)))
-
-    def __getitem__(self, name: str) -> Any:
-        found = self.__dict__.get(name)
-        return self.__getattr__(name) if found is None else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"exports cannot be set ({name!r})")
@@ -150,7 +155,14 @@ class _Names:
         return len(self._listed())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._listed()
+        """Whether an export is found by that name, in Python or in WIT."""
+        if not isinstance(name, str):
+            return False
+        try:
+            self._wit_name(name)
+        except FunctionNotExportedError:
+            return False
+        return True
 
     def __reduce__(self) -> NoReturn:
         stays("component's exports", "component")
@@ -220,8 +232,6 @@ class ComponentExports(_Names):
 
     def _wit_name(self, name: str) -> str:
         items = self._items()
-        if not isinstance(name, str):
-            raise TypeError(f"an export is asked for by its name, a str, not {shown(name)}")
         if name in items:
             return name
         for each, type in items.items():
