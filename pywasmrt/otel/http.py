@@ -13,16 +13,17 @@ import ssl
 import threading
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
 from ..plugin.forking import renew_after_fork
 from ..types import expect, printable
-from ..values import shown
+from ..values import did_you_mean, shown
 from .connection import Connection, SecureConnection
 from .errors import TelemetryError
 from .wire_python import BYTES, VARINT, fields, inside, varint
@@ -41,15 +42,16 @@ _HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 class OtlpHttpSender:
     """Sends OTLP payloads to an endpoint over HTTP. It is a `Consumer`; payloads are sent as they are.
 
-    `endpoint` is the base URL, to which `/v1/traces` and so on are added, or a mapping of signal to full URL.
+    `endpoint` is the base URL, to which `/v1/traces` and so on are added, or a mapping of signal to full URL. A user
+    and a password in a URL are sent as Basic authorization.
     `timeout`, in seconds, bounds a payload's sending with all its attempts: up to six, with pauses of 1, 2, 4, ...
     seconds that vary by a fifth, or as long as the endpoint's Retry-After says. Only 429, 502, 503, 504 and failures of
     the connection are tried again. `compression` is "none", "gzip" or "deflate". For https, `certificate` is a file of
     the authorities to trust instead of the system's, `client_certificate` and `client_key` what the client shows. May
     be used from any thread; payloads wait for each other.
 
-    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer. If an
-    endpoint accepts a payload but rejects some of its items, that is logged.
+    Raises `TelemetryError`, whose `status` is the HTTP status, or None where there was no answer, or no URL for the
+    signal. If an endpoint accepts a payload but rejects some of its items, that is logged.
     """
 
     def __init__(
@@ -70,6 +72,12 @@ class OtlpHttpSender:
         expect("an OTLP endpoint", "a mapping of names to values, or None", (Mapping, type(None)), headers=headers)
         files = {"certificate": certificate, "client_certificate": client_certificate, "client_key": client_key}
         expect("an OTLP endpoint", "a path or None", maybe, **files)
+        for signal in endpoint:
+            if signal not in SIGNALS:
+                hint = did_you_mean(signal, SIGNALS) if isinstance(signal, str) else ""
+                raise InvalidConfigurationError(
+                    f"an OTLP endpoint has a URL for each of {', '.join(SIGNALS)}, not for {shown(signal)}{hint}"
+                )
         self._urls = {signal: _Url(url) for signal, url in endpoint.items()}
         self._tls: ssl.SSLContext | None = None
         if any(url.secure for url in self._urls.values()):
@@ -98,6 +106,13 @@ class OtlpHttpSender:
                 raise InvalidConfigurationError(
                     f"headers: {name!r} cannot be a header of HTTP with the value that it is given"
                 )
+        if any(name.lower() == "authorization" for name in headers or {}):
+            for url in self._urls.values():
+                if url.headers:
+                    raise InvalidConfigurationError(
+                        f"the user in the URL for {url.shown} and the header Authorization say the same thing: give one"
+                        " of them"
+                    )
         self._timeout = timeout
         self._compression = compression
         self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": "pywasmrt", **(headers or {})}
@@ -134,7 +149,10 @@ class OtlpHttpSender:
 
     def send(self, signal: str, data: bytes) -> None:
         """Send one payload, as often as it takes. Raises `TelemetryError`."""
-        url = self._urls[signal]
+        url = self._urls.get(signal)
+        if url is None:
+            reason = f"there is no URL for it, only for {', '.join(self._urls) or 'nothing'}"
+            raise TelemetryError("an OTLP endpoint", str(signal), None, reason, True)
         if self._owner == threading.get_ident():  # a signal handler or a destructor
             raise TelemetryError(url.shown, signal, None, "a batch is being sent on this very thread", False)
         if self._compression == "gzip":
@@ -176,7 +194,7 @@ class OtlpHttpSender:
                 kept.close()
             connection.until(deadline)
             try:
-                connection.request("POST", url.path, data, self._headers)
+                connection.request("POST", url.path, data, {**self._headers, **url.headers})
                 response = connection.getresponse()
                 answer = response.read(_MAX_ANSWER + 1)
             except (OSError, http.client.HTTPException) as error:
@@ -222,6 +240,13 @@ class _Url:
             ) from None
         self._host = parts.hostname
         self.secure = parts.scheme == "https"
+        self.headers: dict[str, str] = {}
+        if parts.username or parts.password:
+            try:
+                user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
+            except UnicodeEncodeError:
+                raise InvalidConfigurationError("the user in the URL of an OTLP endpoint has no UTF-8") from None
+            self.headers["Authorization"] = f"Basic {b64encode(user).decode()}"  # RFC 7617
         self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             self._host.encode("idna")

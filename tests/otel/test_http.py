@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import shutil
@@ -125,6 +126,32 @@ def test_time_is_bounded_for_an_answer_that_comes_in_drops(sending: Any) -> None
 def test_what_could_never_be_sent_is_refused_at_once(url: str, arguments: Any) -> None:
     with pytest.raises(InvalidConfigurationError):
         OtlpHttpSender(url, **arguments)
+
+
+@pytest.mark.parametrize("signal", ["trace", "", 1, None])
+def test_the_signals_of_a_mapping_are_known(signal: Any) -> None:
+    with pytest.raises(InvalidConfigurationError, match="a URL for each of traces, metrics, logs, not for"):
+        OtlpHttpSender({signal: "http://127.0.0.1"})
+
+
+def test_a_signal_without_a_url_is_an_error_that_stays() -> None:
+    sender = OtlpHttpSender({"traces": "http://127.0.0.1:1"})
+    with pytest.raises(TelemetryError, match=r"\(logs\): there is no URL for it, only for traces") as caught:
+        sender.consume_logs(b"")
+    assert caught.value.permanent
+    assert caught.value.status is None
+
+
+def test_the_user_of_a_url_is_sent_as_basic_authorization(endpoint: Endpoint, sending: Any) -> None:
+    url = endpoint.url.replace("://", "://me%40home:p%3A%C3%A4@")
+    sending(url).consume_logs(b"")
+    _, headers, _ = endpoint.raw[0]
+    assert headers["Authorization"] == "Basic " + base64.b64encode("me@home:p:\u00e4".encode()).decode()
+    with pytest.raises(InvalidConfigurationError, match="give one of them") as caught:
+        sending(url, headers={"authorization": "Bearer x"})
+    assert "home" not in str(caught.value)
+    sending(endpoint.url, headers={"authorization": "Bearer x"}).consume_logs(b"")
+    assert endpoint.raw[1][1]["authorization"] == "Bearer x"
 
 
 def test_an_endpoint_that_is_not_there_is_an_error_that_may_pass() -> None:
