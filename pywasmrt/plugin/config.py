@@ -6,7 +6,7 @@
       type: wasmtime                   # a name that list_runtimes() tells, or auto
       mode: compiled                   # instead of a type: compiled or interpreter
       wasmtime: {strategy: cranelift}  # options of a runtime by its name; those of another one have no effect
-    instances: 2                     # of the guest, so that calls of as many threads run at once; not for receivers
+      instances: 2                     # of the guest, so that calls of as many threads run at once; not for receivers
     name: attributes                   # what logs call the guest; the file's name unless given
     timeout: 30                        # seconds for each call; null for no limit
     memory_bytes: 536870912            # the most that the guest's memory may grow to; null for no limit
@@ -277,7 +277,8 @@ def _runtime_config(given: Mapping[str, Any]) -> RuntimeConfig:
         )
     options.update(own)
     features = given.get("features")
-    if features is not None and (isinstance(features, str) or not all(isinstance(each, str) for each in features)):
+    listed = isinstance(features, (list, tuple, set, frozenset)) and all(isinstance(each, str) for each in features)
+    if features is not None and not listed:
         raise InvalidConfigurationError(f"runtime_config.features is a list of names, not {shown(features)}")
     switches = {each: given[each] for each in _SWITCHES if each in given}
     for each, value in switches.items():

@@ -105,6 +105,9 @@ def test_options_of_the_chosen_runtime_are_taken() -> None:
         ({"path": "p", "runtime_config": {"wasmtime": 3}}, "^runtime_config.wasmtime is a mapping of options, not 3"),
         ({"path": "p", "runtime_config": {"options": {"a": 1}, "wasmtime": {"a": 2}}}, "gives the option 'a' twice"),
         ({"path": "p", "runtime_config": {"features": "simd"}}, "^runtime_config.features is a list of names"),
+        ({"path": "p", "runtime_config": {"features": True}}, "^runtime_config.features is a list of names, not True"),
+        ({"path": "p", "runtime_config": {"features": {"simd": False}}}, "^runtime_config.features is a list of"),
+        ({"path": "p", "runtime_config": {"features": [1]}}, "^runtime_config.features is a list of names"),
         (
             {"path": "p", "runtime_config": {"interruptible": 1}},
             "^runtime_config.interruptible is true or false, not 1",
@@ -135,6 +138,14 @@ def test_a_configuration_is_a_mapping() -> None:
 
 
 @yaml
+@yaml
+@pytest.mark.skipif("wasmtime" not in AVAILABLE, reason="the example names wasmtime")
+def test_the_example_of_the_docstring_is_one() -> None:
+    text = (sys.modules[PluginConfig.__module__].__doc__ or "").split("\n\n")[1].replace("{...}", "{}")
+    config = PluginConfig.from_yaml(text.replace("      mode: ", "      # mode: "))  # beside a type
+    assert config.instances() == 2
+
+
 def test_yaml_is_read_as_the_collector_reads_it() -> None:
     config = PluginConfig.from_yaml(
         """
