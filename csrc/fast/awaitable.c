@@ -1,14 +1,9 @@
 /* awaitable.c: a task (task.c) as Python meets it: an object with the methods of a coroutine, to be awaited once. */
 #include "task.h"
 
-/* Whether no host function of the chain runs on another thread, and no call that one of this task's has made is running,
- * resumed from elsewhere: 0, or -1 with an exception set. */
-static int check_others(Task *self) {
-  if (self->store->serving != NULL && self->store->owner != this_thread()) {
-    PyErr_SetString(self->store->state->busy_error,
-                    "the store is running a call on another thread; give each thread a store of its own");
-    return -1;
-  }
+/* Whether no call that a host function of this one has made is running, resumed from elsewhere: 0, or -1 with an exception
+ * set. */
+static int check_inner(Task *self) {
   for (Task *each = self->inner; each != NULL; each = each->inner) {
     if (each->phase != RUNNING) continue;
     PyErr_SetString(PyExc_ValueError, "a call that a host function of this one has made is running");
@@ -23,8 +18,13 @@ static int check_resumable(Task *self) {
     case RUNNING: PyErr_SetString(PyExc_ValueError, "this call is running already"); return -1;
     case ENDED: PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited call"); return -1;
     case CUT_OFF: return task_check_chain(self);
-    default: return check_others(self);
+    case BEGUN_NEVER: return 0;
+    default: break;
   }
+  if (self->store->serving == NULL || self->store->owner == this_thread()) return check_inner(self);
+  PyErr_SetString(self->store->state->busy_error,
+                  "the store is running a call on another thread; give each thread a store of its own");
+  return -1;
 }
 
 /* The calls whose host functions have made this one, as a tuple, a new reference: nobody may free them while this one runs, as
@@ -45,9 +45,9 @@ static PySendResult resume(Task *self, PyObject *sent, PyObject **out) {
   if (self->phase != WAITING) return task_go_on(self, out);
   self->phase = RUNNING;
   PyObject *value = NULL;
-  Task *before = task_serve(self);
+  Serving before = task_serve(self);
   PySendResult result = PyIter_Send(self->awaited, sent, &value);
-  self->store->serving = before;
+  task_served(self, before);
   return task_driven(self, result, value, out);
 }
 
@@ -111,9 +111,9 @@ static PySendResult throw_into(Task *self, PyObject *args, PyObject **value) {
     if (PyErr_ExceptionMatches(PyExc_AttributeError)) set_thrown(args);
     return PYGEN_ERROR;
   }
-  Task *before = task_serve(self);
+  Serving before = task_serve(self);
   *value = PyObject_CallObject(method, args);
-  self->store->serving = before;
+  task_served(self, before);
   Py_DECREF(method);
   if (*value != NULL) return PYGEN_NEXT;
   if (!PyErr_ExceptionMatches(PyExc_StopIteration)) return PYGEN_ERROR;
@@ -153,14 +153,14 @@ static PyObject *Task_throw(PyObject *object, PyObject *args) {
 /* Closes the coroutine that the guest waits for, and unwinds the guest: 0, or -1 with an exception set. */
 static int close_task(Task *self) {
   if (self->phase == RUNNING) return check_resumable(self);
-  PyObject *outer = check_others(self) < 0 ? NULL : outer_calls(self);
+  PyObject *outer = check_inner(self) < 0 ? NULL : outer_calls(self);
   if (outer == NULL) return -1;
   int result = 0;
   if (self->phase == WAITING) {
     self->phase = RUNNING;
-    Task *before = task_serve(self);
+    Serving before = task_serve(self);
     PyObject *closed = PyObject_CallMethod(self->awaited, "close", NULL);
-    self->store->serving = before;
+    task_served(self, before);
     if (closed == NULL) {
       if (PyErr_ExceptionMatches(PyExc_AttributeError) && !PyObject_HasAttrString(self->awaited, "close"))
         PyErr_Clear();

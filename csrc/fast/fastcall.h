@@ -523,7 +523,7 @@ static inline int store_enter(Store *store) {
   }
   if (LIKELY(store->depth == 0)) {
     if (UNLIKELY(thread_calls != 0) && greenlet_check(store) < 0) return -1;
-    if (UNLIKELY(store->timed) && store->first == NULL && begin_timed(store) < 0) return -1;
+    if (UNLIKELY(store->timed) && (store->first == NULL || store->stop_error != NULL) && begin_timed(store) < 0) return -1;
     store->owner = thread;
     store->polls = 0;
     thread_calls++;

@@ -171,18 +171,26 @@ static int take_error(Task *self) {
   return 0;
 }
 
-Task *task_serve(Task *self) {
-  Task *before = self->store->serving;
-  self->store->serving = self;
-  self->store->owner = this_thread();
+Serving task_serve(Task *self) {
+  Store *store = self->store;
+  Serving before = {store->serving, store->owner};
+  store->serving = self;
+  store->owner = this_thread();
   return before;
+}
+
+void task_served(Task *self, Serving before) {
+  Store *store = self->store;
+  if (store->serving != self) return; /* another greenlet has left one of its own there */
+  store->serving = self->phase == CUT_OFF ? NULL : before.task;
+  if (store->serving != NULL) store->owner = before.owner;
 }
 
 /* Calls the host function that the guest has called, and drives it as far as it goes: PYGEN_NEXT with what it yields in `out`,
  * PYGEN_RETURN with the answer taken, or PYGEN_ERROR with an exception set. */
 static PySendResult serve_guest(Task *self, PyObject **out) {
   if (self->store->garbage != NULL) release_garbage(self->store);
-  Task *before = task_serve(self);
+  Serving before = task_serve(self);
   PySendResult result = PYGEN_RETURN;
   PyObject *value = self->kind->call_host(self);
   if (value != NULL && (self->awaits || PyCoro_CheckExact(value))) {
@@ -190,7 +198,7 @@ static PySendResult serve_guest(Task *self, PyObject **out) {
     Py_SETREF(value, NULL);
     result = self->awaited == NULL ? PYGEN_ERROR : PyIter_Send(self->awaited, Py_None, &value);
   }
-  self->store->serving = before;
+  task_served(self, before);
   if (result == PYGEN_NEXT) {
     *out = value;
     return PYGEN_NEXT;

@@ -30,6 +30,12 @@ typedef struct TaskKind {
   void (*free)(Task *self);
 } TaskKind;
 
+/* What a store served, on which thread, before a task's own host function. */
+typedef struct Serving {
+  Task *task;
+  uintptr_t owner;
+} Serving;
+
 struct Task {
   PyObject_HEAD
   const TaskKind *kind;
@@ -89,9 +95,9 @@ PySendResult task_fail(Task *self);
 /* Ends a task that has begun, and with it the unfinished calls that its host functions have made. May run Python code; an
  * exception that is set stays so. */
 void task_finish(Task *self);
-/* Counts the calls into the store that follow on this thread as the chain's, until the store's `serving` is set back to what
- * this returns. */
-Task *task_serve(Task *self);
+/* Counts the calls into the store that follow on this thread as the chain's, until task_served is given what this returns. */
+Serving task_serve(Task *self);
+void task_served(Task *self, Serving before);
 /* Ends the wait early, as it has to: the coroutine that awaits the task is cancelled. */
 void task_end_wait(Task *self);
 /* Releases what belongs to the host function that the guest has called. */

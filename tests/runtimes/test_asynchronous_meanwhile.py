@@ -182,6 +182,28 @@ def test_a_call_is_not_resumed_on_a_second_thread_while_the_store_serves_the_fir
     assert [type(each) for each in found] == [BusyError, BusyError]
 
 
+def test_a_call_may_be_closed_on_a_second_thread(runtime: pywasmrt.Runtime) -> None:
+    """As the collector does. The store goes on serving the first thread."""
+    calls: dict[str, Any] = {}
+
+    async def inner() -> int:
+        await Pause()
+        return 4
+
+    async def outer() -> int:
+        calls["inner"] = instance.exports.inner.call_async()
+        calls["inner"].send(None)
+        thread = threading.Thread(target=calls["inner"].close)
+        thread.start()
+        thread.join()
+        with pytest.raises(RuntimeError, match="cannot reuse"):
+            calls["inner"].send(None)
+        return int(result_of(instance.exports.inner.call_async()))
+
+    instance = result_of(start(runtime, outer, inner))
+    assert result_of(instance.exports.outer.call_async()) == 4
+
+
 @pytest.mark.skipif(ADDRESS_SANITIZER, reason="greenlets copy parts of the stack, which the sanitizer forbids")
 def test_a_second_greenlet_may_outlive_the_call_that_it_was_made_in(runtime: pywasmrt.Runtime) -> None:
     """The outer call ends while the inner one's host function is switched away: then that has no guest to return to."""
