@@ -365,8 +365,8 @@ class Store(_Checkable, AbstractContextManager["Store"], Protocol):
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
         """Stop every call in a `with` block once `seconds` have passed from now; it raises `DeadlineExceeded`.
 
-        Blocks nest, and the earliest deadline counts. A running host function finishes first; then its guest is
-        stopped. Raises `UnsupportedFeatureError` without the feature "deadline".
+        Blocks may nest or overlap, and the earliest deadline counts. A running host function finishes first; then its
+        guest is stopped. Raises `UnsupportedFeatureError` without the feature "deadline".
         """
 
     @property

@@ -112,6 +112,30 @@ def test_deadlines_nest_and_the_earliest_counts(runtime: Runtime, needs: Needs) 
         assert works(instance)
 
 
+def test_deadlines_may_overlap(runtime: Runtime, needs: Needs) -> None:
+    """As those of two tasks do: a block that ends leaves the other as it is, whichever was entered first."""
+    needs("deadline")
+    instance = loops(runtime)
+    for first, second in ((SOON, 2 * SOON), (2 * SOON, SOON)):
+        one, other = instance.deadline(first), instance.deadline(second)
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+        time.sleep(3 * SOON)
+        assert works(instance)
+    for before, after_it in ((LONG, SOON), (SOON, LONG)):
+        outer, inner = instance.deadline(before), instance.deadline(after_it)
+        outer.__enter__()
+        inner.__enter__()
+        ended, left = (outer, inner) if before == LONG else (inner, outer)
+        ended.__exit__(None, None, None)
+        with pytest.raises(DeadlineExceeded):
+            instance.exports.forever()
+        left.__exit__(None, None, None)
+        assert works(instance)
+
+
 def test_a_host_function_may_set_a_deadline_for_the_rest_of_a_call(runtime: Runtime, needs: Needs) -> None:
     needs("deadline", "interruption")  # without the second a guest goes by the deadline that it began with
     blocks: list[Any] = []

@@ -59,6 +59,7 @@ class BaseStore(OwningStore):
     _instance_lives: Sequence[Life] = ()
     _wasi_contexts: Sequence[WasiContext] = ()
     _wakes: Sequence[Callable[[], object]] = ()
+    _deadlines: Sequence[int] = ()  # those of the open blocks
     _mode: str | None = None  # synchronous or asynchronous, from its first instance on
     _may_suspend = True  # whether its guests may be suspended, where the runtime can do so
     turns: Any = None  # the `Turns` of an asynchronous store whose guests run on worker threads
@@ -203,14 +204,14 @@ class BaseStore(OwningStore):
         self._check_open()
         self.runtime._need("deadline")
         until = time.monotonic_ns() + nanoseconds(seconds, "a deadline")
-        before = self._swap_deadline(until)
-        if before and before < until:
-            self._swap_deadline(before)
         try:
+            self._added("_deadlines", until)
+            self._swap_deadline(min(self._deadlines))
             yield
-        finally:
+        finally:  # blocks may overlap, as those of two tasks do, so the others stay as they are
+            self._removed("_deadlines", until)
             if not self.closed:
-                self._swap_deadline(before)
+                self._swap_deadline(min(self._deadlines, default=0))
 
     def until(self) -> int:
         """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never. For a call that
