@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
@@ -138,6 +139,14 @@ class WasiContext:
         """End the guest's threads, as its command has ended, and wait for them."""
         self.threads.end(None)
         self.threads.join()
+
+    async def end_threads_async(self) -> None:
+        """As `end_threads`; another thread waits for them, so the event loop goes on."""
+        self.threads.end(None)
+        if self.threads.running:
+            from asyncio import to_thread  # imported here, as most guests have no threads
+
+            await to_thread(self.threads.join, None, threading.current_thread())
 
     def find_memory(self, caller: Caller) -> Memory:
         """The memory of the instance that calls, where it is not known: before `attach`, or when nobody holds it."""

@@ -122,12 +122,20 @@ class ThreadGroup:
             with contextlib.suppress(WasmError):  # closed meanwhile
                 main.interrupt_with(error)
 
-    def join(self, seconds: float | None = None) -> None:
-        """Wait until the threads have ended, once they are told to. A thread that calls this is not waited for."""
+    @property
+    def running(self) -> bool:
+        """Whether any thread has not ended yet."""
+        return bool(self._running)
+
+    def join(self, seconds: float | None = None, caller: threading.Thread | None = None) -> None:
+        """Wait until the threads have ended, once they are told to. The thread that waits is not waited for: `caller`,
+        or the one that calls this.
+        """
+        waiting = caller or threading.current_thread()
         with self._lock:
             threads = list(self._running.values())
         for each in threads:
-            if each is not threading.current_thread():
+            if each is not waiting:
                 each.join(seconds)
 
     def forget(self) -> None:

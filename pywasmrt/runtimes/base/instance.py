@@ -284,6 +284,10 @@ class BaseInstance(_Finder):
             await self._command().call_async()
         except Exit as end:
             return end.code
+        finally:
+            end_threads = getattr(self._wasi, "end_threads_async", None)
+            if end_threads is not None:
+                await end_threads()
         return 0
 
     def _command(self) -> Any:
