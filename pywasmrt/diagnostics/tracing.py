@@ -79,27 +79,28 @@ def trace(
         raise ValueError(f"limit is 0 bytes or more, not {limit}")
     if tracer is not None and not callable(getattr(tracer, "start_as_current_span", None)):
         raise TypeError(f"tracer is a Tracer of OpenTelemetry, not {shown(tracer)}")
-    own: Any = None
-    if isinstance(file, (str, Path)):
-        file = own = Path(file).open("w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - Trace closes it
-    elif file is None and tracer is None:
+    path = Path(file) if isinstance(file, (str, Path)) else None
+    if file is None and tracer is None:
         file = sys.stderr
-    if file is not None and not callable(getattr(file, "write", None)):
+    if path is None and file is not None and not callable(getattr(file, "write", None)):
         raise TypeError(f"file is an object with write(), or a path, not {shown(file)}")
     sinks: list[Any] = [] if tracer is None else [_Spans(tracer)]
-    if file is not None:
+    if path is None and file is not None:
         sinks.append(_Lines(file, bool(times)))
-    return Trace(store, only, sinks, own, limit)
+    made = Trace(store, only, sinks, limit)
+    if path is not None:
+        made._write_to(path, bool(times))
+    return made
 
 
 class Trace:
     """Host calls that are being logged. It is made by `trace`, and is a context manager."""
 
-    def __init__(self, store: BaseStore, only: InstanceState | None, sinks: list[Any], own: Any, limit: int) -> None:
+    def __init__(self, store: BaseStore, only: InstanceState | None, sinks: list[Any], limit: int) -> None:
         self._store = ref(store)
         self._only = None if only is None else ref(only)
         self._sinks = sinks
-        self._own = own
+        self._own: Any = None  # the file that this opened
         self._limit = limit
         self._calls = 0
         self._failure: BaseException | None = None
@@ -108,8 +109,16 @@ class Trace:
             store.observe(self._stand_in)
         except BaseException:
             self._ended = True
-            self._close_own()
             raise
+
+    def _write_to(self, path: Path, times: bool) -> None:
+        """Write the file anew. Last, as what stood in it is lost: whatever else is refused has been refused by now."""
+        try:
+            self._own = path.open("w", encoding="utf-8", errors="backslashreplace")
+        except BaseException:
+            self.close()
+            raise
+        self._sinks.append(_Lines(self._own, times))
 
     @property
     def calls(self) -> int:

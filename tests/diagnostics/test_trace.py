@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import io
+import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,6 +227,36 @@ def test_a_path_is_written_anew_and_closed(instance: Any, tmp_path: Path) -> Non
     first, took = path.read_text().rstrip().split(" <")
     assert first == "env.add(1, 2) = 3"
     assert float(took.rstrip(">")) >= 0
+
+
+def test_a_trace_that_is_refused_leaves_the_file_and_one_without_a_file_ends(
+    instance: Any, env: Env, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "calls.txt"
+    path.write_text("old")
+    refused: list[object] = []
+
+    def refuse(a: int, b: int) -> int:
+        with ThreadPoolExecutor(1) as pool:
+            refused.append(pool.submit(pywasmrt.trace, instance, path).exception())
+        return 0
+
+    env.hook = refuse
+    instance.exports.add(1, 2)
+    assert isinstance(refused[0], BusyError)
+    assert path.read_text() == "old"
+    env.hook = None
+
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)  # not installed
+    tracer: Any = SimpleNamespace(start_as_current_span=print)
+    with pytest.raises(ImportError):
+        pywasmrt.trace(instance, path, tracer=tracer)
+    assert path.read_text() == "old"
+
+    with pytest.raises(OSError, match="directory"):
+        pywasmrt.trace(instance, tmp_path)
+    assert not instance.store._observers
+    assert instance.exports.add(1, 2) == 3
 
 
 def test_closing_what_is_traced_and_tracing_what_is_closed(wasm_runtime: pywasmrt.Runtime, env: Env) -> None:
