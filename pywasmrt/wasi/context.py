@@ -18,6 +18,7 @@ from ..errors import MemoryAccessError, MemoryExportNotFoundError
 from ..types import HostFunction, ImportType
 from . import files, paths, polling, process, sockets, wasmedge
 from .binding import Function, bind
+from .clocks import checked
 from .config import Preopen, WasiConfig
 from .descriptors import Descriptor, Table
 from .handles import HERE, open_at
@@ -77,7 +78,7 @@ class WasiContext:
     def __init__(self, config: WasiConfig) -> None:
         self.args = [_encoded(each) for each in config.args]
         self.env = [_encoded(f"{name}={value}") for name, value in config.env.items()]
-        self.clock = config.clock
+        self.clock = checked(config.clock)
         self.random_bytes = _random_source(config.random)
         self.on_exit = config.on_exit
         self.network = config.network

@@ -250,9 +250,49 @@ def test_virtual_clocks(raw: Make) -> None:
     guest = raw(clock=wasi.SteppingClock(realtime=0, step=10))
     assert [now(guest, 0) for _ in range(3)] == [0, 10, 20]
     guest = raw(clock=wasi.FixedClock(realtime=1000))
+    last = (1 << 64) - 1
     for _ in range(2):
-        guest.poll(clock(7, (1 << 64) - 1))
-    assert (now(guest, 0), now(guest, 1)) == ((1 << 64) - 1,) * 2
+        guest.poll(clock(7, last))
+    assert (now(guest, 0), now(guest, 1)) == (last, last)
+    guest = raw(clock=wasi.SteppingClock(realtime=last - 10, step=last))
+    assert [now(guest, 0) for _ in range(3)] == [last - 10, last, last]
+
+
+def test_times_have_64_bits(raw: Make) -> None:
+    for make, name in (
+        (wasi.FixedClock, "realtime"),
+        (wasi.FixedClock, "monotonic"),
+        (wasi.SteppingClock, "realtime"),
+        (wasi.SteppingClock, "step"),
+    ):
+        for wrong in (-1, 1 << 64, 10**5000):
+            with pytest.raises(ValueError, match=rf"{name} of {make.__name__} is 0 to 2\*\*64 - 1 nanoseconds"):
+                make(**{name: wrong})
+    standing = wasi.FixedClock(realtime=5)
+    with pytest.raises(ValueError, match="nanoseconds of advance"):
+        standing.advance(-6)
+    assert standing.realtime() == 5
+
+
+def test_a_clock_of_ones_own_is_checked(raw: Make) -> None:
+    class Own(wasi.Clock):
+        def __init__(self, time: Any) -> None:
+            self.time = time
+
+        def realtime(self) -> int:
+            return self.time  # type: ignore[no-any-return]
+
+        monotonic = realtime
+
+    assert now(raw(clock=Own(7)), 1) == 7
+    for wrong in (-1, 1 << 64, 10**5000, 1.5, None):
+        guest = raw(clock=Own(wrong))
+        for clock_id, name in enumerate(("realtime", "monotonic", "cpu_time")):
+            with pytest.raises(ValueError, match=rf"Own\.{name}\(\) is 0 to 2\*\*64 - 1 nanoseconds"):
+                now(guest, clock_id)
+        guest = raw(clock=Own(wrong), preopens={"/": wasi.MemoryTree()})
+        with pytest.raises(ValueError, match=r"Own\.realtime\(\)"):
+            guest.do("path_create_directory", 3, *guest.text("d"))
 
 
 def test_randomness(raw: Make) -> None:
