@@ -153,7 +153,8 @@ def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
     if isinstance(sink, bytearray):
         return Output(sink.extend)
     if isinstance(sink, os.PathLike):
-        handle = open_at(HERE, os.fsencode(sink), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        # Appending: stdout and stderr may be one file, under whatever names, and neither may overwrite the other.
+        handle = open_at(HERE, os.fsencode(sink), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
         return _limited(StandardStream(handle, waiter), _NOT_READABLE)
     write = getattr(sink, "write", None)
     if write is not None:

@@ -130,6 +130,16 @@ def test_output_to_a_path_and_to_nowhere(raw: Make, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "new"
 
 
+def test_output_and_errors_may_go_to_one_file(raw: Make, tmp_path: Path) -> None:
+    (tmp_path / "both").write_text("replaced")
+    (tmp_path / "link").symlink_to("both")
+    for other in ("both", "link"):
+        guest = raw(stdout=tmp_path / "both", stderr=tmp_path / other)
+        for fd, data in ((1, b"out 1, "), (2, b"err, "), (1, b"out 2")):
+            guest.write(fd, data)
+        assert (tmp_path / "both").read_text() == "out 1, err, out 2"
+
+
 def test_text_is_decoded_across_writes(raw: Make) -> None:
     out = io.StringIO()
     guest = raw(stdout=out)
