@@ -243,11 +243,7 @@ def _preloaded(
         if not name or not equals or not path:
             raise Failure(f"--preload {each}: give it as NAME=FILE")
         module = load_module(runtime, Path(path), read(Path(path)))
-        instance = runtime.instantiate(module, *found, wasi=wasi, store=store)
-        initialize = instance.function("_initialize")  # of a WASI reactor
-        if initialize is not None:
-            initialize()
-        found.append({name: instance})
+        found.append({name: runtime.instantiate(module, *found, wasi=wasi, store=store)})
     return found
 
 
@@ -304,8 +300,12 @@ def _profiled(instance: ModuleInstance, path: Path | None, title: str) -> Iterat
             yield
         finally:
             write = taken.flamegraph if path.suffix == ".svg" else taken.save
-            write(path, title=title)
-            print(f"{taken.samples} samples of {taken.seconds:.3f} s written to {path}", file=sys.stderr)
+            shown = printable(str(path))
+            try:
+                write(path, title=title)
+                print(f"{taken.samples} samples of {taken.seconds:.3f} s written to {shown}", file=sys.stderr)
+            except OSError as error:  # how the guest ended counts for more
+                print(f"no profile written to {shown}: {error.strerror}", file=sys.stderr)
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -112,6 +112,18 @@ def test_modules_can_be_loaded_before(run: Run, files: Path) -> None:
     assert "cannot read" in run("--preload", "lib=/nowhere.wasm", *command)[2]
 
 
+def test_a_reactor_that_is_loaded_before_begins_once(run: Run, files: Path) -> None:
+    counts = """(module (global $begun (mut i32) (i32.const 0))
+      (func (export "_initialize") (global.set $begun (i32.add (global.get $begun) (i32.const 1))))
+      (func (export "answer") (result i32) (global.get $begun)))"""
+    asks = """(module (import "lib" "answer" (func $answer (result i32)))
+      (func (export "f") (result i32) (call $answer)))"""
+    (files / "counts.wasm").write_bytes(to_binary(counts))
+    (files / "asks.wasm").write_bytes(to_binary(asks))
+    command = ["--preload", f"lib={files / 'counts.wasm'}", files / "asks.wasm", "--invoke", "f"]
+    assert run(*command) == (0, "1\n", "")
+
+
 def test_bounds(run: Run, files: Path) -> None:
     command = [files / "functions.wasm", "--invoke", "grow", "3"]
     assert run("--max-memory", 1 << 17, *command)[1] == "-1\n"

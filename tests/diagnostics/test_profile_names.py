@@ -173,5 +173,15 @@ def test_run_writes_a_profile(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert thread["samples"]["length"] >= 1
     assert main(["run", "--profile", str(tmp_path / "out.svg"), str(file)]) == 0
     ElementTree.parse(tmp_path / "out.svg")
+    for end, code, said in (("(unreachable)", 134, "unreachable"), ("(call $exit (i32.const 7))", 7, "")):
+        text = f"""(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (memory (export "memory") 1) (func (export "_start") {end}))"""
+        (tmp_path / "ends.wasm").write_bytes(to_binary(text))
+        capfd.readouterr()
+        assert main(["run", "--profile", str(tmp_path / "none" / "out.json"), str(tmp_path / "ends.wasm")]) == code
+        err = capfd.readouterr().err
+        assert "no profile written to" in err
+        assert "No such file" in err
+        assert said in err
     assert main(["run", "--runtime", "wasmtime-py", "--profile", str(tmp_path / "no.json"), str(file)]) == 1
     assert not (tmp_path / "no.json").exists()
