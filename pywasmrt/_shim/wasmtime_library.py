@@ -81,7 +81,7 @@ def _package_version(folder: Path) -> str | None:
 def major(version: str) -> int:
     """The major version; -1 where it cannot be read."""
     head = version.split(".", 1)[0]
-    return int(head) if head.isdigit() else -1
+    return int(head) if head.isdecimal() else -1
 
 
 def _platform_folder() -> str:

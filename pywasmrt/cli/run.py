@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -221,9 +222,12 @@ def _engine_option(text: str) -> tuple[str, object]:
         return name, value
 
 
+_PORT = re.compile("[0-9]{1,5}")
+
+
 def _listening(text: str) -> socket.socket:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 0xFFFF:
+    if not host or not _PORT.fullmatch(port) or int(port) > 0xFFFF:
         raise Failure(f"--tcp-listen {text}: give it as HOST:PORT")
     try:
         return socket.create_server(

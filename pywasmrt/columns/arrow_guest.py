@@ -158,10 +158,11 @@ def _decoded(name: str) -> str | None:
 @lru_cache(maxsize=64)
 def _signatures(names: tuple[str, ...]) -> tuple[Signature, ...]:
     versions = [name.removeprefix(_VERSION) for name in names if name.startswith(_VERSION)]
-    major = int(versions[0].partition("_")[0]) if versions and versions[0][:1].isdigit() else 0
-    if major not in (2, 3):
+    major = {"2": 2, "3": 3}.get(versions[0].partition("_")[0])
+    if major is None:
+        version = printable(versions[0].replace("_", "."))
         raise UnsupportedFeatureError(
-            f"the guest has version {versions[0].replace('_', '.')} of the arrow-udf ABI; 2.0 and 3.0 are known here"
+            f"the guest has version {version} of the arrow-udf ABI; 2.0 and 3.0 are known here"
         )
     texts = [(name, _decoded(name[9:])) for name in names if name.startswith(("arrowudf_", "arrowudt_"))]
     structs = [text.partition("=") for name, text in texts if text and name.startswith("arrowudt_")]

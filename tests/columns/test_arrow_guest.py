@@ -302,6 +302,9 @@ def test_an_allocator_without_room(name: str) -> None:
 def test_what_the_abi_does_not_know(name: str) -> None:
     with pytest.raises(UnsupportedFeatureError, match=r"version 4\.0 of the arrow-udf ABI"):
         Udf(guest("f(int32)->int32", NUMBERS, version="4_0"), "f", runtime=name)(pa.array([1]))
+    for version in ("3x_0", "²_0", "9" * 5000):
+        with pytest.raises(UnsupportedFeatureError, match="of the arrow-udf ABI"):
+            Udf(guest("f(int32)->int32", NUMBERS, version=version), "f", runtime=name)(pa.array([1]))
     with pytest.raises(UnsupportedFeatureError, match="'uuid'"):
         Udf(guest("f(uuid)->int32", NUMBERS), "f", runtime=name)(pa.array([1]))
     with pytest.raises(pywasmrt.FunctionNotExportedError, match="'struct Missing'"):
