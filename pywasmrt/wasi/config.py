@@ -65,8 +65,9 @@ class WasiConfig:
     * `stdin`: None (empty), `wasi.INHERIT`, bytes, a binary or text file, a callable `(size) -> bytes or str`, or a
       `pathlib.Path` to read.
     * `stdout`, `stderr`: None (discarded), `wasi.INHERIT`, a bytearray to append to, a binary or text file, a callable
-      `(bytes) -> None`, or a `pathlib.Path` to replace. Text files get UTF-8, decoded. All three are streams, whatever
-      they are on the host's side: a guest cannot seek in them, or change size, flags or times of a file.
+      `(bytes) -> None`, or a `pathlib.Path` to replace, which may be the same for both. Text files get UTF-8, decoded.
+      All three are streams, whatever they are on the host's side: a guest cannot seek in them, or change size, flags or
+      times of a file.
     * `preopens`: guest path to a path of the host, to a `Preopen`, or to a `MemoryTree`. The guest can reach what is in
       these directories, and no other file.
     * `clock`: `SystemClock()`, or a `FixedClock` or `SteppingClock` for a time that tests control.
