@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.children import run_in_child
 from helpers.long_calls import interrupting
 
 import pywasmrt
-from pywasmrt import DeadlineExceeded, Limits, Runtime, Trap, TrapCode, UnsupportedFeatureError, WasmError
+from pywasmrt import (
+    DeadlineExceeded,
+    Limits,
+    Runtime,
+    Trap,
+    TrapCode,
+    UnsupportedFeatureError,
+    WasmError,
+)
 from pywasmrt._shim import wazero_library
 from pywasmrt.testing import guests
 
@@ -189,6 +200,108 @@ def test_a_child_that_a_host_function_or_a_handler_forks_leaves_the_guest_with_a
             signal.signal(signal.SIGALRM, before)
         assert len(children) == 2
         assert instance.exports.add(1, 2) == 3
+
+
+FORKED_EARLY = """
+import os, signal, sys, threading, time
+import pywasmrt
+from pywasmrt._shim import wazero_library
+
+def opened():
+    wazero_library.open_table()
+
+def failed():
+    from pywasmrt._shim._wrt import ffi
+    from pywasmrt.runtimes.native.engine import Engine
+    try:
+        Engine(ffi.cast("wrt_engine_ops *", wazero_library.open_table()), {"no such option": 1}, 0, str)
+    except pywasmrt.ModuleCompileError:
+        return
+    raise SystemExit("the first use did not fail")
+
+def opening():
+    entered, forking, original = threading.Event(), threading.Event(), wazero_library.ctypes.CDLL
+
+    def slowly(path):
+        entered.set()
+        forking.wait(30)
+        time.sleep(0.1)  # a fork that does not wait comes now
+        library = original(path)
+        done.append("the library is open")
+        return library
+
+    os.register_at_fork(before=forking.set)  # before the hooks that were registered earlier
+    wazero_library.ctypes.CDLL = slowly
+    threading.Thread(target=pywasmrt.new_runtime, args=("wazero",)).start()
+    assert entered.wait(30)
+
+done = []
+globals()[sys.argv[1]]()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends it where it hangs
+    text = ""
+    try:
+        runtime = pywasmrt.new_runtime("wazero")
+        runtime.instantiate(runtime.compile(b"\\0asm\\1\\0\\0\\0"))
+    except pywasmrt.WasmError as error:
+        text = str(error)
+    os._exit(7 if "forked" in text and len(done) == (sys.argv[1] == "opening") else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+runtime = pywasmrt.new_runtime("wazero")
+runtime.instantiate(runtime.compile(b"\\0asm\\1\\0\\0\\0"))
+"""
+
+
+@built
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("when", ["opened", "failed", "opening"])
+def test_a_child_that_is_forked_before_the_first_runtime_gets_an_error(when: str) -> None:
+    """Go's threads start when the library is opened: `opened` by then, `failed` in its first use, or just `opening`."""
+    run_in_child(FORKED_EARLY, when)
+
+
+INTERPOSED = """#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+typedef void hook(void);
+typedef int registers(hook *, hook *, hook *, void *);
+int __register_atfork(hook *before, hook *parent, hook *child, void *library) {
+  Dl_info found;
+  if (child != 0 && dladdr((void *)child, &found) && strstr(found.dli_fname, "_wrt_wazero") != 0) return ENOMEM;
+  return ((registers *)dlsym(RTLD_NEXT, "__register_atfork"))(before, parent, child, library);
+}
+"""
+UNWATCHED = """
+import pywasmrt
+try:
+    pywasmrt.new_runtime("wazero")
+except pywasmrt.WasmError as error:
+    assert "cannot tell whether this process was forked" in str(error)
+else:
+    raise SystemExit("it opened without hearing of forks")
+"""
+
+
+@built
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or shutil.which("cc") is None, reason="needs glibc and a C compiler"
+)
+def test_where_it_would_not_hear_of_forks_it_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "interposed.c").write_text(INTERPOSED, encoding="utf-8")
+    library = tmp_path / "interposed.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "interposed.c", "-ldl"], check=True, timeout=60)
+    earlier = os.environ.get("LD_PRELOAD")
+    done = subprocess.run(
+        [sys.executable, "-c", UNWATCHED],
+        env={**os.environ, "LD_PRELOAD": f"{earlier}:{library}" if earlier else str(library)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @built

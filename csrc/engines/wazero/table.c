@@ -30,10 +30,13 @@ enum { INLINE_WORDS = 64 };
 /* ---- forks: Go's runtime has threads of its own, which a child lacks ---- */
 
 static bool forked;
+static bool watched; /* `forked` is kept; false in a child too that was forked before the constructor below */
 
 static void note_fork(void) { forked = true; }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, note_fork); }
+/* Go's threads start while the library is opened, by a constructor of Go's. This one comes before it, as it has a priority: so
+ * no child lacks the threads without a note. */
+static __attribute__((constructor(101))) void watch_forks(void) { watched = pthread_atfork(NULL, NULL, note_fork) == 0; }
 
 static int fail(wrt_failure *failure, int result, const char *message) {
   char *copy = strdup(message);
@@ -267,8 +270,11 @@ static void engine_tick(wrt_engine *engine) { __atomic_fetch_add(&engine->ticks,
 /* ---- engine and module ---- */
 
 static int engine_new(const wrt_option *options, size_t count, wrt_engine **out, wrt_failure *failure) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
   REFUSE_IN_CHILD(failure);
+  if (!watched)
+    return fail(failure, WRT_ERROR,
+                "wazero cannot tell whether this process was forked: there was no memory for that when it was opened, or the "
+                "process was forked at that moment");
   wrt_engine *engine = calloc(1, sizeof *engine);
   if (engine == NULL) return fail_memory(failure);
   int64_t values[4] = {0}; /* interpreter, features, polls, long_indexes */
@@ -287,7 +293,6 @@ static int engine_new(const wrt_option *options, size_t count, wrt_engine **out,
     free(engine);
     return result;
   }
-  pthread_once(&once, watch_forks);
   *out = engine;
   return WRT_OK;
 }

@@ -12,6 +12,7 @@ from ..._shim import wasmtime_library, wazero_library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
 from ..base.features import API_FEATURES, WASMTIME_FIXED, allowed_proposals
+from ..base.forking import inside
 from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, one_of
 from .wasmtime import open_engine, validate
@@ -79,7 +80,9 @@ def create(config: RuntimeConfig) -> Any:
         "polls": int(config.interruptible),
         "long_indexes": int(config.features is None),  # as in WebAssembly 3.0, and as linkers write them
     }
-    ops = ffi.cast("wrt_engine_ops *", wazero_library.open_table())
+    with inside:  # a fork waits: its child would find a library that was opened by halves
+        table = wazero_library.open_table()
+    ops = ffi.cast("wrt_engine_ops *", table)
     engine = Engine(ops, settings, _STACK_NEEDED, _explain)
     reader, judge = None, None
     if wasmtime_library.wasmtime_library_reason() is None:
