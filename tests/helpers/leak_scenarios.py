@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import io
+import itertools
 import json
 import os
 import sys
@@ -143,6 +144,27 @@ class Scenarios:
                 instance.close()
 
         return turn, 2
+
+    def fresh_names(self) -> Work:
+        """Guests whose exports have names that none had before, linked with others, with tables where there are any."""
+        type, numbers = FunctionType((I32,), (I32,)), itertools.count()
+        importing = self.runtime.compile(guests.passthrough(type).encode())
+        tables = range(8 if "reference-types" in self.features else 0)
+
+        def turn() -> None:
+            name = f"name {next(numbers)}"
+            guest = Module()
+            guest.function(type, [("local.get", 0)], export=name)
+            for n in tables:
+                guest.table(TableType(FUNCREF, n), export=f"{name}, table {n}")
+            with self.runtime.new_store() as store, self.runtime.compile(guest.encode()) as module:
+                exporter = self.runtime.instantiate(module, store=store)
+                linked = self.runtime.instantiate(importing, {"env": {"f": exporter.exports[name]}}, store=store)
+                assert linked.exports.direct(5) == 5
+                for n in tables:
+                    assert len(exporter.exports[f"{name}, table {n}"]) == n
+
+        return turn, 1
 
     def waiting(self) -> Work:
         """Calls that wait, that end in an exception where they wait, and that are cancelled there."""

@@ -45,6 +45,7 @@ ROUNDS = {
     "waiting": 10_000,
     "instances": 10_000,
     "linked": 10_000,
+    "fresh_names": 10_000,
     "dropped_instances": 10_000,
     "cycles": 10_000,
     "failed_instances": 10_000,

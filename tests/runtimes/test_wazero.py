@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.children import run_in_child
@@ -21,15 +22,18 @@ from helpers.long_calls import interrupting
 import pywasmrt
 from pywasmrt import (
     DeadlineExceeded,
+    FunctionType,
     Limits,
     Runtime,
+    Store,
     Trap,
     TrapCode,
     UnsupportedFeatureError,
+    ValueType,
     WasmError,
 )
 from pywasmrt._shim import wazero_library
-from pywasmrt.testing import guests
+from pywasmrt.testing import Module, guests
 
 INFO = {info.name: info for info in pywasmrt.list_runtimes()}["wazero"]
 PROJECT = Path(__file__).parents[2]
@@ -302,6 +306,37 @@ def test_where_it_would_not_hear_of_forks_it_does_nothing(tmp_path: Path) -> Non
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@built
+@pytest.mark.parametrize("mode", ["compiler", "interpreter"])
+def test_helpers_beyond_those_that_the_engine_keeps(mode: str) -> None:
+    """A store closes those that it had to make. Another store, which has the same ones, keeps its own."""
+    type = FunctionType((ValueType.I32,), (ValueType.I32,))
+    names = [f"name {n}" for n in range(300)]
+    exporting, importing = Module(), Module()
+    for name in names:
+        exporting.function(type, [("local.get", 0)], export=name)
+    importing.function(type, [("local.get", 0), ("call", importing.import_("env", "f", type))], export="f")
+    with pywasmrt.new_runtime("wazero", {"options": {"mode": mode}}) as runtime:
+        exporter, importer = runtime.compile(exporting.encode()), runtime.compile(importing.encode())
+
+        def linked(store: Store, names: list[str]) -> list[Any]:
+            exports = runtime.instantiate(exporter, store=store).exports
+            imports = [{"env": {"f": exports[name]}} for name in names]
+            return [runtime.instantiate(importer, each, store=store).exports.f for each in imports]
+
+        first, second, third = (runtime.new_store() for _ in range(3))
+        linked(first, names)
+        functions = linked(second, names[-5:] * 2)
+        first.close()
+        assert [function(n) for n, function in enumerate(functions)] == list(range(10))
+        others = linked(third, names[-5:])
+        second.close()
+        assert [function(n) for n, function in enumerate(others)] == list(range(5))
+        third.close()
+        with runtime.new_store() as fourth:
+            assert linked(fourth, names[-1:])[0](7) == 7
 
 
 @built

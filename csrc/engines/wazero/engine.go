@@ -33,8 +33,8 @@ type engine struct {
 	poll      uint64
 	pollError error
 
-	mutex   sync.Mutex // of what follows
-	helpers map[string]wazero.CompiledModule
+	mutex   sync.Mutex                       // of what follows
+	helpers map[string]wazero.CompiledModule // by their bytes; see helper
 }
 
 // module is a compiled module.
@@ -126,7 +126,7 @@ func (e *engine) referenceTo(builder wazero.HostModuleBuilder) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	helper, err := e.helper(referringModule(&functionType{}))
+	helper, _, err := e.helper(referringModule(&functionType{})) // made once, so the runtime may own it either way
 	if err != nil {
 		return 0, err
 	}
@@ -209,19 +209,25 @@ func wzModuleDelete(number C.uintptr_t) {
 	m.release()
 }
 
-// helper is a small module of ours, compiled once.
-func (e *engine) helper(binary []byte) (wazero.CompiledModule, error) {
+// mostHelpers is how many helpers an engine keeps. Guests choose names and types in them, so there is no end to different ones.
+const mostHelpers = 256
+
+// helper is a small module of ours, compiled, and whether the engine keeps it. The engine owns what it keeps, and its runtime
+// closes that at the end; what it does not keep belongs to the caller. wazero counts those who compiled the same bytes, so
+// closing it takes nothing from others.
+func (e *engine) helper(binary []byte) (compiled wazero.CompiledModule, kept bool, err error) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	if known, ok := e.helpers[string(binary)]; ok {
-		return known, nil
+		return known, true, nil
 	}
-	compiled, err := e.runtime.CompileModule(context.Background(), bytes.Clone(binary))
+	compiled, err = e.runtime.CompileModule(context.Background(), bytes.Clone(binary))
 	if err != nil {
-		return nil, errors.Join(errors.New("a helper of our own does not compile"), err)
+		return nil, false, errors.Join(errors.New("a helper of our own does not compile"), err)
 	}
-	if len(e.helpers) < 256 {
+	if len(e.helpers) < mostHelpers {
 		e.helpers[string(binary)] = compiled
+		kept = true
 	}
-	return compiled, nil
+	return compiled, kept, nil
 }

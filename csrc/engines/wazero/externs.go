@@ -302,7 +302,7 @@ func wzExternType(_, number C.uintptr_t, out *C.wrt_extern_type, failure *C.wrt_
 
 // made is an extern that a helper of ours exports as "x".
 func (s *store) made(binary []byte, e external) (*item, error) {
-	compiled, err := s.engine.helper(binary)
+	compiled, err := s.helper(binary)
 	if err != nil {
 		return nil, linkError(err.Error())
 	}
@@ -392,7 +392,7 @@ func (s *store) constantFunction(reference uint64, e external) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := s.engine.helper(holdingModule(function.external.function))
+	compiled, err := s.helper(holdingModule(function.external.function))
 	if err != nil {
 		return nil, err
 	}
@@ -461,7 +461,7 @@ func (s *store) accessor(i *item) (api.Module, error) {
 	if i.accessor != nil {
 		return i.accessor, nil
 	}
-	compiled, err := s.engine.helper(accessingModule(i))
+	compiled, err := s.helper(accessingModule(i))
 	if err != nil {
 		return nil, err
 	}
@@ -544,7 +544,7 @@ func wzFunctionToSlot(number C.uintptr_t, e *C.wrt_extern) (slot C.uint64_t) {
 	if err != nil {
 		return 0
 	}
-	compiled, err := s.engine.helper(referringModule(i.external.function))
+	compiled, err := s.helper(referringModule(i.external.function))
 	if err != nil {
 		return 0
 	}
@@ -609,7 +609,7 @@ func typeNumber(reference uint64) uint32 {
 func (s *store) hasType(reference uint64, t *functionType) bool {
 	number, known := s.typeNumbers[t.key()]
 	if !known {
-		compiled, err := s.engine.helper(trampolineModule(t))
+		compiled, err := s.helper(trampolineModule(t))
 		if err != nil {
 			return false
 		}
@@ -629,7 +629,7 @@ func (s *store) hasType(reference uint64, t *functionType) bool {
 
 // trampoline is a helper's function that calls the function that a reference refers to.
 func (s *store) trampoline(reference uint64, t *functionType) *C.wz_function {
-	compiled, err := s.engine.helper(trampolineModule(t))
+	compiled, err := s.helper(trampolineModule(t))
 	if err != nil {
 		return nil
 	}

@@ -36,7 +36,7 @@ type store struct {
 	known     map[uint64]*C.wz_function // functions by the reference that guests have
 	memories  map[*C.wz_memory]*item
 	byGuest   map[api.Module]*instance
-	compiled  []wazero.CompiledModule // of host modules, to be closed after their instances
+	compiled  []wazero.CompiledModule // its own: host modules, and helpers that the engine did not keep; see wzStoreDelete
 	shapes    []*shape                // of all modules that were instantiated here, or tried, each once
 	// The numbers that the engine has for types of functions; see functionBehind.
 	typeNumbers map[string]uint32
@@ -200,6 +200,16 @@ func (s *store) instantiate(compiled wazero.CompiledModule, resolve func(name st
 	return made, a.memory, err
 }
 
+// helper is a small module of ours, compiled, for instances in this store. It is borrowed: from the engine where that keeps it,
+// else from this store, which closes it after its instances.
+func (s *store) helper(binary []byte) (wazero.CompiledModule, error) {
+	compiled, kept, err := s.engine.helper(binary)
+	if err == nil && !kept {
+		s.compiled = append(s.compiled, compiled)
+	}
+	return compiled, err
+}
+
 // hostModule exports host functions under the numbers of the imports that they serve.
 func (s *store) hostModule(items []*item) (api.Module, error) {
 	builder := s.engine.runtime.NewHostModuleBuilder("h")
@@ -231,8 +241,8 @@ func (s *store) hostModule(items []*item) (api.Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, _, err := s.instantiate(compiled, nil)
 	s.compiled = append(s.compiled, compiled)
+	made, _, err := s.instantiate(compiled, nil)
 	return made, err
 }
 
@@ -264,7 +274,7 @@ func (s *store) linker(items []*item) (api.Module, error) {
 			places[name] = each.owner
 		}
 	}
-	helper, err := s.engine.helper(linkingModule(items, owners))
+	helper, err := s.helper(linkingModule(items, owners))
 	if err != nil {
 		return nil, err
 	}
