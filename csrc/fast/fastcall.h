@@ -485,8 +485,8 @@ bool is_stopped(Store *store);
 int64_t running_until(Store *store);
 /* Sets the deadline of a call that begins: 0, or -1 with an exception set where it has already passed. */
 int begin_timed(Store *store);
-/* Sets `block_deadline`, also for the running call, and returns its previous value. */
-int64_t swap_deadline(Store *store, int64_t until);
+/* Sets `block_deadline`, also for the running call. */
+void set_deadline(Store *store, int64_t until);
 
 /* Identifies the running thread by the value that is quickest to read; no two threads that exist at once share it. */
 static inline uintptr_t this_thread(void) {

@@ -173,10 +173,8 @@ int begin_timed(Store *store) {
   return -1;
 }
 
-int64_t swap_deadline(Store *store, int64_t until) {
-  int64_t before = store->block_deadline;
+void set_deadline(Store *store, int64_t until) {
   store->block_deadline = until;
   store->timed = until != 0 || store->timeout != 0 || store->stop_error != NULL;
   if (store->depth != 0) store->deadline = earlier(store->call_deadline, until);
-  return before;
 }

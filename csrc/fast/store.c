@@ -283,12 +283,13 @@ static PyObject *Store_release_at_once(PyObject *object, PyObject *unused) {
   Py_RETURN_NONE;
 }
 
-/* swap_deadline(ns of the monotonic clock, or 0) -> what it was: for every call from now on, and the one that runs */
-static PyObject *Store_swap_deadline(PyObject *object, PyObject *number) {
+/* set_deadline(ns of the monotonic clock, or 0): for every call from now on, and the one that runs */
+static PyObject *Store_set_deadline(PyObject *object, PyObject *number) {
   Store *self = (Store *)object;
   int64_t until = PyLong_AsLongLong(number);
   if ((until == -1 && PyErr_Occurred()) || store_check(self) < 0) return NULL;
-  return PyLong_FromLongLong(swap_deadline(self, until));
+  set_deadline(self, until);
+  Py_RETURN_NONE;
 }
 
 /* until() -> ns of the monotonic clock at which the call that runs on this thread has to end, or 0; past if it was stopped */
@@ -400,7 +401,7 @@ static PyMethodDef store_methods[] = {
     {"release_at_once", Store_release_at_once, METH_NOARGS, NULL},
     {"begin_asynchronous", Store_begin_asynchronous, METH_O, NULL},
     {"lend", Store_lend, METH_O, NULL},
-    {"swap_deadline", Store_swap_deadline, METH_O, NULL},
+    {"set_deadline", Store_set_deadline, METH_O, NULL},
     {"until", Store_until, METH_NOARGS, NULL},
     {"observe", store_observe, METH_O, NULL},
     {"fuel", Store_fuel, METH_NOARGS, NULL},

@@ -69,18 +69,16 @@ class ThreadGroup:
                 target=self._run, args=(context, number, argument), name=f"pywasmrt-guest-{number}", daemon=True
             )
             self._running[number] = thread
-        try:
-            thread.start()
-        except RuntimeError:  # the system has no more
-            with self._lock:
+            try:
+                thread.start()  # in the lock, as what is in `_running` may be joined
+            except RuntimeError:  # the system has no more
                 del self._running[number]
-            return -int(Errno.AGAIN)
-        except BaseException:  # a signal handler's: the thread may have started, and then looks after itself
-            if thread.ident is None:
-                with self._lock:
+                return -int(Errno.AGAIN)
+            except BaseException:  # a signal handler's: the thread may have started, and then looks after itself
+                if thread.ident is None:
                     self._running.pop(number, None)
-            raise
-        return number
+                raise
+            return number
 
     def _run(self, context: WasiContext, number: int, argument: int) -> None:
         store = None

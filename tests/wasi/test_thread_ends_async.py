@@ -23,6 +23,27 @@ def test_a_command_that_ends_ends_its_threads(runtime: Runtime, needs: Needs) ->
         assert not [each for each in threading.enumerate() if each.name.startswith("pywasmrt-guest")]
 
 
+def test_a_command_that_is_closed_ends_its_threads(runtime: Runtime, needs: Needs) -> None:
+    """Whoever closes the coroutine awaits nothing more."""
+    needs("threads", "memory-sharing", "interruption")
+    text = """(module (import "any" "name" (memory 1 1 shared)) (export "memory" (memory 0))
+      (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
+      (func (export "wasi_thread_start") (param i32 i32) (loop $again (br $again)))
+      (func (export "_start") (drop (call $spawn (i32.const 0))) (loop $again (br $again))))"""
+
+    async def main() -> None:
+        with runtime.instantiate(runtime.compile(text), wasi=wasi.WasiConfig(threads=4)) as guest:
+            command = guest.run_async()
+            command.send(None)
+            while not guest._wasi.threads.running:
+                await asyncio.sleep(0.001)
+            command.close()
+            assert not guest._wasi.threads.running
+            guest.interrupt()
+
+    asyncio.run(main())
+
+
 def test_an_event_loop_goes_on_while_a_commands_threads_end(runtime: Runtime, needs: Needs) -> None:
     needs("threads", "memory-sharing", "interruption")
     text = """(module (import "any" "name" (memory 1 1 shared)) (export "memory" (memory 0))

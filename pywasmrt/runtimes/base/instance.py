@@ -273,10 +273,13 @@ class BaseInstance(_Finder):
         except Exit as end:
             return end.code
         finally:
-            end_threads = getattr(self._wasi, "end_threads", None)
-            if end_threads is not None:
-                end_threads()
+            self._end_threads()
         return 0
+
+    def _end_threads(self) -> None:
+        end_threads = getattr(self._wasi, "end_threads", None)
+        if end_threads is not None:
+            end_threads()
 
     async def run_async(self) -> int:
         """As `run`, by `call_async`."""
@@ -284,6 +287,9 @@ class BaseInstance(_Finder):
             await self._command().call_async()
         except Exit as end:
             return end.code
+        except GeneratorExit:  # whoever closes the coroutine awaits nothing more
+            self._end_threads()
+            raise
         finally:
             end_threads = getattr(self._wasi, "end_threads_async", None)
             if end_threads is not None:

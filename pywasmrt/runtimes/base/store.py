@@ -206,12 +206,12 @@ class BaseStore(OwningStore):
         until = time.monotonic_ns() + nanoseconds(seconds, "a deadline")
         try:
             self._added("_deadlines", until)
-            self._swap_deadline(min(self._deadlines))
+            self._set_deadline(min(self._deadlines))
             yield
         finally:  # blocks may overlap, as those of two tasks do, so the others stay as they are
             self._removed("_deadlines", until)
             if not self.closed:
-                self._swap_deadline(min(self._deadlines, default=0))
+                self._set_deadline(min(self._deadlines, default=0))
 
     def until(self) -> int:
         """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never. For a call that
@@ -434,8 +434,8 @@ class BaseStore(OwningStore):
         """Hook: as `_interrupt`, but this call and every later one raise `error`, if the adapter can do that."""
         return self._interrupt()
 
-    def _swap_deadline(self, until: int) -> int:
-        """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none, and return what it was."""
+    def _set_deadline(self, until: int) -> None:
+        """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none."""
         raise NotImplementedError
 
     def _fuel(self) -> int:

@@ -229,8 +229,8 @@ class NativeStore(BaseStore):
     def _interrupt_with(self, error: BaseException) -> bool:
         return self.fast.interrupt(0, error)
 
-    def _swap_deadline(self, until: int) -> int:
-        return self.fast.swap_deadline(until)
+    def _set_deadline(self, until: int) -> None:
+        self.fast.set_deadline(until)
 
     def until(self) -> int:
         """When the call that runs on this thread has to end, in ns of the monotonic clock; 0 for never."""

@@ -126,16 +126,15 @@ class Clock:
             self._set_until(0)
             self._store.set_epoch_deadline(_NEVER)
 
-    def swap_block(self, until: int, running: bool) -> int:
-        """Set the deadline of the running call and of every later one. Returns the deadline before."""
-        before, self._block = self._block, until
+    def set_block(self, until: int, running: bool) -> None:
+        """Set the deadline of the running call and of every later one."""
+        self._block = until
         self.set = until != 0 or self._timeout != 0
         if running:
             if not self._process and until:
                 self._begin()
             if self._process:
                 self._apply()
-        return before
 
     def _apply(self) -> None:
         self._set_until(min([each for each in (self._call, self._block) if each], default=0))

@@ -248,10 +248,10 @@ class WasmtimeStore(OwningStore):
 
     # Stopping what runs
 
-    def _swap_deadline(self, until: int) -> int:
+    def _set_deadline(self, until: int) -> None:
         self._enter(self._life, "store")
         try:
-            return self.clock.swap_block(until, self._depth > 1)
+            self.clock.set_block(until, self._depth > 1)
         finally:
             self._leave()
 
