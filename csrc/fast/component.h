@@ -44,7 +44,8 @@ typedef struct Plan {
   wrt_text *names;  /* owned, with the text; of fields, cases, flags */
   PyObject **attributes; /* owned; of a record: the names of its fields in Python, interned */
   Py_ssize_t *offsets;   /* owned; of a record, where `plain` */
-  PyObject *type;   /* owned; the class of a record, enum or flags, of a guest's resource; of an option `Some`; or NULL */
+  PyObject *type;   /* owned; the class of a record, enum or flags, of a guest's resource; of an option `Some`; of
+                     * a number the function that makes an int or a float of one of another kind; or NULL */
   PyObject **objects;    /* owned; of a variant: the class of each case; of an enum: each member; of a result: Ok and Err */
   PyObject *index;  /* owned; a dict of what `objects` holds to its number; or NULL */
   PyObject *cache;  /* owned; of flags: a dict of bits to members */

@@ -40,17 +40,9 @@ static void put_name(Lowering *lowering, const wrt_text *name, wrt_text *out) {
 
 /* ---- numbers ---- */
 
-/* Reads an integer of at most 64 bits, signed or not; -1 if it is not one, with or without an exception set. */
+/* Reads an int of at most 64 bits, signed or not; -1 if it does not fit. */
 static int read_integer(PyObject *object, bool is_signed, uint64_t *out) {
   int64_t number;
-  if (UNLIKELY(!PyLong_Check(object))) {
-    if (!PyIndex_Check(object)) return -1;
-    PyObject *index = PyNumber_Index(object);
-    if (index == NULL) return -1;
-    int result = read_integer(index, is_signed, out);
-    Py_DECREF(index);
-    return result;
-  }
   if (LIKELY(read_int(object, &number))) {
     *out = (uint64_t)number;
     return is_signed || number >= 0 ? 0 : -1;
@@ -73,7 +65,8 @@ static int read_integer(PyObject *object, bool is_signed, uint64_t *out) {
     break;                                                                                  \
   }
 
-static int lower_number(Plan *plan, PyObject *object, wrt_value *out) {
+/* Lowers an int, or for floats a float, of a subclass too. */
+static int lower_plain_number(Plan *plan, PyObject *object, wrt_value *out) {
   switch (plan->kind) {
     INTEGER(WRT_VALUE_S8, s8, int8_t, true, INT8_MIN, INT8_MAX)
     INTEGER(WRT_VALUE_U8, u8, uint8_t, false, 0, UINT8_MAX)
@@ -88,9 +81,7 @@ static int lower_number(Plan *plan, PyObject *object, wrt_value *out) {
       if (LIKELY(PyFloat_Check(object))) {
         number = PyFloat_AS_DOUBLE(object);
       } else {
-        PyNumberMethods *methods = Py_TYPE(object)->tp_as_number;
-        if (methods == NULL || (methods->nb_float == NULL && methods->nb_index == NULL)) return -1;
-        number = PyFloat_AsDouble(object);
+        number = PyLong_AsDouble(object);
         if (number == -1.0 && PyErr_Occurred()) {
           if (PyErr_ExceptionMatches(PyExc_OverflowError)) PyErr_Clear();
           return -1;
@@ -104,6 +95,21 @@ static int lower_number(Plan *plan, PyObject *object, wrt_value *out) {
   }
   out->kind = plan->kind;
   return 0;
+}
+
+static bool is_plain_number(Plan *plan, PyObject *object) {
+  return PyLong_Check(object) || (plan->kind >= WRT_VALUE_F32 && PyFloat_Check(object));
+}
+
+/* The plan's function makes ints and floats of numbers of other kinds, by the rules of every call; it may run their code. */
+static int lower_number(Plan *plan, PyObject *object, wrt_value *out) {
+  if (LIKELY(is_plain_number(plan, object))) return lower_plain_number(plan, object, out);
+  if (plan->type == NULL) return -1;
+  PyObject *number = PyObject_CallOneArg(plan->type, object);
+  if (number == NULL) return -1;
+  int result = is_plain_number(plan, number) ? lower_plain_number(plan, number, out) : -1;
+  Py_DECREF(number);
+  return result;
 }
 
 /* ---- text ---- */

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from operator import index as as_index
 from typing import Any, NoReturn
 
-from ..values import shown, shown_int
+from ..types import ValueType
+from ..values import as_number, shown, shown_int
 
 __all__ = ["FORMATS", "KINDS", "Codec", "MakePlan", "Refusal", "primitive_codec", "refuse"]
 
@@ -108,6 +109,16 @@ class _Bool(Codec):
         return {bool}
 
 
+def _whole(value: Any) -> Any:
+    """The value as an int, if it is a whole number of another kind, by the rules of every call."""
+    return as_number(value, ValueType.I64)
+
+
+def _real(value: Any) -> Any:
+    """The value as a float or an int, if it is a number of another kind."""
+    return as_number(value, ValueType.F64)
+
+
 class _Integer(Codec):
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -116,16 +127,17 @@ class _Integer(Codec):
         self.low = -(1 << (bits - 1)) if signed else 0
         self.high = (1 << (bits - 1 if signed else bits)) - 1
 
+    def _make_plan(self, make: MakePlan) -> Any:
+        return make(KINDS[self.kind], (), (), (), _whole, (), False, 0)
+
     def lower(self, value: Any) -> Any:
-        try:
-            number = as_index(value)
-        except TypeError:
-            if hasattr(type(value), "__index__"):
-                raise
+        number = _whole(value)
+        if not issubclass(type(number), int):
             self.wrong(value, "an int")
+        number = as_index(number)  # of a subclass too, the stored number
         if not self.low <= number <= self.high:
             refuse(OverflowError, f"{self.text} takes {self.low} to {self.high}, not {shown_int(number)}")
-        return int(number)
+        return number
 
     def classes(self) -> set[type]:
         return {int}
@@ -136,17 +148,21 @@ class _Float(Codec):
         super().__init__()
         self.kind = self.text = name
 
+    def _make_plan(self, make: MakePlan) -> Any:
+        return make(KINDS[self.kind], (), (), (), _real, (), False, 0)
+
     def lower(self, value: Any) -> Any:
-        if (
-            not isinstance(value, float)
-            and not hasattr(type(value), "__float__")
-            and not hasattr(type(value), "__index__")
-        ):
+        number = _real(value)
+        kind = type(number)
+        if not issubclass(kind, (float, int)):
             self.wrong(value, "a float or an int")
+        if issubclass(kind, float):
+            return float.__float__(number)
+        number = as_index(number)
         try:
-            return float(value)
+            return float(number)
         except OverflowError:
-            refuse(OverflowError, f"an int of {int(value).bit_length()} bits is too large for {self.text}")
+            refuse(OverflowError, f"an int of {number.bit_length()} bits is too large for {self.text}")
 
     def classes(self) -> set[type]:
         return {float}

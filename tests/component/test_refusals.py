@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import assume, given, settings
@@ -36,7 +37,9 @@ def junk() -> st.SearchStrategy[Any]:
         st.text(st.characters(), max_size=3),
         st.binary(max_size=3),
         st.binary(max_size=3).map(bytearray),
-        st.sampled_from([object(), Index(), Ok, Err(), Some, int, range(3), {1}, memoryview(b"ab").cast("b")]),
+        st.sampled_from(
+            [object(), Index(), Fraction(3, 2), Ok, Err(), Some, int, range(3), {1}, memoryview(b"ab").cast("b")]
+        ),
     )
     return st.recursive(
         simple,

@@ -111,6 +111,61 @@ def test_what_counts_as_a_number(components: pywasmrt.Runtime) -> None:
         echo(("1", 1))
 
 
+class Whole(int):
+    """An int whose methods say something else."""
+
+    def __index__(self) -> int:
+        return 8
+
+    def __int__(self) -> int:
+        return 9
+
+    def __float__(self) -> float:
+        return 1.5
+
+
+class NoNumber:
+    def __index__(self) -> int:
+        return "odd"  # type: ignore[return-value]
+
+
+class TooLarge:
+    def __float__(self) -> float:
+        raise OverflowError("mine")
+
+
+def test_the_rules_for_numbers_are_those_of_every_call(components: pywasmrt.Runtime) -> None:
+    whole, real = (Echo(components, TupleType((type,))) for type in (U32, F64))
+    assert whole((Whole(7),)) == (7,)
+    assert real((Whole(7),)) == (7.0,)
+    for echo, wanted in ((whole, "u32 takes an int"), (real, "f64 takes a float or an int")):
+        with pytest.raises(TypeError, match=f"item 0\\[0\\]: {wanted}, not <"):
+            echo((NoNumber(),))
+    with pytest.raises(OverflowError, match=r"^mine$"):
+        real((TooLarge(),))
+
+
+def test_numbers_of_numpy(components: pywasmrt.Runtime) -> None:
+    numpy = pytest.importorskip("numpy")
+    whole, real = (Echo(components, TupleType((type,))) for type in (U32, F64))
+    for value in (numpy.int8(3), numpy.uint64(3), numpy.array(3)):
+        assert whole((value,)) == (3,)
+        assert real((value,)) == (3.0,)
+    for value in (numpy.float32(1.5), numpy.float64(1.5), numpy.longdouble(1.5), numpy.array(1.5)):
+        assert real((value,)) == (1.5,)
+        with pytest.raises(TypeError, match="u32 takes an int, not "):
+            whole((value,))
+    assert whole((numpy.bool_(True),)) == (1,)
+    assert real((numpy.bool_(True),)) == (1.0,)
+    odd = [numpy.complex128(1 + 2j), numpy.str_("1.5"), numpy.bytes_(b"1"), numpy.array([1.0, 2.0]), numpy.array("5")]
+    odd += [numpy.datetime64(3, "s"), numpy.timedelta64(3, "s")]
+    for value in odd:
+        with pytest.raises(TypeError, match=r"item 0\[0\]: f64 takes a float or an int, not "):
+            real((value,))
+        with pytest.raises(TypeError, match=r"item 0\[0\]: u32 takes an int, not "):
+            whole((value,))
+
+
 class Raises:
     def __index__(self) -> int:
         raise KeyError("mine")
