@@ -44,7 +44,8 @@ class Coverage:
     what a guest has reached is known even after it trapped, was stopped, or was dropped. Works on every runtime. Code
     that was reached before costs one more load and test.
 
-    A changed module has one more import, which is served automatically, and its instances use more fuel. It has no
+    A changed module has one more import, which is served automatically, and its instances use more fuel. It cannot be
+    serialised; pickled, it arrives as the original module, which reports nothing there. It has no
     debug information, so traps tell no source lines; reports have them, from the original module.
 
     Any thread may use it, and instances of several threads may run meanwhile.
@@ -76,6 +77,7 @@ class Coverage:
         runtime.validate(data)
         instrumented, imports = self.instrument(data, name=name or _name_of(source))
         module = runtime.compile(instrumented)
+        module.original = data
         module.own_imports = (imports,)
         return module
 

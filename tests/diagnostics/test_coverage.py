@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -250,6 +251,26 @@ def test_other_diagnostics_leave_the_probes_alone(runtime: pywasmrt.Runtime) -> 
         instance.exports.check(1)
     assert log.getvalue() == "env.host(0) = 10\n"
     assert coverage.modules[0].functions[0].hits == 1
+
+
+def test_a_copy_is_the_original_module(runtime: pywasmrt.Runtime) -> None:
+    coverage = pywasmrt.Coverage()
+    text = '(module (func (export "f") (result i32) (i32.const 3)))'
+    module = coverage.compile(runtime, text)
+    assert runtime.instantiate(module).exports.f() == 3
+    copied = pickle.loads(pickle.dumps(module))
+    assert not copied.imports
+    assert copied.runtime.instantiate(copied).exports.f() == 3
+    assert [function.hits for function in coverage.modules[0].functions] == [1]
+    with pytest.raises(pywasmrt.UnsupportedFeatureError, match="a module that reports its coverage cannot be"):
+        module.serialize()
+    end = coverage.instrument_all()
+    try:
+        again = pickle.loads(pickle.dumps(runtime.compile(text.replace("const 3", "const 4"))))
+        assert again.runtime.instantiate(again).exports.f() == 4
+    finally:
+        end()
+    assert [function.hits for function in coverage.modules[1].functions] == [1]  # where all are changed, copies are too
 
 
 def test_threads_and_linked_modules(runtime: pywasmrt.Runtime) -> None:

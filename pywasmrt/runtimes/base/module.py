@@ -28,7 +28,8 @@ class BaseModule(Closable):
         self._interface: Interface | None = None
         self._by_name: dict[str, ExportType] | None = None
         self.own_imports: tuple[Any, ...] = ()  # providers of the imports that we have added to the module
-        self.source: bytes | None = None  # the bytes it was compiled from, for other processes; None if unknown
+        self.source: bytes | None = None  # the bytes it was compiled from; None if unknown
+        self.original: bytes | None = None  # the same before we added imports, for other processes
         self.recent: RecentLinking | None = None
         super().__init__(runtime)
 
@@ -62,6 +63,12 @@ class BaseModule(Closable):
     def serialize(self) -> bytes:
         """The compiled code as a blob for `Runtime.deserialize`, of this engine, version and settings only."""
         self._check_open()
+        if self.own_imports:
+            raise UnsupportedFeatureError(
+                "a module that reports its coverage cannot be serialised, as a blob has nobody to report to; serialise"
+                " the module that Runtime.compile gives, or pickle this one, whose copy reports nothing",
+                "serialize",
+            )
         self.interface()
         return pack_blob(self.runtime.identity(), interface_only(self._data), self._serialize())
 

@@ -135,11 +135,12 @@ class BaseRuntime(Components):
         data = self._binary(source)
         try:
             instrumented = self._instrumented(source, data)
-            data, own_imports = instrumented or (data, ())
-            module = self._loaded(data)
+            compiled, own_imports = instrumented or (data, ())
+            module = self._loaded(compiled)
         except (ModuleCompileError, UnsupportedFeatureError) as error:
             raise self._judged(data, error) from None
-        module.source = data
+        module.source = compiled
+        module.original = data
         module.own_imports = own_imports
         return module
 
@@ -197,7 +198,7 @@ class BaseRuntime(Components):
         """How to make `module` again in another process: a callable and its arguments."""
         if self._restore is None:
             raise TypeError(f"a {module._kind} can be pickled where its runtime was made by new_runtime")
-        source = module.source
+        source = module.source if isinstance(module, BaseComponent) else module.original
         engine = f"{self._info.name} {self._info.version}"
         form = (True, module.serialize()) if source is None else (False, source)
         component = (True,) if isinstance(module, BaseComponent) else ()
