@@ -97,8 +97,18 @@ def test_the_interruption_stays(runtime: pywasmrt.Runtime, needs: Needs, touch: 
 class Pause:
     """Awaiting it yields once, to whoever drives the coroutine."""
 
+    def __init__(self) -> None:
+        self.begun = False
+
     def __await__(self) -> Any:
+        self.begun = True
         yield
+
+
+def drive(call: Any, pause: Pause) -> None:
+    """Go on with a call until its host function pauses. At a tick it yields too, and nothing has come of it yet."""
+    while not pause.begun:
+        call.send(None)
 
 
 def result_of(call: Any) -> Any:
@@ -115,10 +125,11 @@ def test_a_call_does_not_end_while_one_that_it_has_made_runs(runtime: pywasmrt.R
     """The inner call is resumed from elsewhere, and ends the outer one, or would free it."""
     calls: dict[str, Any] = {}
     told: list[object] = []
+    within, without = Pause(), Pause()
 
     async def inner() -> int:
         try:
-            await Pause()
+            await within
         finally:
             if end == "free":
                 calls.pop("outer", None)
@@ -132,13 +143,13 @@ def test_a_call_does_not_end_while_one_that_it_has_made_runs(runtime: pywasmrt.R
 
     async def outer() -> int:
         calls["inner"] = instance.exports.inner.call_async()
-        calls["inner"].send(None)
-        await Pause()
+        drive(calls["inner"], within)
+        await without
         return 2
 
     instance = result_of(start(runtime, outer, inner))
     calls["outer"] = instance.exports.outer.call_async()
-    calls["outer"].send(None)
+    drive(calls["outer"], without)
     call = calls.pop("inner")
     if how == "send":
         assert result_of(call) == 4
@@ -158,8 +169,10 @@ def test_a_call_is_not_resumed_on_a_second_thread_while_the_store_serves_the_fir
     calls: dict[str, Any] = {}
     found: list[BaseException] = []
 
+    pause = Pause()
+
     async def inner() -> int:
-        await Pause()
+        await pause
         return 4
 
     def resume() -> None:
@@ -171,7 +184,7 @@ def test_a_call_is_not_resumed_on_a_second_thread_while_the_store_serves_the_fir
 
     async def outer() -> int:
         calls["inner"] = instance.exports.inner.call_async()
-        calls["inner"].send(None)
+        drive(calls["inner"], pause)
         thread = threading.Thread(target=resume)
         thread.start()
         thread.join()
@@ -186,13 +199,15 @@ def test_a_call_may_be_closed_on_a_second_thread(runtime: pywasmrt.Runtime) -> N
     """As the collector does. The store goes on serving the first thread."""
     calls: dict[str, Any] = {}
 
+    pause = Pause()
+
     async def inner() -> int:
-        await Pause()
+        await pause
         return 4
 
     async def outer() -> int:
         calls["inner"] = instance.exports.inner.call_async()
-        calls["inner"].send(None)
+        drive(calls["inner"], pause)
         thread = threading.Thread(target=calls["inner"].close)
         thread.start()
         thread.join()
@@ -218,7 +233,7 @@ def test_a_second_greenlet_may_outlive_the_call_that_it_was_made_in(runtime: pyw
 
     def resume() -> None:
         try:
-            found.append(calls["inner"].send(None))
+            found.append(result_of(calls["inner"]))
         except pywasmrt.WasmError as error:
             found.append(type(error))
 
