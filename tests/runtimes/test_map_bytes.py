@@ -332,6 +332,8 @@ def test_arrow_arrays_with_nulls_are_refused(guest: Any, pa: Any) -> None:
 def test_the_nans_of_pandas_are_numbers(runtime: Runtime) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
+    if not hasattr(pandas.Series, "__arrow_c_stream__"):
+        pytest.skip("the columns of this pandas are no Arrow data")
     half = '(func (export "half") (param i32 i32 f64) (result f64) (f64.div (local.get 2) (f64.const 2)))'
     guest = runtime.instantiate(runtime.compile(TEXT.rstrip().removesuffix(")") + half + ")"))
     result = guest.map_bytes("half", ["", ""], pandas.Series([3.0, float("nan")]))
