@@ -20,10 +20,10 @@ BIN = $(VENV)/bin
 PY = $(BIN)/python
 BUILD = build
 # What a copy of the project needs to build and to run its tests.
-SOURCES = CHANGELOG.md CONTRIBUTING.md LICENSE MANIFEST.in Makefile README.md RATIONALE.md bench csrc docs examples pyproject.toml pywasmrt \
-	setup.py tests third_party
+SOURCES = .ci .editorconfig .github .pre-commit-config.yaml CHANGELOG.md CONTRIBUTING.md LICENSE MANIFEST.in Makefile README.md \
+	RATIONALE.md SECURITY.md bench csrc docs examples pyproject.toml pywasmrt setup.py tests third_party
 HAMMER_SECONDS ?= 1  # how long `make tsan` hammers at a time
-NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.h csrc/*/*.[ch] csrc/engines/*/*.[ch])
+NATIVE_INPUT = setup.py pyproject.toml pywasmrt/_shim/build_ffi.py $(wildcard csrc/*.h csrc/*/*.[ch] csrc/engines/*/*.[ch] csrc/engines/*/*.go)
 # Builds for checks have wazero where it is asked for; for these it is, where there is Go.
 WITH_GO = $(if $(shell command -v $(or $(PYWASMRT_GO),go)),PYWASMRT_WAZERO=1)
 BUILD_INFO = pywasmrt/_shim/_build_info.py
