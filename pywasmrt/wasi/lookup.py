@@ -55,9 +55,7 @@ class Lookup:
                 _under_way.add(self)
             self._reading, self._writing = pipe()
             thread.start()
-        except (
-            BaseException
-        ):  # no descriptor or no thread to be had, or a signal handler raised, perhaps when it had begun
+        except BaseException:  # no descriptor, no thread, or a signal handler, perhaps when the thread had begun
             if not thread.is_alive():
                 _under_way.discard(self)
             raise

@@ -13,6 +13,7 @@ import contextlib
 import copy
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
 
@@ -29,6 +30,8 @@ START = "wasi_thread_start"
 _MAX_NUMBER = (1 << 29) - 1  # of a thread, as the proposal has it
 _PATIENCE = 5.0
 """Seconds that the end of the process waits for threads: those that a host function keeps are left to it."""
+_STARTING = 1000
+"""Times to look, a millisecond apart, whether a thread that another one is starting has been started."""
 
 _groups: WeakSet[ThreadGroup] = WeakSet()
 
@@ -69,16 +72,18 @@ class ThreadGroup:
                 target=self._run, args=(context, number, argument), name=f"pywasmrt-guest-{number}", daemon=True
             )
             self._running[number] = thread
-            try:
-                thread.start()  # in the lock, as what is in `_running` may be joined
-            except RuntimeError:  # the system has no more
+        try:
+            thread.start()  # outside of the lock, which a collected guest's end may take on the new thread
+        except RuntimeError:  # the system has no more
+            with self._lock:
                 del self._running[number]
-                return -int(Errno.AGAIN)
-            except BaseException:  # a signal handler's: the thread may have started, and then looks after itself
-                if thread.ident is None:
+            return -int(Errno.AGAIN)
+        except BaseException:  # a signal handler's: the thread may have started, and then looks after itself
+            if thread.ident is None:
+                with self._lock:
                     self._running.pop(number, None)
-                raise
-            return number
+            raise
+        return number
 
     def _run(self, context: WasiContext, number: int, argument: int) -> None:
         store = None
@@ -133,7 +138,13 @@ class ThreadGroup:
         with self._lock:
             threads = list(self._running.values())
         for each in threads:
-            if each is not waiting:
+            if each is waiting:
+                continue
+            for _ in range(_STARTING):  # another thread may just be starting it; then it cannot be joined yet
+                if each.is_alive() or each not in self._running.values():
+                    break
+                time.sleep(0.001)
+            if each.is_alive():
                 each.join(seconds)
 
     def forget(self) -> None:
