@@ -129,12 +129,6 @@ PyObject *exception_to_throw(Store *store, wrt_extern *tag, PyObject **values) {
   return exception;
 }
 
-/* Sets the exception of a failure without Python code, where raise_failure would run some. */
-static void set_failure(Store *store, wrt_failure *failure) {
-  PyErr_SetString(store->state->wasm_error, failure->message == NULL ? "the exception cannot be thrown" : failure->message);
-  store->ops->failure_clear(failure);
-}
-
 /* Writes the values into slots and throws them: 0, or -1, with an exception set unless the values do not fit. */
 static int throw_values(Store *store, const wrt_extern *tag, const wrt_extern_type *type, PyObject *values, wrt_ref *root) {
   size_t count = type->param_count;
@@ -149,7 +143,7 @@ static int throw_values(Store *store, const wrt_extern *tag, const wrt_extern_ty
   if (result == 0) {
     result = store->ops->exception_throw(store->native, tag, slots, root, &failure);
     if (result != WRT_OK) {
-      set_failure(store, &failure);
+      set_failure(store, &failure, "the exception cannot be thrown");
       result = -1;
     }
   }
@@ -163,7 +157,7 @@ int exception_send(Store *store, const wrt_extern *tag, PyObject *values, PyObje
   wrt_ref root;
   int result = store->ops->extern_type(store->native, tag, &type, &failure);
   if (result != WRT_OK) {
-    set_failure(store, &failure);
+    set_failure(store, &failure, "the exception cannot be thrown");
     return WRT_HOST;
   }
   result = throw_values(store, tag, &type, values, &root);

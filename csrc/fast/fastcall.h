@@ -249,6 +249,8 @@ void *handle_take(Handle *self);
 
 /* Turns an engine's failure into a Python exception, and releases it. Always returns NULL. */
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure);
+/* The same on a guest's stack, where no Python code may run: a WasmError of its message, or of `otherwise`. */
+void set_failure(Store *store, wrt_failure *failure, const char *otherwise);
 /* The same where there is no store; `fail` is the adapter's. `exception` describes a guest's exception to it, or is NULL. */
 PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_failure *failure, PyObject *exception);
 /* The slow half of store_enter: says why the store cannot be entered, or measures this thread's stack. */

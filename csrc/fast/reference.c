@@ -148,8 +148,7 @@ int root_reference(Store *store, PyObject *object, wrt_ref *out) {
   store->ops->ref_to_slot(store->native, &self->root, &slot);
   int result = store->ops->object_root(store->native, WRT_ANYREF, &slot, out, &failure);
   if (result == WRT_OK) return 0;
-  PyErr_SetString(store->state->wasm_error, failure.message == NULL ? "the reference cannot be passed" : failure.message);
-  store->ops->failure_clear(&failure);
+  set_failure(store, &failure, "the reference cannot be passed");
   return -1;
 }
 

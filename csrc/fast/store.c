@@ -63,6 +63,11 @@ PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
   return NULL;
 }
 
+void set_failure(Store *store, wrt_failure *failure, const char *otherwise) {
+  PyErr_SetString(store->state->wasm_error, failure->message == NULL ? otherwise : failure->message);
+  store->ops->failure_clear(failure);
+}
+
 /* ---- entering ---- */
 
 PER_THREAD uintptr_t stack_bottom = UINTPTR_MAX;
