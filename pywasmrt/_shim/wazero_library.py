@@ -1,13 +1,14 @@
 """Finds and opens the library with wazero: a Go library of its own beside the other native parts.
 
-It is opened when the runtime is first asked for, since it starts Go's runtime: some threads, some MiB, and signal
-handlers that pass on the signals that are not Go's.
+It is opened when the runtime is first asked for, since it starts Go's runtime: some threads, some MiB, a few
+descriptors, and signal handlers that pass on the signals that are not Go's.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 import signal
 from functools import cache
 from pathlib import Path
@@ -36,14 +37,24 @@ def wazero_reason() -> str | None:
 @cache
 def open_table() -> int:
     """The address of wazero's engine table. Raises `RuntimeNotFoundError` where the library does not open."""
-    # The threads of Go's runtime inherit the signal mask of this one. Signals are for the program's own threads.
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    # The threads of Go's runtime inherit the signal mask of this one. Signals are for the program's own threads. The
+    # mask is read first, since the call that changes it may raise what a handler in Python raises.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        library = ctypes.CDLL(str(_PATH))
-    except OSError as error:
-        raise RuntimeNotFoundError(f"the library of the runtime 'wazero' cannot be opened: {error}") from None
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        library = _open_library()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     library.wrt_wazero_ops.restype = ctypes.c_void_p
-    address: int = library.wrt_wazero_ops()
+    address: int | None = library.wrt_wazero_ops()
+    if address is None:
+        reason = os.strerror(ctypes.get_errno())
+        raise RuntimeNotFoundError(f"the runtime 'wazero' needs two descriptors for Go's runtime: {reason}")
     return address
+
+
+def _open_library() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(_PATH), use_errno=True)
+    except OSError as error:
+        raise RuntimeNotFoundError(f"the library of the runtime 'wazero' cannot be opened: {error}") from None

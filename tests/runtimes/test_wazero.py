@@ -226,11 +226,11 @@ def failed():
 def opening():
     entered, forking, original = threading.Event(), threading.Event(), wazero_library.ctypes.CDLL
 
-    def slowly(path):
+    def slowly(path, **options):
         entered.set()
         forking.wait(30)
         time.sleep(0.1)  # a fork that does not wait comes now
-        library = original(path)
+        library = original(path, **options)
         done.append("the library is open")
         return library
 
@@ -413,3 +413,73 @@ def test_nothing_opens_the_library_before_it_is_asked_for() -> None:
         pytest.skip("needs /proc")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout.strip() == "False"
+
+
+DESCRIPTORS = """
+import os, resource, pywasmrt
+from pywasmrt._shim import wazero_library
+from pywasmrt.testing import guests
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+guest = guests.arithmetic().encode()
+wazero_library.ctypes.CDLL(str(wazero_library._PATH))  # opening a file takes a descriptor for a moment
+
+def take_all(taken=[]):
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return taken
+
+for free in range(2):
+    taken = take_all()
+    for _ in range(free):
+        os.close(taken.pop())
+    try:
+        wazero_library.open_table()
+    except pywasmrt.RuntimeNotFoundError as error:
+        assert "needs two descriptors" in str(error), error
+    else:
+        raise SystemExit(f"it opened with {free} descriptors")
+while taken:
+    os.close(taken.pop())
+runtime = pywasmrt.new_runtime("wazero")
+take_all()
+for _ in range(300):  # Go's collector begins on the way
+    assert runtime.instantiate(runtime.compile(guest)).exports.add(2, 3) == 5
+"""
+
+
+@built
+@pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_NOFILE")
+def test_no_descriptors_are_left() -> None:
+    """Go's runtime ends the process where it gets none. So it takes them where an error can still be raised."""
+    run_in_child(DESCRIPTORS)
+
+
+@built
+def test_a_handler_that_raises_while_the_library_is_opened_leaves_the_signals_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Raised(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise Raised
+
+    original = signal.pthread_sigmask
+
+    def sigmask(how: int, signals: Any) -> Any:
+        if signals == signal.valid_signals():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return original(how, signals)
+
+    before, mask = signal.signal(signal.SIGUSR1, handler), original(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(wazero_library.signal, "pthread_sigmask", sigmask)
+    try:
+        with pytest.raises(Raised):
+            wazero_library.open_table.__wrapped__()
+        assert original(signal.SIG_BLOCK, ()) == mask
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        original(signal.SIG_SETMASK, mask)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/tetratelabs/wazero"
@@ -59,6 +60,9 @@ func bytesAt(address C.uintptr_t, size C.size_t) []byte {
 	}
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), uintptr(address))), int(size))
 }
+
+//export wzSetTimer
+func wzSetTimer() { time.Sleep(time.Nanosecond) }
 
 //export wzEngineNew
 func wzEngineNew(interpreter C.bool, features C.uint64_t, polls, lengthy C.bool, out *C.uintptr_t, failure *C.wrt_failure) (result C.int) {

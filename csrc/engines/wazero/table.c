@@ -608,4 +608,14 @@ static const wrt_engine_ops ops = {
     .call_is_short = call_is_short,
 };
 
-const wrt_engine_ops *wrt_wazero_ops(void) { return &ops; }
+/* Go's runtime opens two descriptors of its own when it first sets a timer, which its collector does at any moment, and ends
+ * the process where there are none. So it sets one here, once there are two. */
+const wrt_engine_ops *wrt_wazero_ops(void) {
+  if (forked) return &ops; /* which says so */
+  int pair[2];
+  if (pipe(pair) != 0) return NULL;
+  close(pair[0]);
+  close(pair[1]);
+  wzSetTimer();
+  return &ops;
+}
