@@ -359,7 +359,7 @@ def test_cancelling_a_guest_that_sleeps(components: pywasmrt.Runtime) -> None:
         component = components.compile_component(SLEEPER)
         host = {"note": lambda x: x}
         with await components.instantiate_component_async(component, host, wasi=wasi.WasiConfig()) as instance:
-            call = asyncio.create_task(instance.exports.sleep.call_async(400 * MILLISECOND))
+            call = asyncio.create_task(instance.exports.sleep.call_async(2000 * MILLISECOND))
             await asyncio.sleep(0.02)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -14,6 +14,7 @@ from helpers.asynchronous import during, run
 
 import pywasmrt
 from pywasmrt import DeadlineExceeded, Limits, Runtime, wasi
+from pywasmrt.wasi import loop_waiting
 
 from .building import c_guest, go_guest
 
@@ -47,14 +48,28 @@ def _needs_text(needs: Needs) -> None:
     needs("wat")
 
 
+@pytest.fixture
+def asleep(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once the event loop waits for a guest: a busy machine may take its time until then."""
+    begun, wait = asyncio.Event(), loop_waiting._wait
+
+    async def noted(*args: Any) -> dict[int, int]:
+        begun.set()
+        return await wait(*args)
+
+    monkeypatch.setattr(loop_waiting, "_wait", noted)
+    return begun
+
+
 def start(runtime: Runtime, config: wasi.WasiConfig, **more: Any) -> Awaitable[Any]:
     return runtime.instantiate_async(runtime.compile(SLEEPER), wasi=config, **more)
 
 
-def test_a_sleep_lets_the_loop_go_on(runtime: Runtime) -> None:
+def test_a_sleep_lets_the_loop_go_on(runtime: Runtime, asleep: asyncio.Event) -> None:
     async def main() -> None:
         instance = await start(runtime, wasi.WasiConfig())
         call = asyncio.ensure_future(instance.exports.sleep.call_async(1 << 60))
+        await during(call, asleep.wait())
         for _ in range(5):
             await asyncio.sleep(0.001)
         assert not call.done()
@@ -116,7 +131,7 @@ def test_two_guests_wait_for_the_same_descriptor(runtime: Runtime) -> None:
     os.close(writing)
 
 
-def test_cancelling_and_deadlines_end_a_sleep(runtime: Runtime, needs: Needs) -> None:
+def test_cancelling_and_deadlines_end_a_sleep(runtime: Runtime, needs: Needs, asleep: asyncio.Event) -> None:
     needs("deadline")
     forever = 1 << 60
 
@@ -125,11 +140,15 @@ def test_cancelling_and_deadlines_end_a_sleep(runtime: Runtime, needs: Needs) ->
         with pytest.raises(DeadlineExceeded):
             await instance.exports.sleep.call_async(forever)
         instance = await start(runtime, wasi.WasiConfig())
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(instance.exports.sleep.call_async(forever), 0.03)
-        assert await instance.exports.sleep.call_async(0) == 1
+        asleep.clear()
         call = asyncio.ensure_future(instance.exports.sleep.call_async(forever))
-        await asyncio.sleep(0.02)
+        await during(call, asleep.wait())
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(call, 0.03)
+        assert await instance.exports.sleep.call_async(0) == 1
+        asleep.clear()
+        call = asyncio.ensure_future(instance.exports.sleep.call_async(forever))
+        await during(call, asleep.wait())
         instance.close()
         with pytest.raises(pywasmrt.ClosedError):
             await call
