@@ -38,6 +38,8 @@ def cell(name: str, feature: str) -> str | None:
         return None
     if (name, feature) == ("wasmtime-py", "buffer"):
         return "since Python 3.12"
+    if name == "wasmtime-py" and feature in ("simd", "relaxed-simd", "threads"):
+        return "no, but inside modules"  # no v128 and no shared memory crosses
     has, asked = found
     return "yes" if feature in has else "on request" if feature in asked else "no"
 

@@ -384,8 +384,11 @@ def _described(name: str, fn: Callable[..., Any], names: Mapping[str, Any], take
         del given[0]
     for n, param in enumerate(given):
         if param.kind is param.VAR_POSITIONAL:
-            if param.annotation is not empty and not isinstance(_param_type(name, param, scope), LooseType):
+            type = LooseType.ANY if param.annotation is empty else _param_type(name, param, scope)
+            if not isinstance(type, LooseType):
                 _refuse(name, f"*{param.name}", "exact types of *args")
+            if type is LooseType.BOOL:
+                _refuse(name, f"*{param.name}", "the type bool")
             any_number = True
         elif param.kind is param.KEYWORD_ONLY:
             if param.default is empty:

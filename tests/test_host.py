@@ -210,10 +210,14 @@ def test_any_number_of_arguments() -> None:
 
     def exact(*args: i32) -> None: ...
 
+    def flags(*args: bool) -> None: ...
+
     def keyword(x: i32, *, y: int) -> None: ...
 
     with pytest.raises(TypeError, match=r"annotated parameters together with \*args"):
         described(mixed)
+    with pytest.raises(TypeError, match=r"\*args cannot have the type bool"):
+        described(flags)
     with pytest.raises(TypeError, match=r"exact types of \*args"):
         described(exact)
     with pytest.raises(TypeError, match="keyword-only parameters without a default"):

@@ -75,6 +75,64 @@ def test_the_proposal_is_named_where_it_is_off_by_itself(runtime: pywasmrt.Runti
             assert caught.value.feature == feature
 
 
+NESTED = "(component (core module) (component (component (core module {}))))"
+
+
+@pytest.mark.parametrize(("feature", "text"), MODULES, ids=[f"{name}-{n}" for n, (name, _) in enumerate(MODULES)])
+@pytest.mark.parametrize("component", ["(component (core module {}))", NESTED], ids=["plain", "nested"])
+def test_the_proposal_of_a_core_module_is_named(
+    runtime: pywasmrt.Runtime, needs: Callable[..., None], component: str, feature: str, text: str
+) -> None:
+    needs("component-model")
+    if feature == "relaxed-simd" and "simd" not in runtime.info.features:
+        pytest.skip("it builds upon simd, which is named first")
+    without = (runtime.info.features & PROPOSALS) - {feature} - _BUILDS_UPON.get(feature, set())
+    binary = wat(component.format(text))
+    with pywasmrt.new_runtime(runtime.info.name, pywasmrt.RuntimeConfig(features=without)) as chosen:
+        for source in (binary, component.format(text)):
+            with pytest.raises(pywasmrt.UnsupportedFeatureError, match=repr(feature)) as caught:
+                chosen.compile_component(source)
+            assert caught.value.feature == feature
+        with pytest.raises(pywasmrt.ModuleCompileError):
+            chosen.compile_component(component.format("(func (result i32))"))
+        chosen.compile_component(component.format("(func)"))
+
+
+@pytest.mark.parametrize(
+    ("feature", "text"),
+    [
+        ("threads", "(memory 1 1 shared) (func (drop (i32.atomic.load (i32.const 0))))"),
+        ("exceptions", "(tag $t) (func (throw $t))"),
+        ("gc", "(func (drop (ref.cast i31ref (ref.i31 (i32.const 1)))))"),
+        ("simd", "(func (local v128))"),
+    ],
+)
+def test_the_proposal_is_named_where_modules_are_trusted(feature: str, text: str) -> None:
+    """wasm3 itself only guesses. The validator, which is not asked for modules that are right, is asked then."""
+    if not {info.name: info.available for info in pywasmrt.list_runtimes()}["wasm3"]:
+        pytest.skip("needs wasm3")
+    with pywasmrt.new_runtime("wasm3", {"options": {"trust_modules": True}}) as trusting:
+        with pytest.raises(pywasmrt.UnsupportedFeatureError) as caught:
+            trusting.compile(wat(f"(module {text})"))
+        assert caught.value.feature == feature
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(elem exnref (ref.null exn))",
+        "(func (drop (select (result exnref) (ref.null exn) (ref.null exn) (i32.const 0))))",
+    ],
+)
+def test_what_wazero_cannot_compile_of_a_proposal_that_it_has(text: str) -> None:
+    if not {info.name: info.available for info in pywasmrt.list_runtimes()}["wazero"]:
+        pytest.skip("needs wazero")
+    with pywasmrt.new_runtime("wazero") as runtime:
+        with pytest.raises(pywasmrt.UnsupportedFeatureError, match="the module is valid, but wazero cannot") as caught:
+            runtime.compile(wat(f"(module {text})"))
+        assert caught.value.feature == "implementation-limit"
+
+
 @pytest.mark.parametrize(
     "text",
     ["(func (result i32))", "(func (local.get 1) drop)", "(memory 70000)", "(global i32 (i64.const 1))", "(start 9)"],

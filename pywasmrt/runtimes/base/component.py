@@ -12,7 +12,7 @@ from ...component.interface import read_world
 from ...component.linking import Linkage, resolve
 from ...component.types import InterfaceType, ResourceType, World, WorldItem
 from ...component.wit import world_text
-from ...errors import ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError
+from ...errors import ModuleCompileError, ModuleInstantiateError, UnsupportedFeatureError, WasmError
 from ...types import Limits
 from ...values import shown
 from .component_forks import begin_wasi
@@ -209,7 +209,9 @@ class Components(OwningRuntime):
     """What a runtime does with components; part of `BaseRuntime`."""
 
     def compile_component(self, source: Any) -> BaseComponent:
-        """Compile a component. Raises `ModuleCompileError`, or `UnsupportedFeatureError` if this engine runs none."""
+        """Compile a component. Raises `ModuleCompileError` with the reason it is invalid, `UnsupportedFeatureError` if
+        this engine runs none, or with the name of the proposal that a core module in it needs and that is off.
+        """
         self._check_open()
         self._need_components()
         data = load(source)
@@ -225,12 +227,19 @@ class Components(OwningRuntime):
                 "; pass the text format as a str, or in a file named .wat" if data.lstrip()[:1] in (b"(", b";") else ""
             )
             raise ModuleCompileError(f"not a component: it begins with {data[:8]!r} instead of {HEADER!r}{hint}")
-        component = self._loaded_component(data)
+        try:
+            component = self._loaded_component(data)
+        except ModuleCompileError as error:
+            raise self._judged_component(data, error) from None
         component.source = data
         return component
 
     def _loaded_component(self, data: bytes) -> BaseComponent:
         """Hook: the component, compiled now or before."""
+        raise NotImplementedError
+
+    def _judged_component(self, data: bytes, error: ModuleCompileError) -> WasmError:
+        """Hook: the error to raise where the engine refused a component by `error`."""
         raise NotImplementedError
 
     def deserialize_component(self, blob: Any) -> BaseComponent:

@@ -34,8 +34,10 @@ _STRANGERS = {
     "compact imports": "compact-imports",
 }
 
+_LIMIT = "implementation-limit"  # what is named where no proposal is needed
+
 # What an engine names where it knows only that it cannot compile an instruction or a type.
-_GUESSES = GRANTED | {"implementation-limit"}
+_GUESSES = GRANTED | {_LIMIT}
 
 # A proposal that builds upon another cannot be on without that.
 _BASES = {"relaxed-simd": frozenset({"simd"}), "gc": frozenset({"function-references"})}
@@ -47,7 +49,8 @@ class Judge:
 
     `allowed` are the proposals that the validator is to allow; `known` are those that `RuntimeConfig(features=...)` can
     turn on as well. `lacking` are those of `allowed`, or of what the validator cannot turn off, that the runtime does
-    not have; `copies` says whether it lacks memory.copy and memory.fill with bulk-memory.
+    not have; `copies` says whether it lacks memory.copy and memory.fill with bulk-memory. `foreign` says that the
+    validator is another engine's: then a module that is valid may still be one that the runtime cannot compile.
     """
 
     runtime: str
@@ -56,32 +59,37 @@ class Judge:
     validate: Validate
     lacking: frozenset[str] = frozenset()
     copies: bool = True
+    foreign: bool = False
 
     def verdict(
         self, data: bytes, error: ModuleCompileError | UnsupportedFeatureError
     ) -> ModuleCompileError | UnsupportedFeatureError:
         """The error to raise where the engine refused a module by `error`: `error`, or one that names a proposal."""
-        if isinstance(error, UnsupportedFeatureError):
-            if error.feature not in _GUESSES:
-                return error
-            feature = self._lacked(data)
-        else:
-            feature = needed_proposal(data, self.allowed, self.validate) or self._lacked(data)
-        if feature is None:
+        if isinstance(error, UnsupportedFeatureError) and error.feature not in _GUESSES:
             return error
+        feature = needed_proposal(data, self.allowed, self.validate) or self._lacked(data)
+        if feature is None:
+            if isinstance(error, UnsupportedFeatureError) or not self.foreign or not self._is_valid(data):
+                return error
+            reason = f"the module is valid, but {self.runtime} cannot compile it: {error}"
+            return UnsupportedFeatureError(reason, _LIMIT)
         off = "is off in this runtime: name it in RuntimeConfig(features=...)"
         lacking = off if feature in self.known else f"{self.runtime} has not"
         return UnsupportedFeatureError(f"the module needs {feature!r}, which {lacking}: {error}", feature)
 
     def _lacked(self, data: bytes) -> str | None:
         """The first proposal that the module uses, the validator grants, and the runtime lacks."""
-        if not self.lacking:
+        if not self.lacking or not self._is_valid(data):
             return None
+        return next((each for each in used_proposals(data, copies=self.copies) if each in self.lacking), None)
+
+    def _is_valid(self, data: bytes) -> bool:
+        """Whether the validator takes the module with the proposals that are allowed."""
         try:
             self.validate(self.allowed, data)
         except ModuleCompileError:
-            return None
-        return next((each for each in used_proposals(data, copies=self.copies) if each in self.lacking), None)
+            return False
+        return True
 
 
 def needed_proposal(data: bytes, allowed: frozenset[str], validate: Validate) -> str | None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from ..._version import __version__
-from ...component.cores import with_rewritten_cores
+from ...component.cores import core_modules, with_rewritten_cores
 from ...errors import (
     InvalidConfigurationError,
     ModuleCompileError,
@@ -154,6 +154,10 @@ class BaseRuntime(Components):
 
     def _judged(self, data: bytes, error: ModuleCompileError | UnsupportedFeatureError) -> WasmError:
         return error if self._judge is None else self._judge.verdict(data, error)
+
+    def _judged_component(self, data: bytes, error: ModuleCompileError) -> WasmError:
+        verdicts = (self._judged(core, error) for core in core_modules(data))
+        return next((each for each in verdicts if each is not error), error)
 
     def _loaded(self, data: bytes) -> BaseModule:
         """The module, compiled now or before."""

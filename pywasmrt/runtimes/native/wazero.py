@@ -90,7 +90,7 @@ def create(config: RuntimeConfig) -> Any:
         # engine refuses several.
         allowed = proposals | {"multi-memory"} if config.features is None else proposals
         reader = _reader(allowed)
-        judge = Judge(NAME, proposals, _KNOWN, validate, lacking=WASMTIME_FIXED - proposals)
+        judge = Judge(NAME, proposals, _KNOWN, validate, lacking=WASMTIME_FIXED - proposals, foreign=True)
     info = replace(info, features=proposals | _api_features(reader is not None, config.interruptible))
     growth = config.trap_on_grow_failure
     runtime = WazeroRuntime(engine, info, f"mode={mode}", reader, judge, trap_on_grow_failure=growth)
