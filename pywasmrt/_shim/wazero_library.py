@@ -46,15 +46,17 @@ def open_table() -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     library.wrt_wazero_ops.restype = ctypes.c_void_p
-    address: int | None = library.wrt_wazero_ops()
-    if address is None:
-        reason = os.strerror(ctypes.get_errno())
-        raise RuntimeNotFoundError(f"the runtime 'wazero' needs two descriptors for Go's runtime: {reason}")
+    address: int = library.wrt_wazero_ops()
     return address
 
 
 def _open_library() -> ctypes.CDLL:
     try:
-        return ctypes.CDLL(str(_PATH), use_errno=True)
+        kept = os.pipe()  # two descriptors that Go's runtime is going to need, without which it ends the process
+        try:
+            return ctypes.CDLL(str(_PATH))
+        finally:
+            for each in kept:
+                os.close(each)
     except OSError as error:
         raise RuntimeNotFoundError(f"the library of the runtime 'wazero' cannot be opened: {error}") from None

@@ -30,7 +30,9 @@ def compile_(words: list[str], guest: list[str]) -> int:
     options = parser.parse_args(words + guest)
     if options.output is None and str(options.file) == "-":
         parser.error("a module from standard input has no name: say by --output where to write it")
-    output = options.output or options.file.with_suffix(".cwasm")
+    output = options.file.with_suffix(".cwasm") if options.output is None else options.output
+    if not output.name:
+        parser.error(f"--output {str(output)!r} names no file")
     data = read_source(options.file)
     config = RuntimeConfig(options={"consume_fuel": True} if options.fuel else {})
     with new_runtime(options.runtime, config) as runtime:

@@ -35,7 +35,8 @@ def _run_parser() -> argparse.ArgumentParser:
         description="Run a WASI command, or one exported function with --invoke. The guest sees nothing of this "
         "machine but the standard streams and what the options give it.",
         epilog="A command's arguments that begin with a dash go after '--'. After FILE and the EXPORT of --invoke, "
-        "what begins with one dash or none is the function's: -1e5, -inf.",
+        "what begins with one dash or none is the function's: -1e5, -inf. So is everything after '--'.",
+        allow_abbrev=False,  # as _split knows the options by their names
     )
     add = parser.add_argument
     add(
@@ -127,7 +128,8 @@ _FLAGS = ("--resolve", "--help", "--trace", "--env-inherit", "--trap-on-grow-fai
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
     """Split the arguments into the options with the file, and the arguments of the function of --invoke. Everything
-    after both goes to the function, also -1e5, -inf and -0x10; only what begins with two dashes is an option.
+    after both goes to the function, also -1e5, -inf and -0x10; only what begins with two dashes is an option. The value
+    of an option is joined to it, since a value may begin with a dash as well.
     """
     options: list[str] = []
     arguments: list[str] = []
@@ -135,11 +137,10 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     rest = iter(words)
     for word in rest:
         if word.startswith("--"):
-            options.append(word)
             option, given, _ = word.partition("=")
-            invoke = invoke or (len(option) > 2 and "--invoke".startswith(option))
-            if not given and option not in _FLAGS:
-                options += [value for value in [next(rest, None)] if value is not None]
+            invoke = invoke or option == "--invoke"
+            value = None if given or option in _FLAGS else next(rest, None)
+            options.append(word if value is None else f"{option}={value}")
         elif file and invoke:
             arguments.append(word)
         else:
@@ -229,6 +230,10 @@ def _listening(text: str) -> socket.socket:
     host, _, port = text.rpartition(":")
     if not host or not _PORT.fullmatch(port) or int(port) > 0xFFFF:
         raise Failure(f"--tcp-listen {text}: give it as HOST:PORT")
+    try:
+        host.encode("idna")  # as the socket does, which would be left open
+    except UnicodeError as error:
+        raise Failure(f"cannot listen on {text}: {error}") from None
     try:
         return socket.create_server(
             (host.strip("[]"), int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET

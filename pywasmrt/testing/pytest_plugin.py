@@ -127,10 +127,19 @@ def chosen_runtimes(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what uses `wasm_runtime` on every runtime."""
-    if "wasm_runtime" in metafunc.fixturenames:
+    """Run what uses `wasm_runtime` on every runtime, or on those that a mark `parametrize` of its own gives."""
+    if "wasm_runtime" in metafunc.fixturenames and not _gives_runtimes(metafunc.definition):
         names = chosen_runtimes(metafunc.config)
         metafunc.parametrize("wasm_runtime", names, ids=names, indirect=True, scope="session")
+
+
+def _gives_runtimes(item: pytest.Item) -> bool:
+    for mark in item.iter_markers("parametrize"):
+        names = mark.kwargs.get("argnames", mark.args[0] if mark.args else ())
+        listed = names.split(",") if isinstance(names, str) else names
+        if "wasm_runtime" in [name.strip() for name in listed]:
+            return True
+    return False
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

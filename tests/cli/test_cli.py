@@ -117,10 +117,18 @@ def test_a_variable_is_passed_on_by_name(run: Run, module: Path, monkeypatch: py
         (["FILE", "--invoke", "swap", "-1e5", "-inf"], "-inf\n-100000.0\n"),
         (["--invoke", "swap", "FILE", "-1e5", "--timeout", "60", "-inf"], "-inf\n-100000.0\n"),
         (["FILE", "--invoke=add", "-0x10", "-1"], "-17\n"),
+        (["FILE", "--env-inherit", "--invoke", "add", "-0x10", "--trace-to", "/dev/null", "-1"], "-17\n"),
     ],
 )
 def test_single_functions(run: Run, module: Path, words: list[str], printed: str) -> None:
     assert run("run", *[module if word == "FILE" else word for word in words]) == (0, printed, "")
+
+
+def test_a_function_whose_name_begins_with_a_dash(run: Run, tmp_path: Path) -> None:
+    guest = tmp_path / "dash.wat"
+    guest.write_text('(module (func (export "-x") (param i32) (result i32) (local.get 0)))')
+    for words in (["--invoke", "-x", guest, "-5"], [guest, "--invoke=-x", "-5"]):
+        assert run("run", *words) == (0, "-5\n", "")
 
 
 @pytest.mark.parametrize(

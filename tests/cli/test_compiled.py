@@ -46,6 +46,9 @@ def test_what_cannot_be_compiled(wat: Path, capsys: pytest.CaptureFixture[str], 
     assert main(["compile", str(wat)]) == 0
     assert main(["compile", str(wat.with_suffix(".cwasm"))]) == 1
     assert "is compiled already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compile", str(wat), "-o", ""])
+    assert "names no file" in capsys.readouterr().err
     assert main(["compile", str(wat), "-o", str(tmp_path / "no" / "folder.cwasm")]) == 1
     assert "cannot write" in capsys.readouterr().err
     if any(each.name == "wasm3" and each.available for each in pywasmrt.list_runtimes()):

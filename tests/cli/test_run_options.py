@@ -200,7 +200,15 @@ def test_a_socket_is_handed_over(files: Path) -> None:
 
 
 def test_bad_addresses(run: Run, files: Path) -> None:
-    for wrong in ("80", "127.0.0.1:", "127.0.0.1:70000", "not a host:80", "localhost:²", "localhost:" + "1" * 5000):
+    for wrong in (
+        "80",
+        "127.0.0.1:",
+        "127.0.0.1:70000",
+        "not a host:80",
+        "localhost:²",
+        "localhost:" + "1" * 5000,
+        f"{'é' * 70}:80",
+    ):
         code, _, err = run("--tcp-listen", wrong, files / "accepts.wasm")
         assert (code, wrong in err, "Traceback" in err) == (1, True, False)
 

@@ -23,4 +23,4 @@ def in_child(script: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 def run_in_child(script: str, *args: str) -> None:
     done = in_child(script, *args)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), f"it ended with {done.returncode}: {done.stderr}"

@@ -208,3 +208,26 @@ def test_unittest_takes_the_runtime_that_is_chosen(tmp_path: Path) -> None:
     name = [info.name for info in pywasmrt.list_runtimes() if info.available][-1]
     output = run(tmp_path, "-rA", "-k", "unittest", "--wasm-runtime", name, tests=WAYS, FAILS="")
     assert f"unittest ran on {name}" in output, output
+
+
+CHOSEN = """
+import pytest
+
+@pytest.mark.parametrize("wasm_runtime", ["NAME"], indirect=True)
+def test_one(wasm_runtime):
+    assert wasm_runtime.info.name == "NAME"
+
+@pytest.mark.parametrize(("n", "wasm_runtime"), [(1, "NAME"), (2, "NAME")], indirect=["wasm_runtime"])
+def test_two(wasm_runtime, wat, n):
+    assert wasm_runtime.info.name == "NAME"
+
+def test_every(wasm_runtime):
+    pass
+"""
+
+
+def test_a_test_may_name_its_runtimes(tmp_path: Path) -> None:
+    names = [info.name for info in pywasmrt.list_runtimes() if info.available]
+    output = run(tmp_path, tests=CHOSEN.replace("NAME", names[-1]))
+    assert f"{3 + len(names)} passed" in output
+    assert f"test_one[{names[-1]}] PASSED" in output

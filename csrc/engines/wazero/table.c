@@ -609,13 +609,8 @@ static const wrt_engine_ops ops = {
 };
 
 /* Go's runtime opens two descriptors of its own when it first sets a timer, which its collector does at any moment, and ends
- * the process where there are none. So it sets one here, once there are two. */
+ * the process where there are none. So it sets one here, while there are two. */
 const wrt_engine_ops *wrt_wazero_ops(void) {
-  if (forked) return &ops; /* which says so */
-  int pair[2];
-  if (pipe(pair) != 0) return NULL;
-  close(pair[0]);
-  close(pair[1]);
-  wzSetTimer();
-  return &ops;
+  if (!forked) wzSetTimer();
+  return &ops; /* which tells a child of its fork */
 }

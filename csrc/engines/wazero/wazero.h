@@ -75,8 +75,7 @@ struct wrt_caller {
 /* What an extern's first word is; the second is the address of the struct above. */
 typedef enum wz_tag { WZ_FUNCTION = 1, WZ_MEMORY, WZ_TABLE, WZ_GLOBAL, WZ_TAG } wz_tag;
 
-/* wazero's table, static; NULL where two descriptors, which Go's runtime needs, cannot be opened: `errno` says why. The only
- * function that this library exports. */
+/* wazero's table, static. The only function that this library exports. Its first call needs two free descriptors. */
 __attribute__((visibility("default"))) const wrt_engine_ops *wrt_wazero_ops(void);
 
 /* ---- made by C, for Go ---- */
