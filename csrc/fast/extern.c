@@ -189,12 +189,21 @@ static bool content_of(Store *store, const wrt_extern *handle, wrt_type *content
   return result == WRT_OK;
 }
 
+/* As store_enter, where no guest runs: what a guest holds can be read also once an error has ended it, as for a coredump. */
+static int enter_to_read(Store *store) {
+  if (LIKELY(store->stop_error == NULL)) return store_enter(store);
+  store->timed = false;
+  int result = store_enter(store);
+  store->timed = true; /* as there is a stop_error */
+  return result;
+}
+
 /* global_get(handle) -> value */
 PyObject *store_global_get(PyObject *object, PyObject *bytes) {
   Store *self = (Store *)object;
   wrt_extern handle;
   wrt_slot slot[2];
-  if (!read_handle(bytes, &handle, sizeof handle) || store_enter(self) < 0) return NULL;
+  if (!read_handle(bytes, &handle, sizeof handle) || enter_to_read(self) < 0) return NULL;
   wrt_type type;
   PyObject *value = NULL;
   if (content_of(self, &handle, &type)) {

@@ -327,12 +327,14 @@ def test_what_ends_a_guest_is_an_exception(sharing: Runtime) -> None:
         store.fast.interrupt(0, 5)
     error = KeyError("ended")
     assert store.interrupt_with(error) is False
-    guest = sharing.instantiate(sharing.compile('(module (func (export "f")))'), store=sharing.new_store())
+    text = '(module (func (export "f")) (global (export "g") (mut i32) (i32.const 7)))'
+    guest = sharing.instantiate(sharing.compile(text), store=sharing.new_store())
     guest.exports.f()
     guest.store.interrupt_with(error)  # type: ignore[attr-defined]
     with pytest.raises(KeyError) as raised:
         guest.exports.f()
     assert raised.value is error
+    assert guest.exports.g.value == 7  # what it left behind can be read
     guest.store.close()
     with pytest.raises(ClosedError):
         guest.exports.f()
