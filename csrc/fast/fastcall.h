@@ -193,6 +193,7 @@ struct Store {
   bool timed;              /* `timeout` or `block_deadline` is set */
   bool stopped;            /* interrupt() was called; atomic */
   PyObject *stop_error;    /* owned: the exception that this and every later call raises; NULL unless one has ended the store */
+  PyObject *watchers;      /* owned: a list of callables, each told the error of a call that fails; NULL without */
   unsigned polls;          /* since the call began */
   PyThreadState *released; /* to reacquire the GIL with, while it is released */
   int64_t timeout;         /* for each call */
@@ -231,9 +232,10 @@ typedef struct Function {
   bool has_refs;  /* a reference in the signature */
   bool closed;    /* the instance was closed, in a store that goes on */
   bool is_short;  /* so it may keep the GIL even where guests do not poll: see function_begin */
-  bool barred;    /* there is a reason not to make a raw call: that, or an asynchronous store */
+  bool barred;    /* a raw call needs a look: that, an asynchronous store, or at_return */
   PyObject *name;  /* owned: a str for messages */
   PyObject *type;  /* owned: the FunctionType */
+  PyObject *at_return; /* owned: called with nothing after each call that has returned, or NULL */
   PyObject *weakrefs;
 } Function;
 
@@ -247,8 +249,11 @@ void *handle_take(Handle *self);
 
 /* fast/store.c */
 
-/* Turns an engine's failure into a Python exception, and releases it. Always returns NULL. */
+/* Turns an engine's failure into a Python exception, and releases it. Tells the store's watchers where it ends a guest's call.
+ * Always returns NULL. */
 PyObject *raise_failure(Store *store, int result, wrt_failure *failure);
+/* Tells the store's watchers, which there are, of the exception that is set, if no host function is to get it. */
+void tell_watchers(Store *store);
 /* The same on a guest's stack, where no Python code may run: a WasmError of its message, or of `otherwise`. */
 void set_failure(Store *store, wrt_failure *failure, const char *otherwise);
 /* The same where there is no store; `fail` is the adapter's. `exception` describes a guest's exception to it, or is NULL. */

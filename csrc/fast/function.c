@@ -179,6 +179,19 @@ static PyObject *Function_closed(PyObject *object, PyObject *const *args, size_t
   return NULL;
 }
 
+/* Calls at_return after a call that has returned `value`, which is taken over: the same, or NULL with an exception set. */
+static PyObject *after_return(Function *self, PyObject *value) {
+  PyObject *done = value == NULL ? NULL : PyObject_CallNoArgs(self->at_return);
+  if (done == NULL) Py_CLEAR(value);
+  Py_XDECREF(done);
+  return value;
+}
+
+/* In place of the call where there is an at_return. */
+static PyObject *Function_returning(PyObject *object, PyObject *const *args, size_t flags, PyObject *keywords) {
+  return after_return((Function *)object, Function_vectorcall(object, args, flags, keywords));
+}
+
 /* ---- the raw call ---- */
 
 /* Words of the caller's list that a value takes: two for a v128. */
@@ -245,10 +258,7 @@ static PyObject *call_raw(Function *self, PyObject *const *args, Py_ssize_t coun
   return value;
 }
 
-static PyObject *Function_call(PyObject *object, PyObject *const *args, Py_ssize_t count) {
-  Function *self = (Function *)object;
-  if (UNLIKELY(self->barred))
-    return self->closed ? Function_closed(object, args, 0, NULL) : Function_asynchronous(object, args, 0, NULL);
+static inline PyObject *call_words(Function *self, PyObject *const *args, Py_ssize_t count) {
   if (UNLIKELY(self->has_refs || (size_t)count != raw_count(self->types, self->param_count)))
     return refuse_arguments(self, args, count, true);
   wrt_slot few[STACK_WORDS], *slots = few;
@@ -257,6 +267,14 @@ static PyObject *Function_call(PyObject *object, PyObject *const *args, Py_ssize
   PyObject *value = call_raw(self, args, count, slots);
   if (slots != few) PyMem_Free(slots);
   return value;
+}
+
+static PyObject *Function_call(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+  Function *self = (Function *)object;
+  if (LIKELY(!self->barred)) return call_words(self, args, count);
+  if (self->closed) return Function_closed(object, args, 0, NULL);
+  if (self->at_return != NULL) return after_return(self, call_words(self, args, count));
+  return Function_asynchronous(object, args, 0, NULL);
 }
 
 /* ---- the object ---- */
@@ -285,7 +303,7 @@ PyObject *function_new(Store *store, const wrt_extern *handle, PyObject *name) {
   self->is_short = store->eager && store->ops->call_is_short != NULL && store->ops->call_is_short(store->native, handle);
   self->has_refs = self->closed = false;
   self->barred = store->asynchronous;
-  self->name = self->type = self->weakrefs = NULL;
+  self->name = self->type = self->at_return = self->weakrefs = NULL;
   self->types = PyMem_Malloc(count + 1);
   if (self->types == NULL) {
     PyErr_NoMemory();
@@ -365,6 +383,16 @@ static PyObject *Function_close(PyObject *object, PyObject *unused) {
   Py_RETURN_NONE;
 }
 
+/* _at_return(callable): from now on it is called with nothing after each call that has returned; map() does not look */
+static PyObject *Function_at_return(PyObject *object, PyObject *callable) {
+  Function *self = (Function *)object;
+  if (self->vectorcall != Function_vectorcall) Py_RETURN_NONE; /* none is made */
+  self->at_return = Py_NewRef(callable);
+  self->barred = true;
+  self->vectorcall = Function_returning;
+  Py_RETURN_NONE;
+}
+
 static PyObject *Function_get_type(PyObject *object, void *unused) {
   (void)unused;
   return Py_NewRef(((Function *)object)->type);
@@ -407,6 +435,7 @@ static int Function_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(Py_TYPE(self));
   Py_VISIT(self->store);
   Py_VISIT(self->type);
+  Py_VISIT(self->at_return);
   return 0;
 }
 
@@ -418,6 +447,7 @@ static void Function_dealloc(PyObject *object) {
   PyMem_Free(self->types);
   Py_XDECREF(self->name);
   Py_XDECREF(self->type);
+  Py_XDECREF(self->at_return);
   Py_DECREF(self->store);
   type->tp_free(self);
   Py_DECREF(type);
@@ -434,6 +464,7 @@ static PyMethodDef function_methods[] = {
     {"_map_bytes", function_map_bytes, METH_VARARGS, NULL},
     {"_run", (PyCFunction)(void (*)(void))Function_run, METH_FASTCALL, NULL},
     {"_close", Function_close, METH_NOARGS, NULL},
+    {"_at_return", Function_at_return, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

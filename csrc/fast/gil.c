@@ -170,6 +170,7 @@ int begin_timed(Store *store) {
   if (now < store->deadline) return 0;
   store->deadline = 0; /* no call begins, so none has a deadline */
   PyErr_SetString(store->state->deadline_exceeded, "the deadline had passed before the call began");
+  if (store->watchers != NULL) tell_watchers(store); /* whether it passes before or in the call is a matter of chance */
   return -1;
 }
 

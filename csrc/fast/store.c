@@ -31,18 +31,9 @@ PyObject *raise_told(const wrt_engine_ops *ops, PyObject *fail, int result, wrt_
   return NULL;
 }
 
-/* Has the adapter note the guest's frames on the exception that is set, and releases the failure. */
-static void note_frames(Store *store, wrt_failure *failure) {
-  PyObject *type, *value, *traceback;
-  PyErr_Fetch(&type, &value, &traceback);
-  PyErr_NormalizeException(&type, &value, &traceback);
-  if (traceback != NULL) PyException_SetTraceback(value, traceback);
-  raise_told(store->ops, store->fail, WRT_HOST, failure, value);
-  if (!PyErr_Occurred()) {
-    PyErr_Restore(type, value, traceback);
-    return;
-  }
-  PyObject *other, *meanwhile, *of_other; /* a signal handler's, most likely */
+/* An exception is set that has come up in place of another, which is taken over and becomes its context. */
+static void chain_error(PyObject *type, PyObject *value, PyObject *traceback) {
+  PyObject *other, *meanwhile, *of_other;
   PyErr_Fetch(&other, &meanwhile, &of_other);
   PyErr_NormalizeException(&other, &meanwhile, &of_other);
   PyException_SetContext(meanwhile, value);
@@ -51,15 +42,61 @@ static void note_frames(Store *store, wrt_failure *failure) {
   Py_XDECREF(traceback);
 }
 
-PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
-  if (result == WRT_TRAP && failure->trap == WRT_TRAP_UNCAUGHT_EXCEPTION && raise_exception(store, failure)) return NULL;
-  if (result != WRT_HOST || store->parked[0] == NULL) return raise_told(store->ops, store->fail, result, failure, NULL);
+/* Has the adapter note the guest's frames on the exception that is set, and releases the failure. */
+static void note_frames(Store *store, wrt_failure *failure) {
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != NULL) PyException_SetTraceback(value, traceback);
+  raise_told(store->ops, store->fail, WRT_HOST, failure, value);
+  if (PyErr_Occurred()) /* a signal handler's, most likely */
+    chain_error(type, value, traceback);
+  else
+    PyErr_Restore(type, value, traceback);
+}
+
+static void set_error(Store *store, int result, wrt_failure *failure) {
+  if (result == WRT_TRAP && failure->trap == WRT_TRAP_UNCAUGHT_EXCEPTION && raise_exception(store, failure)) return;
+  if (result != WRT_HOST || store->parked[0] == NULL) {
+    raise_told(store->ops, store->fail, result, failure, NULL);
+    return;
+  }
   PyErr_Restore(store->parked[0], store->parked[1], store->parked[2]);
   store->parked[0] = store->parked[1] = store->parked[2] = NULL;
   if (failure->frame_count > 0)
     note_frames(store, failure);
   else
     store->ops->failure_clear(failure);
+}
+
+/* Calls each of the watchers with `error`: 0, or -1 with an exception set. */
+static int call_watchers(Store *store, PyObject *error) {
+  PyObject *watchers = PySequence_List(store->watchers); /* they may take themselves off */
+  int result = watchers == NULL ? -1 : 0;
+  for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(watchers); i++) {
+    PyObject *done = PyObject_CallOneArg(PyList_GET_ITEM(watchers, i), error);
+    if (done == NULL) result = -1;
+    Py_XDECREF(done);
+  }
+  Py_XDECREF(watchers);
+  return result;
+}
+
+void tell_watchers(Store *store) {
+  if (store->depth > 1) return; /* the host function that made this call may catch the error */
+  PyObject *type, *value, *traceback;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (traceback != NULL) PyException_SetTraceback(value, traceback);
+  if (call_watchers(store, value) == 0)
+    PyErr_Restore(type, value, traceback);
+  else
+    chain_error(type, value, traceback);
+}
+
+PyObject *raise_failure(Store *store, int result, wrt_failure *failure) {
+  set_error(store, result, failure);
+  if (UNLIKELY(store->watchers != NULL) && (result == WRT_TRAP || result == WRT_HOST)) tell_watchers(store);
   return NULL;
 }
 
@@ -150,6 +187,7 @@ static void free_native(Store *store) {
     blocks = next;
   }
   for (HostRef *ref = store->refs; ref != NULL; ref = ref->next) host_ref_finalize(ref); /* in case the engine forgets one */
+  Py_CLEAR(store->stop_error); /* its traceback may hold this store */
   Py_CLEAR(store->engine);
 }
 
@@ -347,6 +385,7 @@ static int Store_traverse(PyObject *object, visitproc visit, void *arg) {
   Py_VISIT(self->turns);
   Py_VISIT(self->module);
   Py_VISIT(self->stop_error);
+  Py_VISIT(self->watchers);
   Py_VISIT(self->observer);
   Py_VISIT((PyObject *)self->profile);
   for (HostBlock *block = self->blocks; block != NULL; block = block->next) {
@@ -366,6 +405,7 @@ static int Store_clear(PyObject *object) {
   set_closed(self);
   store_settle(self);
   Py_CLEAR(self->stop_error);
+  Py_CLEAR(self->watchers);
   Py_CLEAR(self->observer);
   return 0;
 }
@@ -388,6 +428,7 @@ static void Store_dealloc(PyObject *object) {
   Py_XDECREF(self->turns);
   Py_XDECREF(self->module);
   Py_XDECREF(self->stop_error);
+  Py_XDECREF(self->watchers);
   Py_XDECREF(self->observer);
   Py_XDECREF((PyObject *)self->profile);
   Py_XDECREF(self->adapter);
@@ -428,6 +469,7 @@ static PyMemberDef store_members[] = {
     {"engine", T_OBJECT, offsetof(Store, engine), READONLY, NULL},
     {"asynchronous", T_BOOL, offsetof(Store, asynchronous), READONLY, NULL},
     {"turns", T_OBJECT, offsetof(Store, turns), 0, NULL},
+    {"watchers", T_OBJECT, offsetof(Store, watchers), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -125,6 +125,7 @@ class WasiContext:
         """Learn of the instance once it exists, and let its store end the waits."""
         self.use_memory(instance.memory())
         self.waiter.attach(instance.store)
+        self.threads.attach(instance, self.end_threads)
 
     def use_memory(self, memory: Any) -> None:
         """Take `memory`, or None, for what the guest points into."""

@@ -14,6 +14,7 @@ import copy
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
 
@@ -56,6 +57,13 @@ class ThreadGroup:
         if self._most:
             self._siblings = siblings
             self._main = ref(store, lambda _: self.end(None))  # nobody holds the guest any more
+            store.on_failure(self.end)
+
+    def attach(self, instance: Any, ended: Callable[[], object]) -> None:
+        """Learn of the first instance. `ended` is called when its command has returned, however it was called."""
+        start = None if self._siblings is None else instance.function("_start")
+        if start is not None:
+            instance.store.on_return(start, ended)
 
     def spawn(self, context: WasiContext, argument: int) -> int:
         """Start a thread, and return its number; or an errno, negative."""
@@ -109,8 +117,8 @@ class ThreadGroup:
                 self._running.pop(number, None)
 
     def end(self, error: BaseException | None) -> None:
-        """Stop every thread; from any of them, and from outside. The first `error` comes out of the first instance's
-        call that runs, and of every later one.
+        """Stop every thread; from any of them, from the first instance's failing call, and from outside. The first
+        `error` comes out of the first instance's call that runs, and of every later one.
         """
         with self._lock:
             if self._ended:
@@ -121,6 +129,8 @@ class ThreadGroup:
             with contextlib.suppress(WasmError):
                 each.close()
         main = None if self._main is None else self._main()
+        if main is not None:
+            main.off_failure(self.end)
         if error is not None and main is not None and not main.closed:
             with contextlib.suppress(WasmError):  # closed meanwhile
                 main.interrupt_with(error)

@@ -233,6 +233,17 @@ class BaseStore(OwningStore):
         for wake in list(self._wakes):
             wake()
 
+    def on_failure(self, tell: Callable[[BaseException], object]) -> None:
+        """Have `tell` called with the error of each call into the store that fails in the guest, reaches its deadline
+        or is stopped, before the error comes out; not of a call that a host function of the same store has made.
+        """
+        self._added("_failure_watchers", tell)
+        self._watch_failures(self.__dict__["_failure_watchers"])
+
+    def off_failure(self, tell: Callable[[BaseException], object]) -> None:
+        """Undo `on_failure`."""
+        self._removed("_failure_watchers", tell)
+
     @property
     def fuel(self) -> int | None:
         """The fuel that the guests of the store may still use, or None where it is not counted."""
@@ -433,6 +444,12 @@ class BaseStore(OwningStore):
     def _interrupt_with(self, error: BaseException) -> bool:
         """Hook: as `_interrupt`, but this call and every later one raise `error`, if the adapter can do that."""
         return self._interrupt()
+
+    def _watch_failures(self, watchers: list[Callable[[BaseException], object]]) -> None:
+        """Hook: from now on call each of `watchers`, which may change, as `on_failure` says, if the adapter can."""
+
+    def on_return(self, function: Any, tell: Callable[[], object]) -> None:
+        """Hook: call `tell` after each call of `function`, an export, that has returned, if the adapter can."""
 
     def _set_deadline(self, until: int) -> None:
         """Hook: set the deadline of every call, in ns of the monotonic clock or 0 for none."""

@@ -229,6 +229,13 @@ class NativeStore(BaseStore):
     def _interrupt_with(self, error: BaseException) -> bool:
         return self.fast.interrupt(0, error)
 
+    def _watch_failures(self, watchers: list[Callable[[BaseException], object]]) -> None:
+        self.fast.watchers = watchers
+
+    def on_return(self, function: Any, tell: Callable[[], object]) -> None:
+        """Call `tell` after each call of `function` that has returned."""
+        function._at_return(tell)
+
     def _set_deadline(self, until: int) -> None:
         self.fast.set_deadline(until)
 
