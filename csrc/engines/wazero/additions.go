@@ -30,7 +30,7 @@ func appended(content []byte, items [][]byte) []byte {
 		return content
 	}
 	r := reader{data: content}
-	n := r.uleb()
+	n := uint64(r.index())
 	w := &writer{}
 	w.uleb(n + uint64(len(items)))
 	w.bytes(content[r.at:])
@@ -132,47 +132,32 @@ func (p *preparation) addStart() {
 func (p *preparation) replacement(instruction []byte) []byte {
 	r := reader{data: instruction}
 	w := &writer{}
-	switch opcode := r.byte(); opcode {
-	case 0x3f, 0x40: // memory.size, memory.grow
-		if !p.long {
-			return nil
+	switch r.byte() {
+	case 0x1c: // select with types
+		// wazero asks whether it knows the type, and does not use it: it selects by the types of the operands. It refuses
+		// exnref, and of a typed reference its compilers take the second byte for an instruction.
+		if n, last := r.count(), instruction[len(instruction)-1]; n == 1 && last == typeExn {
+			return []byte{0x1c, 1, typeFuncref}
 		}
-		w.byte(opcode)
 	case 0xfc:
-		switch code := r.uleb(); code {
+		switch code := r.index(); code {
 		case 8, 10, 11, 12, 14, 17: // init, copy and fill
-			if p.long {
-				w.byte(opcode)
-				w.uleb(code)
-				for r.at < len(r.data) {
-					w.uleb(r.uleb())
-				}
-			} else {
-				w.bytes(instruction)
-			}
 			if p.pollCall != nil {
-				return p.weighed(w.data)
+				return p.weighed(instruction)
 			}
-			return w.data
 		case 15: // table.grow
 			w.byte(0x10)
 			w.uleb(uint64(p.grower(r.index())))
 			return w.data
-		default:
-			return nil
 		}
 	case 0xfe:
-		if code := r.uleb(); p.pollCall == nil || (code != 1 && code != 2) { // memory.atomic.wait
-			return nil
+		if code := r.index(); p.pollCall != nil && (code == 1 || code == 2) { // memory.atomic.wait
+			w.bytes(instruction)
+			w.bytes(p.pollCall)
+			return w.data
 		}
-		w.bytes(instruction)
-		w.bytes(p.pollCall)
-		return w.data
-	default:
-		return nil
 	}
-	w.uleb(r.uleb()) // linkers write it in five bytes, where wazero reads one
-	return w.data
+	return nil
 }
 
 // weighed is a bulk operation that counts down by one for each 4 KiB, or 4096 elements.

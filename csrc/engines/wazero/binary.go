@@ -41,7 +41,8 @@ const (
 	typeFuncref   = 0x70
 	typeExternref = 0x6f
 	typeExn       = 0x69
-	typeNoExn     = 0x74
+	typeRefNull   = 0x63
+	typeRef       = 0x64
 )
 
 // errType: the module has a type of a proposal that is off.
@@ -49,10 +50,34 @@ var errType = errors.New("the module has a type that is not on here")
 
 var errMalformed = errors.New("the module is malformed")
 
-// reader reads numbers, names and vectors. Reading beyond the end panics with errMalformed, which readModule catches.
+// reader reads numbers, names and vectors. Reading beyond the end panics with errMalformed, which prepare catches.
 type reader struct {
-	data []byte
-	at   int
+	data   []byte
+	at     int
+	padded []number // what was read that can be written shorter
+}
+
+// number is a number in the module, and its value.
+type number struct {
+	begin, end int
+	signed     bool
+	value      int64
+}
+
+// shortest appends what lies between two places of the data, with each padded number in its shortest form.
+func (r *reader) shortest(to []byte, begin, end int) []byte {
+	w := writer{to}
+	for _, each := range r.padded {
+		w.bytes(r.data[begin:each.begin])
+		if each.signed {
+			w.sleb(each.value)
+		} else {
+			w.uleb(uint64(each.value))
+		}
+		begin = each.end
+	}
+	w.bytes(r.data[begin:end])
+	return w.data
 }
 
 func (r *reader) byte() byte {
@@ -71,53 +96,50 @@ func (r *reader) bytes(size int) []byte {
 	return r.data[r.at-size : r.at]
 }
 
-func (r *reader) uleb() uint64 {
-	var value uint64
-	for shift := 0; shift < 70; shift += 7 {
-		b := r.byte()
-		value |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			return value
-		}
-	}
-	panic(errMalformed)
-}
-
+// index reads an unsigned number of 32 bits, in five bytes at most.
 func (r *reader) index() uint32 {
+	begin := r.at
 	var value uint64
 	for shift := 0; shift < 35; shift += 7 {
 		b := r.byte()
 		value |= uint64(b&0x7f) << shift
 		if b < 0x80 && value <= 0xffffffff {
+			if b == 0 && shift > 0 {
+				r.padded = append(r.padded, number{begin: begin, end: r.at, value: int64(value)})
+			}
 			return uint32(value)
 		}
 	}
 	panic(errMalformed) // too large, or too long
 }
 
-func (r *reader) sleb() int64 {
+// signed reads a number of so many bits, in no more bytes than these need.
+func (r *reader) signed(bits int) int64 {
+	begin := r.at
 	var value int64
-	for shift := 0; shift < 70; shift += 7 {
+	var before byte
+	for shift := 0; shift < bits; shift += 7 {
 		b := r.byte()
 		value |= int64(b&0x7f) << shift
-		if b < 0x80 {
-			if shift < 57 && b&0x40 != 0 {
-				value |= -1 << (shift + 7)
-			}
-			return value
+		if b >= 0x80 {
+			before = b
+			continue
 		}
+		if shift < 57 && b&0x40 != 0 {
+			value |= -1 << (shift + 7)
+		}
+		if high := value >> (bits - 1); high != 0 && high != -1 {
+			break // too large
+		}
+		if shift == 63 && b != 0 && b != 0x7f {
+			break
+		}
+		if shift > 0 && (b == 0 && before&0x40 == 0 || b == 0x7f && before&0x40 != 0) {
+			r.padded = append(r.padded, number{begin: begin, end: r.at, signed: true, value: value})
+		}
+		return value
 	}
-	panic(errMalformed)
-}
-
-// sleb32 reads a number of 32 bits, in five bytes at most.
-func (r *reader) sleb32() int64 {
-	begin := r.at
-	value := r.sleb()
-	if r.at-begin > 5 || value != int64(int32(value)) {
-		panic(errMalformed)
-	}
-	return value
+	panic(errMalformed) // too large, or too long
 }
 
 func (r *reader) count() int {
@@ -184,10 +206,10 @@ func (r *reader) limits() limits {
 	if flags > 3 {
 		panic(errMalformed)
 	}
-	found := limits{minimum: r.uleb(), shared: flags&2 != 0}
+	found := limits{minimum: uint64(r.index()), shared: flags&2 != 0}
 	if flags&1 != 0 {
 		found.hasMaximum = true
-		found.maximum = r.uleb()
+		found.maximum = uint64(r.index())
 	}
 	return found
 }

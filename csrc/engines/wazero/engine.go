@@ -24,11 +24,12 @@ func main() {}
 
 // engine is one wazero.Runtime, which compiles modules and links instances of one set of features.
 type engine struct {
-	runtime wazero.Runtime
-	polls   bool
-	vectors bool
-	long    bool         // indexes of memories may be written longer than necessary
-	holders atomic.Int64 // how many hold it: its maker, its modules and its stores
+	runtime    wazero.Runtime
+	polls      bool
+	vectors    bool
+	exceptions bool
+	long       bool         // indexes of memories may be written longer than necessary
+	holders    atomic.Int64 // how many hold it: its maker, its modules and its stores
 
 	pollOnce  sync.Once // of the next two
 	poll      uint64
@@ -74,12 +75,14 @@ func wzEngineNew(interpreter C.bool, features C.uint64_t, polls, lengthy C.bool,
 		config = wazero.NewRuntimeConfigCompiler()
 	}
 	config = config.WithCoreFeatures(api.CoreFeatures(features)).WithCloseOnContextDone(false).WithDebugInfoEnabled(false)
+	on := api.CoreFeatures(features).IsEnabled
 	e := &engine{
-		runtime: wazero.NewRuntimeWithConfig(context.Background(), config),
-		polls:   bool(polls),
-		long:    bool(lengthy),
-		vectors: api.CoreFeatures(features).IsEnabled(api.CoreFeatureSIMD),
-		helpers: map[string]wazero.CompiledModule{},
+		runtime:    wazero.NewRuntimeWithConfig(context.Background(), config),
+		polls:      bool(polls),
+		long:       bool(lengthy),
+		vectors:    on(api.CoreFeatureSIMD),
+		exceptions: on(experimental.CoreFeaturesExceptionHandling),
+		helpers:    map[string]wazero.CompiledModule{},
 	}
 	e.holders.Store(1)
 	*out = C.uintptr_t(engines.add(e))

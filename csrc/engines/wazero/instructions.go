@@ -3,7 +3,8 @@ package main
 // walker reads instructions and remembers the highest index of each space that they mention.
 type walker struct {
 	reader
-	vectors                                           bool     // whether the engine has vectors on
+	vectors, exceptions                               bool     // whether the engine has them on
+	long                                              bool     // whether the index of a memory is a number, not a byte
 	constants                                         []uint32 // the globals that constant expressions read
 	seenFunctions, seenGlobals, seenTypes, seenTables int      // one more than the highest index seen of each
 }
@@ -15,42 +16,67 @@ func (w *walker) typeIndex() {
 	w.seenTypes = max(w.seenTypes, int(w.index())+1)
 }
 
-// valueType passes over a value type: one byte, or a typed reference. wazero does not refuse vectors where they are off, and
-// accepts references of proposals that it does not implement.
+// valueType passes over a value type: one byte, or a typed reference. wazero does not refuse vectors and exceptions where they
+// are off, and accepts references of proposals that it does not implement.
 func (w *walker) valueType() {
 	switch b := w.byte(); b {
 	case typeV128:
 		if !w.vectors {
 			panic(errType)
 		}
-	case 0x63, 0x64:
-		if heap := w.data[min(w.at, len(w.data)-1)]; heap != typeExn && heap != typeNoExn {
+	case typeExn:
+		if !w.exceptions {
 			panic(errType)
 		}
-		w.heapType()
+	case typeRefNull, typeRef:
+		if w.byte() != typeExn || !w.exceptions {
+			panic(errType)
+		}
 	}
 }
 
+// heapType passes over the type of a null. The other heap types are of proposals that wazero does not implement; in constant
+// expressions it takes their bytes for indexes of types.
 func (w *walker) heapType() {
-	if value := w.sleb(); value >= 0 {
-		w.seenTypes = max(w.seenTypes, int(value)+1)
+	if b := w.byte(); b != typeFuncref && b != typeExternref && (b != typeExn || !w.exceptions) {
+		panic(errType)
 	}
 }
 
+// blockType passes over the type of a block: nothing, a value type, or a number of 33 bits, which is the index of a type.
 func (w *walker) blockType() {
 	switch b := w.data[min(w.at, len(w.data)-1)]; {
-	case b == 0x40 || (b >= typeExternref-0x10 && b <= typeI32 && b != 0x63 && b != 0x64):
+	case b == 0x40:
 		w.byte()
-	case b == 0x63 || b == 0x64:
+	case b > 0x40 && b < 0x80:
 		w.valueType()
 	default:
-		w.heapType()
+		index := w.signed(33)
+		if index < 0 { // a value type is a byte: wazero would take it for one in other forms as well
+			panic(errMalformed)
+		}
+		w.seenTypes = max(w.seenTypes, int(index)+1)
 	}
 }
 
+// memory passes over the index of a memory where the specification once had a byte that is zero.
+func (w *walker) memory() {
+	if w.long {
+		w.index()
+	} else if w.byte() != 0 {
+		panic(errMalformed)
+	}
+}
+
+// memarg passes over the alignment and the offset of an access. In between it may name the memory, which wazero does not know;
+// as there is one memory only, the name is left out.
 func (w *walker) memarg() {
-	if w.index()&0x40 != 0 {
-		w.index() // the memory
+	begin, before := w.at, len(w.padded)
+	if flags := w.index(); flags&0x40 != 0 {
+		if !w.long || w.index() != 0 {
+			panic(errMalformed)
+		}
+		w.padded = append(w.padded[:before], number{begin: begin, end: w.at, value: int64(flags &^ 0x40)})
 	}
 	w.index()
 }
@@ -63,11 +89,13 @@ func (w *walker) plain(opcode byte) bool {
 	case opcode == 0x02, opcode == 0x03, opcode == 0x04:
 		w.blockType()
 	case opcode == 0x08, opcode == 0x0c, opcode == 0x0d, opcode == 0x20, opcode == 0x21, opcode == 0x22,
-		opcode == 0x3f, opcode == 0x40, opcode == 0xd5, opcode == 0xd6:
+		opcode == 0xd5, opcode == 0xd6:
 		w.index()
+	case opcode == 0x3f, opcode == 0x40: // memory.size, memory.grow
+		w.memory()
 	case opcode == 0x0e: // br_table
 		for n := w.count(); n >= 0; n-- {
-			w.uleb()
+			w.index()
 		}
 	case opcode == 0x10, opcode == 0x12, opcode == 0xd2: // call, return_call, ref.func
 		w.function()
@@ -83,10 +111,14 @@ func (w *walker) plain(opcode byte) bool {
 	case opcode == 0x1f: // try_table
 		w.blockType()
 		for n := w.count(); n > 0; n-- {
-			if w.byte() < 2 {
-				w.uleb() // the tag
+			kind := w.byte()
+			if kind > 3 {
+				panic(errMalformed)
 			}
-			w.uleb()
+			if kind < 2 {
+				w.index() // the tag
+			}
+			w.index()
 		}
 	case opcode == 0x25, opcode == 0x26:
 		w.table()
@@ -95,9 +127,9 @@ func (w *walker) plain(opcode byte) bool {
 	case opcode >= 0x28 && opcode <= 0x3e:
 		w.memarg()
 	case opcode == 0x41:
-		w.sleb32()
+		w.signed(32)
 	case opcode == 0x42:
-		w.sleb()
+		w.signed(64)
 	case opcode == 0x43:
 		w.bytes(4)
 	case opcode == 0x44:
@@ -117,15 +149,20 @@ func (w *walker) plain(opcode byte) bool {
 }
 
 func (w *walker) miscellaneous() bool {
-	switch code := w.uleb(); {
+	switch code := w.index(); {
 	case code <= 7: // trunc_sat
-	case code == 8, code == 10: // memory.init, memory.copy
-		w.uleb()
-		w.uleb()
-	case code == 9, code == 11, code == 13: // data.drop, memory.fill, elem.drop
-		w.uleb()
+	case code == 8: // memory.init
+		w.index()
+		w.memory()
+	case code == 10: // memory.copy
+		w.memory()
+		w.memory()
+	case code == 11: // memory.fill
+		w.memory()
+	case code == 9, code == 13: // data.drop, elem.drop
+		w.index()
 	case code == 12: // table.init
-		w.uleb()
+		w.index()
 		w.table()
 	case code == 14: // table.copy
 		w.table()
@@ -138,8 +175,11 @@ func (w *walker) miscellaneous() bool {
 	return true
 }
 
+// vector passes over a vector instruction. wazero reads one byte of the number that follows the prefix, whatever the byte is.
+// In its shortest form a number below 0x80 is that byte; one below 0x100 is that byte, and a second one that is 1: wazero takes
+// the second for a `nop`. Higher numbers are of a proposal that wazero does not implement.
 func (w *walker) vector() bool {
-	switch code := w.uleb(); {
+	switch code := w.index(); {
 	case code <= 0x0b, code == 0x5c, code == 0x5d:
 		w.memarg()
 	case code == 0x0c, code == 0x0d:
@@ -156,8 +196,9 @@ func (w *walker) vector() bool {
 	return true
 }
 
+// atomic passes over an atomic instruction. wazero reads one byte of the number here too, and all numbers are below 0x80.
 func (w *walker) atomic() bool {
-	switch code := w.uleb(); {
+	switch code := w.index(); {
 	case code == 3: // atomic.fence
 		w.byte()
 	case code <= 2, code >= 0x10 && code <= 0x4e:

@@ -59,6 +59,7 @@ type preparation struct {
 	walker
 	*shape
 	sections   map[byte][2]int // where the content of each lies
+	contents   map[byte][]byte // of those that are not as they were
 	order      []byte
 	defined    []uint32          // the types of the defined functions
 	starts     []uint32          // the start function, where there is one
@@ -71,7 +72,6 @@ type preparation struct {
 	number     uint64   // of the module, to be shown in traces
 	extents    []extent // of the defined functions, where guests do not poll
 	polls      bool
-	long       bool // indexes of memories may be written longer than necessary
 }
 
 // prepare reads a module. It returns what is known of it, and the form that the engine is to compile:
@@ -80,7 +80,9 @@ type preparation struct {
 //   - where the engine polls, each loop and each function that calls counts down and polls when it comes to zero;
 //   - `table.grow` is a call of a function that looks at the limit of the store first;
 //   - the start function is an export, so that the instance is known, and stays, whatever comes of its start;
-//   - custom sections are left out, and a name section with `number` added, so that traces tell the module.
+//   - custom sections are left out, and a name section with `number` added, so that traces tell the module;
+//   - numbers are in their shortest form, as wazero reads one byte of some. What it would read otherwise than this file does
+//     could hide a loop that does not poll, or a table that grows without limit.
 //
 // A malformed or unknown part is an error: then the engine decides about the module as it was given.
 func (e *engine) prepare(data []byte, number uint64) (found *shape, prepared []byte, err error) {
@@ -94,12 +96,13 @@ func (e *engine) prepare(data []byte, number uint64) (found *shape, prepared []b
 		}
 	}()
 	p := &preparation{
-		walker:   walker{reader: reader{data: data}, vectors: e.vectors},
+		walker:   walker{reader: reader{data: data}, vectors: e.vectors, exceptions: e.exceptions, long: e.long},
 		shape:    &shape{exports: map[string]export{}, names: map[uint32]string{}},
 		sections: map[byte][2]int{},
+		contents: map[byte][]byte{},
 		growers:  map[uint32]uint32{},
 		number:   number,
-		polls:    e.polls, long: e.long,
+		polls:    e.polls,
 	}
 	p.readSections()
 	p.readTypes()
@@ -131,6 +134,7 @@ func (p *preparation) readSections() {
 		p.sections[id] = [2]int{begin, p.at}
 		p.order = append(p.order, id)
 	}
+	p.padded = p.padded[:0]
 }
 
 // readNames keeps the functions' names; a broken name section gives none.
@@ -162,13 +166,22 @@ func (p *preparation) enter(id byte) int {
 	if !there {
 		return 0
 	}
-	p.at = place[0]
+	p.at, p.padded = place[0], p.padded[:0]
 	return p.count()
 }
 
+// leave ends the reading of a section, which must end here too.
 func (p *preparation) leave(id byte) {
-	if place, there := p.sections[id]; there && p.at != place[1] {
+	place, there := p.sections[id]
+	if !there {
+		return
+	}
+	if p.at != place[1] {
 		panic(errMalformed)
+	}
+	if len(p.padded) > 0 {
+		p.contents[id] = p.shortest(nil, place[0], place[1])
+		p.padded = p.padded[:0]
 	}
 }
 
@@ -297,9 +310,8 @@ func (p *preparation) write() []byte {
 	if p.polls {
 		check = p.addPolling()
 	}
-	var code []byte
 	if _, there := p.sections[sectionCode]; there {
-		code = p.writeCode(check)
+		p.contents[sectionCode] = p.writeCode(check)
 	}
 	p.readElements()
 	p.readData()
@@ -323,12 +335,11 @@ func (p *preparation) write() []byte {
 		}
 		p.added.writeMissing(out, before, rank(id), p.sections)
 		before = rank(id)
-		content := p.data[p.sections[id][0]:p.sections[id][1]]
-		switch id {
-		case sectionImport:
+		content, changed := p.contents[id]
+		if id == sectionImport {
 			content = p.writeImports()
-		case sectionCode:
-			content = code
+		} else if !changed {
+			content = p.data[p.sections[id][0]:p.sections[id][1]]
 		}
 		out.section(id, appended(content, p.added.items[id]))
 	}
@@ -361,10 +372,11 @@ func (p *preparation) writeImports() []byte {
 		p.name()
 		p.name()
 		begin := p.at
+		p.padded = p.padded[:0]
 		p.external(p.byte())
 		w.name(linkModule)
 		w.name(strconv.Itoa(i))
-		w.bytes(p.data[begin:p.at])
+		w.data = p.shortest(w.data, begin, p.at)
 	}
 	return w.data
 }
@@ -376,6 +388,7 @@ func (p *preparation) writeCode(check []byte) []byte {
 	}
 	out := &writer{data: make([]byte, 0, len(p.data))}
 	out.uleb(uint64(n))
+	p.padded = p.padded[:0]
 	body := &writer{}
 	for ; n > 0; n-- {
 		size := p.index()
@@ -383,7 +396,7 @@ func (p *preparation) writeCode(check []byte) []byte {
 		if end > len(p.data) {
 			panic(errMalformed)
 		}
-		body.data = body.data[:0]
+		body.data, p.padded = body.data[:0], p.padded[:0]
 		p.writeBody(body, end, check)
 		out.uleb(uint64(len(body.data)))
 		out.bytes(body.data)
@@ -400,6 +413,10 @@ func (p *preparation) writeBody(out *writer, end int, check []byte) {
 	for n := p.count(); n > 0; n-- {
 		own.add(2 * int(p.index())) // each is set to zero, a vector in two steps
 		p.valueType()
+	}
+	if len(p.padded) > 0 {
+		out.data = p.shortest(out.data, copied, p.at)
+		copied, p.padded = p.at, p.padded[:0]
 	}
 	start := len(out.data) + p.at - copied
 	calls := false
@@ -420,19 +437,29 @@ func (p *preparation) writeBody(out *writer, end int, check []byte) {
 		if !p.plain(opcode) {
 			panic(errUnknown)
 		}
+		instruction := p.data[begin:p.at]
+		padded := len(p.padded) > 0
+		if padded {
+			instruction = p.shortest(nil, begin, p.at)
+		}
 		if check == nil {
-			p.measure(&own, p.data[begin:p.at])
+			p.measure(&own, instruction)
+		}
+		changed := p.replacement(instruction)
+		if changed == nil && padded {
+			changed = instruction
+		}
+		if changed != nil {
+			out.bytes(p.data[copied:begin])
+			out.bytes(changed)
+			copied = p.at
 		}
 		if opcode == 0x03 && check != nil {
 			out.bytes(p.data[copied:p.at])
 			out.bytes(check)
 			copied = p.at
 		}
-		if changed := p.replacement(p.data[begin:p.at]); changed != nil {
-			out.bytes(p.data[copied:begin])
-			out.bytes(changed)
-			copied = p.at
-		}
+		p.padded = p.padded[:0]
 		if p.at > end {
 			panic(errMalformed)
 		}
@@ -493,7 +520,7 @@ func (p *preparation) plainOffset() int64 {
 	if r.byte() != 0x41 {
 		return -1
 	}
-	value := int64(uint32(r.sleb()))
+	value := int64(uint32(r.signed(32)))
 	if r.at != len(r.data)-1 {
 		return -1
 	}
@@ -504,7 +531,7 @@ func (p *preparation) readData() {
 	for n := p.enter(sectionData); n > 0; n-- {
 		flags := p.index()
 		if flags == 2 {
-			p.uleb()
+			p.index()
 		}
 		if flags != 1 {
 			p.expression()

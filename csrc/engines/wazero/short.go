@@ -39,7 +39,7 @@ func (p *preparation) measure(e *extent, instruction []byte) {
 	r := reader{data: instruction}
 	switch opcode := r.byte(); {
 	case opcode == 0x02, opcode == 0x04: // block, if
-		if index := r.sleb(); index >= 0 {
+		if index := r.signed(33); index >= 0 {
 			if index >= int64(len(p.types)) {
 				e.add(unbounded)
 				return
@@ -60,7 +60,7 @@ func (p *preparation) measure(e *extent, instruction []byte) {
 		opcode == 0x11, opcode >= 0x13 && opcode <= 0x15:
 		e.add(unbounded)
 	case opcode == 0xfc:
-		switch code := r.uleb(); {
+		switch code := r.index(); {
 		case code <= 7, code == 9, code == 13, code == 16: // trunc_sat, data.drop, elem.drop, table.size
 		default:
 			e.add(unbounded)
