@@ -189,6 +189,7 @@ def rare_work(runtime: pywasmrt.Runtime) -> None:
     assert vector.value == bytes(16)
     with store.deadline(60):
         exports.loop(10_000)
+    wazero_library.open_table.__wrapped__()
 
 
 class Faults:

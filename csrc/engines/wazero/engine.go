@@ -63,7 +63,10 @@ func bytesAt(address C.uintptr_t, size C.size_t) []byte {
 }
 
 //export wzSetTimer
-func wzSetTimer() { time.Sleep(time.Nanosecond) }
+func wzSetTimer() {
+	defer func() { _ = recover() }()
+	time.Sleep(time.Nanosecond)
+}
 
 //export wzEngineNew
 func wzEngineNew(interpreter C.bool, features C.uint64_t, polls, lengthy C.bool, out *C.uintptr_t, failure *C.wrt_failure) (result C.int) {
