@@ -107,6 +107,7 @@ static bool read_arguments(Store *store, PyObject *args, Linked **linked, PyObje
   if (!PyArg_ParseTuple(args, "O!O!O", store->state->linked_type, &given, &PyTuple_Type, callables, context)) return false;
   *linked = (Linked *)given;
   if ((size_t)PyTuple_GET_SIZE(*callables) == (*linked)->host_count && (*linked)->engine == store->engine) return true;
+  if (store->closed) return store_check(store) == 0; /* a store that another thread has closed has no engine any more */
   PyErr_SetString(PyExc_TypeError, "this was linked for other callables or another engine");
   return false;
 }

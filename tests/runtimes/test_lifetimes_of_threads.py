@@ -18,9 +18,27 @@ from pywasmrt import (
     Runtime,
     Trap,
 )
+from pywasmrt.runtimes.native import runtime as native_runtime
 from pywasmrt.testing import guests
 
 TIMEOUT = 30  # seconds until a test that waits for another thread gives up
+
+
+def test_a_runtime_that_is_closed_while_it_instantiates(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread closes it at the last moment before the engine begins."""
+    if not isinstance(runtime, native_runtime.NativeRuntime):
+        pytest.skip("needs an engine in C")
+    with pywasmrt.new_runtime(runtime.info.name) as victim:
+        module = victim.compile(guests.loops().encode())
+
+        def closing(*args: Any) -> Any:
+            victim.close()
+            return original(*args)
+
+        original = native_runtime.InstanceState
+        monkeypatch.setattr(native_runtime, "InstanceState", closing)
+        with pytest.raises(ClosedError):
+            victim.instantiate(module, {"env": {"f": lambda: None}})
 
 
 class Inside:
