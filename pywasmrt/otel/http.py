@@ -13,18 +13,16 @@ import ssl
 import threading
 import time
 import zlib
-from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv6Address
-from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
 from ..plugin.forking import renew_after_fork
 from ..types import expect, printable
 from ..values import did_you_mean, shown
-from .connection import Connection, SecureConnection
+from .connection import Connection
+from .endpoints import Url
 from .errors import TelemetryError
 from .wire_python import BYTES, VARINT, fields, inside, varint
 
@@ -78,7 +76,7 @@ class OtlpHttpSender:
                 raise InvalidConfigurationError(
                     f"an OTLP endpoint has a URL for each of {', '.join(SIGNALS)}, not for {shown(signal)}{hint}"
                 )
-        self._urls = {signal: _Url(url) for signal, url in endpoint.items()}
+        self._urls = {signal: Url(url) for signal, url in endpoint.items()}
         self._tls: ssl.SSLContext | None = None
         if any(url.secure for url in self._urls.values()):
             try:
@@ -182,7 +180,7 @@ class OtlpHttpSender:
             self._lock.release()
 
     def _attempt(
-        self, signal: str, url: _Url, data: bytes, deadline: float
+        self, signal: str, url: Url, data: bytes, deadline: float
     ) -> tuple[int | None, str, float | None, bytes]:
         """The status, its reason, the pause that the endpoint asks for, and its answer; None for no status."""
         for fresh in (False, True):
@@ -216,54 +214,6 @@ class OtlpHttpSender:
             for connection in self._connections.values():
                 connection.close()
             self._connections.clear()
-
-
-class _Url:
-    """Where to post to."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-            if parts.netloc.rpartition("@")[2].startswith("["):
-                IPv6Address(parts.hostname or "")  # which urlsplit itself looks at since Python 3.11.4
-        except (ValueError, AttributeError, TypeError) as error:
-            raise InvalidConfigurationError(
-                f"an OTLP endpoint is a URL with http or https, not {shown(url)}: {error}"
-            ) from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidConfigurationError(f"an OTLP endpoint is a URL with http or https, not {shown(url)}")
-        try:
-            self._port = parts.port
-        except ValueError:
-            raise InvalidConfigurationError(
-                f"an OTLP endpoint has a port of 0 to 65535, not as in {shown(url)}"
-            ) from None
-        self._host = parts.hostname
-        self.secure = parts.scheme == "https"
-        self.headers: dict[str, str] = {}
-        if parts.username or parts.password:
-            try:
-                user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-            except UnicodeEncodeError:
-                raise InvalidConfigurationError("the user in the URL of an OTLP endpoint has no UTF-8") from None
-            self.headers["Authorization"] = f"Basic {b64encode(user).decode()}"  # RFC 7617
-        self.path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        try:
-            self._host.encode("idna")
-            if any(each.isspace() or not each.isprintable() for each in self._host):
-                raise UnicodeError
-        except UnicodeError:
-            raise InvalidConfigurationError(f"an OTLP endpoint names a host, not as in {shown(url)}") from None
-        if not self.path.isascii() or not self.path.isprintable() or " " in self.path:
-            raise InvalidConfigurationError(
-                f"an OTLP endpoint has a path in ASCII, other characters as %XX, not as in {shown(url)}"
-            )
-        self.shown = f"{parts.scheme}://{parts.hostname}{f':{self._port}' if self._port else ''}{parts.path}"
-
-    def connect(self, tls: ssl.SSLContext | None) -> Connection:
-        if self.secure and tls is not None:
-            return SecureConnection(self._host, self._port, tls)
-        return Connection(self._host, self._port)
 
 
 def _warn_of_rejections(url: str, signal: str, answer: bytes) -> None:
