@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_constructors import VALUES
+from helpers.constructors import VALUES
 
 import pywasmrt
 from pywasmrt import Runtime, ValueType, WasmError, diagnostics, otel, testing
