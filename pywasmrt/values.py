@@ -5,6 +5,7 @@ Adapters convert common values on fast paths of their own; odd values and every 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from operator import index as as_index
@@ -22,6 +23,7 @@ __all__ = [
     "arity_error",
     "as_number",
     "bytes_of",
+    "can_be_a_path",
     "checked_delta",
     "checked_index",
     "checked_size",
@@ -29,6 +31,7 @@ __all__ = [
     "did_you_mean",
     "from_slots",
     "is_function",
+    "is_list",
     "is_reference",
     "memory_access_error",
     "nanoseconds",
@@ -441,12 +444,29 @@ def bytes_of(data: object) -> bytes:
 
 def copied_buffer(data: Any) -> bytes:
     """A copy of what a bytes-like object holds, also of one with gaps. Raises `TypeError` where it is none, or holds
-    Python objects, of which a buffer shows nothing but addresses.
+    Python objects, of which a buffer shows nothing but addresses, and `ValueError` where it was released or closed.
     """
-    with memoryview(data) as view:
+    try:
+        view = memoryview(data)
+    except ValueError:
+        raise ValueError(f"{shown(data)} was released or closed, and holds no bytes any more") from None
+    with view:
         if view.format == "O":
             raise TypeError("the buffer holds Python objects")
         return view.tobytes()
+
+
+def is_list(value: object) -> bool:
+    """Whether a value is a sequence of things of their own: no text, and no buffer."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
+
+
+def can_be_a_path(value: str | bytes | os.PathLike[Any]) -> bool:
+    """Whether a file can have such a name: it has no NUL, and can be encoded."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def checked_delta(delta: object, unit: str) -> int:

@@ -193,7 +193,7 @@ def _checked_payload(data: object) -> bytes | bytearray:
 def _checked_signals(signals: Any) -> tuple[str, ...] | None:
     if signals is None:
         return None
-    if not isinstance(signals, Iterable):
+    if not isinstance(signals, Iterable) or isinstance(signals, (bytes, bytearray, memoryview)):
         raise InvalidConfigurationError(f"signals is a list of {', '.join(SIGNALS)}, or None; not {shown(signals)}")
     listed = (signals,) if isinstance(signals, str) else tuple(signals)
     for signal in listed:

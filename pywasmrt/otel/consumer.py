@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Consumer"]
+from ..plugin.abi import SIGNALS
+from ..values import shown
+
+__all__ = ["Consumer", "check_consumer"]
 
 
 @runtime_checkable
@@ -25,3 +28,10 @@ class Consumer(Protocol):
 
     def consume_logs(self, data: bytes) -> object:
         """Take one batch of logs."""
+
+
+def check_consumer(parameter: str, value: object) -> None:
+    """Raise `TypeError` for an object that takes no signal at all."""
+    names = [f"consume_{signal}" for signal in SIGNALS]
+    if not any(callable(getattr(value, name, None)) for name in names):
+        raise TypeError(f"{parameter} is a Consumer, with {', '.join(names)} or some of them, not {shown(value)}")

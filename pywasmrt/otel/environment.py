@@ -24,6 +24,7 @@ from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
 from ..plugin.config import PluginConfig
 from ..values import did_you_mean
+from .endpoints import url_of_signal
 from .http import DEFAULT_ENDPOINT, OtlpHttpSender
 
 __all__ = ["Settings", "otlp_sender", "settings_from_environment"]
@@ -130,8 +131,8 @@ def otlp_sender(
         )
     full = environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
     if endpoint is not None or not full:
-        base = endpoint or variable("ENDPOINT")[1] or DEFAULT_ENDPOINT
-        full = f"{base.rstrip('/')}/v1/{signal}"
+        base = variable("ENDPOINT")[1] or DEFAULT_ENDPOINT if endpoint is None else endpoint
+        full = url_of_signal(base, signal)
     headers = {}
     key, listed = variable("HEADERS")
     for each in filter(None, map(str.strip, listed.split(","))):

@@ -20,9 +20,9 @@ from ..errors import InvalidConfigurationError
 from ..plugin.abi import SIGNALS
 from ..plugin.forking import renew_after_fork
 from ..types import expect, printable
-from ..values import did_you_mean, shown
+from ..values import can_be_a_path, did_you_mean, shown
 from .connection import Connection
-from .endpoints import Url
+from .endpoints import Url, url_of_signal
 from .errors import TelemetryError
 from .wire_python import BYTES, VARINT, fields, inside, varint
 
@@ -40,8 +40,8 @@ _HEADER_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 class OtlpHttpSender:
     """Sends OTLP payloads to an endpoint over HTTP. It is a `Consumer`; payloads are sent as they are.
 
-    `endpoint` is the base URL, to which `/v1/traces` and so on are added, or a mapping of signal to full URL. A user
-    and a password in a URL are sent as Basic authorization.
+    `endpoint` is the base URL, to which `/v1/traces` and so on are added, or a mapping of signal to full URL, which may
+    have a query. A user and a password in a URL are sent as Basic authorization.
     `timeout`, in seconds, bounds a payload's sending with all its attempts: up to six, with pauses of 1, 2, 4, ...
     seconds that vary by a fifth, or as long as the endpoint's Retry-After says. Only 429, 502, 503, 504 and failures of
     the connection are tried again. `compression` is "none", "gzip" or "deflate". For https, `certificate` is a file of
@@ -64,12 +64,17 @@ class OtlpHttpSender:
         client_key: str | None = None,
     ) -> None:
         if isinstance(endpoint, str):
-            endpoint = {signal: f"{endpoint.rstrip('/')}/v1/{signal}" for signal in SIGNALS}
+            endpoint = {signal: url_of_signal(endpoint, signal) for signal in SIGNALS}
         maybe = (str, os.PathLike, type(None))
         expect("an OTLP endpoint", "a URL or a mapping of signals to URLs", (str, Mapping), endpoint=endpoint)
         expect("an OTLP endpoint", "a mapping of names to values, or None", (Mapping, type(None)), headers=headers)
         files = {"certificate": certificate, "client_certificate": client_certificate, "client_key": client_key}
         expect("an OTLP endpoint", "a path or None", maybe, **files)
+        for name, file in files.items():
+            if file is not None and not can_be_a_path(file):
+                raise InvalidConfigurationError(
+                    f"{name} is a path or None, and no file can have the name {shown(file)}"
+                )
         for signal in endpoint:
             if signal not in SIGNALS:
                 hint = did_you_mean(signal, SIGNALS) if isinstance(signal, str) else ""

@@ -8,7 +8,7 @@ from typing import Any
 from ..plugin.abi import Role
 from ..plugin.config import PluginConfig
 from .component import Payload, WasmComponent
-from .consumer import Consumer
+from .consumer import Consumer, check_consumer
 
 __all__ = ["WasmProcessor"]
 
@@ -37,6 +37,8 @@ class WasmProcessor(WasmComponent):
         *,
         next: Consumer | None = None,
     ) -> None:
+        if next is not None:
+            check_consumer("next", next)
         super().__init__(config, signals)
         self._next = next
 

@@ -12,8 +12,9 @@ from ..plugin.abi import SIGNALS, Role
 from ..plugin.config import PluginConfig
 from ..plugin.errors import PluginError
 from ..plugin.stack import Stack
+from ..values import shown
 from .component import WasmComponent, items_of
-from .consumer import Consumer
+from .consumer import Consumer, check_consumer
 
 __all__ = ["DEFAULT_SHUTDOWN_TIMEOUT", "WasmReceiver"]
 
@@ -36,6 +37,7 @@ class WasmReceiver(WasmComponent):
     _role = Role.RECEIVER
 
     def __init__(self, config: PluginConfig | Mapping[str, Any], consumer: Consumer, signals: Any = None) -> None:
+        check_consumer("consumer", consumer)
         super().__init__(config, signals)
         self._consumer = consumer
         consumes = [signal for signal in SIGNALS if callable(getattr(consumer, f"consume_{signal}", None))]
@@ -43,7 +45,7 @@ class WasmReceiver(WasmComponent):
         if not wanted or (signals is not None and len(wanted) < len(self.signals)):
             self.plugin.shutdown()
             lacking = ", ".join(f"consume_{signal}" for signal in self.signals if signal not in consumes)
-            raise TypeError(f"the consumer {consumer!r} lacks {lacking}, which the receiver {self.name} needs")
+            raise TypeError(f"the consumer {shown(consumer)} lacks {lacking}, which the receiver {self.name} needs")
         self.signals = tuple(wanted)
         self.error: BaseException | None = None
         self._stack = Stack()

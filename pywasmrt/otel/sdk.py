@@ -33,9 +33,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ..errors import InvalidConfigurationError
 from ..plugin.config import PluginConfig
-from ..values import shown
+from ..values import is_list, shown
 from .chain import ExportChain
 from .component import Counters
+from .endpoints import url_of_signal
 from .environment import Settings, settings_from_environment
 
 __all__ = ["WasmLogRecordExporter", "WasmMetricExporter", "WasmSpanExporter"]
@@ -52,16 +53,19 @@ def _suppressed() -> Iterator[None]:
         detach(token)
 
 
-def _guest(given: object, runtime: str | None, config: Mapping[str, Any] | None = None) -> PluginConfig:
+def _guest(parameter: str, given: object, runtime: str | None, config: Mapping[str, Any] | None = None) -> PluginConfig:
     if isinstance(given, PluginConfig):
         made = given
     elif isinstance(given, Mapping):
-        made = PluginConfig.from_mapping(given)
+        try:
+            made = PluginConfig.from_mapping(given)
+        except InvalidConfigurationError as error:
+            raise InvalidConfigurationError(f"{parameter}: {error}") from None
     elif isinstance(given, (str, os.PathLike)):
         made = PluginConfig(given)
     else:
         raise InvalidConfigurationError(
-            f"a guest is given as a path, a mapping or a PluginConfig, not as {shown(given)}"
+            f"{parameter}: a guest is given as a path, a mapping or a PluginConfig, not as {shown(given)}"
         )
     if runtime is not None and not made.runtime_config:
         made = replace(made, runtime_config={"type": runtime})
@@ -78,14 +82,21 @@ def _chain(
     processors: Sequence[Guest],
     endpoint: str | None,
 ) -> ExportChain:
+    if not is_list(processors):
+        raise InvalidConfigurationError(f"processors is a sequence of guests, such as a list, not {shown(processors)}")
+    if runtime is not None and not isinstance(runtime, str):
+        raise InvalidConfigurationError(f"runtime is the name of a runtime, a str, or None, not {shown(runtime)}")
+    if config is not None and not isinstance(config, Mapping):
+        raise InvalidConfigurationError(f"config is a mapping, the plugin_config of module, not {shown(config)}")
+    if endpoint is not None:
+        url_of_signal(endpoint, signal)  # before any guest is started
     if module is None and not processors:
         if config is not None or runtime is not None or endpoint is not None:
             raise InvalidConfigurationError("module or processors is required: the guests to export or process with")
         return ExportChain(signal, settings_from_environment(signal), _suppressed)
-    last = None if module is None else _guest(module, runtime, config)
-    return ExportChain(
-        signal, Settings(tuple(_guest(each, runtime) for each in processors), last, endpoint), _suppressed
-    )
+    last = None if module is None else _guest("module", module, runtime, config)
+    guests = tuple(_guest("processors", each, runtime) for each in processors)
+    return ExportChain(signal, Settings(guests, last, endpoint), _suppressed)
 
 
 class _Exporter:
