@@ -38,8 +38,8 @@ MAX_IOVECS = 1024
 """As many buffers as Linux takes in one call."""
 MAX_TRANSFER = 1 << 24
 """Bytes that one call reads or writes at most; guests take a short count for what it is and go on."""
-MAX_PATH = 4096
-"""Bytes in a path."""
+MAX_PATH = 4095
+"""Bytes in a path: one less than PATH_MAX of Linux, which counts the NUL."""
 CHUNK = 1 << 16
 """Bytes that are made at a time where a guest asks for many."""
 

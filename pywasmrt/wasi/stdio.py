@@ -158,7 +158,7 @@ def open_output(name: str, sink: Any, waiter: Waiter) -> Descriptor:
         return _limited(StandardStream(handle, waiter), _NOT_READABLE)
     write = getattr(sink, "write", None)
     if write is not None:
-        if isinstance(sink, (io.BytesIO, io.BufferedWriter)):  # known to return what an Output is to return
+        if type(sink) in (io.BytesIO, io.BufferedWriter):  # known to return what an Output is to return
             return Output(write)
         if isinstance(sink, io.RawIOBase):
             return Output(_raw_writer(write))
@@ -189,6 +189,8 @@ def text_writer(write: Callable[[str], Any]) -> Callable[[bytes], None]:
 
 
 def _counted(write: Callable[[bytes], Any]) -> Callable[[bytes], int | None]:
+    """For files of any class, which may return anything: what is no count of bytes says nothing."""
+
     def put(data: bytes) -> int | None:
         count = write(data)
         return count if type(count) is int and 0 <= count <= len(data) else None
@@ -196,14 +198,14 @@ def _counted(write: Callable[[bytes], Any]) -> Callable[[bytes], int | None]:
     return put
 
 
-def _raw_writer(write: Callable[[bytes], int | None]) -> Callable[[bytes], int]:
-    def put(data: bytes) -> int:
+def _raw_writer(write: Callable[[bytes], Any]) -> Callable[[bytes], int | None]:
+    def raw(data: bytes) -> Any:
         count = write(data)
         if count is None:  # a raw file that takes nothing now
             raise WasiError(Errno.AGAIN)
         return count
 
-    return put
+    return _counted(raw)
 
 
 def _ignoring_result(sink: Callable[[bytes], Any]) -> Callable[[bytes], None]:

@@ -95,6 +95,8 @@ def shaped(tree: Raw) -> Raw:
         ("TOP", False, Errno.NOENT),
         ("n" * 256, False, Errno.NAMETOOLONG),
         ("a/" * 3000, False, Errno.NAMETOOLONG),
+        ("./" * 2046 + "top", False, b"top"),
+        ("./" * 2046 + "/top", False, Errno.NAMETOOLONG),  # of 4096 bytes: PATH_MAX of Linux counts the NUL
     ],
 )
 def test_opening_for_reading(shaped: Raw, path: str | bytes, follow: bool, expected: bytes | Errno) -> None:

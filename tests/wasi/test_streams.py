@@ -108,6 +108,53 @@ def test_a_raw_file_that_is_full_takes_nothing(raw: Make) -> None:
         assert len(other.read(1 << 20)) == written
 
 
+class Raws(io.RawIOBase):
+    answer: Any = None
+
+    def write(self, data: Any) -> Any:
+        return self.answer
+
+
+class Buffers(io.BytesIO):
+    answer: Any = None
+
+    def write(self, data: Any) -> Any:
+        return self.answer
+
+
+class Writers(io.BufferedWriter):
+    answer: Any = None
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO())  # type: ignore[arg-type]
+
+    def write(self, data: Any) -> Any:
+        return self.answer
+
+
+class Others:
+    answer: Any = None
+
+    def write(self, data: Any) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize("kind", [Raws, Buffers, Writers, Others])
+def test_a_guest_is_told_no_more_than_it_wrote_whatever_a_file_returns(raw: Make, kind: Callable[[], Any]) -> None:
+    out, err = kind(), kind()
+    guest = raw(stdout=out, stderr=err)
+    for fd, file in ((1, out), (2, err)):
+        for count in (0, 3, 5):
+            file.answer = count
+            assert guest.try_write(fd, b"hello") == (Errno.SUCCESS, count)
+        for answer in ("x", 2.5, [], object(), b"", -1, 6, 10**30, True):
+            file.answer = answer
+            assert guest.try_write(fd, b"hello") == (Errno.SUCCESS, 5)
+        file.answer = None
+        errno, count = guest.try_write(fd, b"hello")
+        assert (errno, count) == (Errno.SUCCESS, 5) if kind is not Raws else errno is Errno.AGAIN
+
+
 @pytest.mark.parametrize("make", [bytearray, io.BytesIO, io.StringIO, list])
 def test_output(raw: Make, make: Callable[[], Any]) -> None:
     out, err = make(), make()
