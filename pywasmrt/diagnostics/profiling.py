@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from ..errors import BusyError
 from ..runtimes.base.instance import BaseInstance, InstanceState
 from ..runtimes.base.linking import HostImport
 from ..runtimes.base.store import BaseStore
-from ..values import shown
+from ..types import expect
+from ..values import shown, shown_int
 from ..wasm.probes import HOST_MODULE as COVERAGE
 from .firefox import firefox_profile
 from .flamegraph import flamegraph_svg
@@ -21,6 +22,7 @@ from .samples import Frame, Host, Tree, assembled, described_host
 
 if TYPE_CHECKING:
     from ..protocols import ModuleInstance
+    from ..runtimes.base.module import BaseModule
 
 __all__ = ["FunctionTime", "FunctionTimes", "Profile", "profile"]
 
@@ -55,19 +57,7 @@ def profile(instance: ModuleInstance, *others: ModuleInstance, max_samples: int 
     Raises `UnsupportedFeatureError` on a runtime without the feature "profiling", `ClosedError`, `ValueError` where the
     store is being profiled already or `others` live elsewhere, and `TypeError` for anything but instances of modules.
     """
-    instances = (instance, *others)
-    for each in instances:
-        if not isinstance(each, BaseInstance):
-            raise TypeError(f"profile takes instances of modules, not {shown(each)}")
-        if each.closed:
-            raise each._state.life.error("instance")
-        if each.store is not instances[0].store:
-            raise ValueError("the instances of a profile live in one store; profile each store by itself")
-    if not isinstance(max_samples, int) or isinstance(max_samples, bool):
-        raise TypeError(f"max_samples is an int, not {shown(max_samples)}")
-    if not 0 < max_samples < 1 << 31:
-        raise ValueError(f"max_samples is 1 to 2**31 - 1, not {max_samples}")
-    return Profile(cast("tuple[BaseInstance, ...]", instances), max_samples)
+    return Profile((instance, *others), max_samples)
 
 
 class FunctionTime(NamedTuple):
@@ -102,15 +92,22 @@ class Profile:
     `close`, which the methods below call if it has not been called.
     """
 
-    def __init__(self, instances: tuple[BaseInstance, ...], most: int) -> None:
-        store = cast("BaseStore", instances[0].store)
-        modules = list(dict.fromkeys(each.module for each in instances))
+    def __init__(self, instances: Sequence[ModuleInstance], max_samples: int = _MOST_SAMPLES) -> None:
+        expect("a Profile", "a tuple of instances of modules; profile makes one", (tuple, list), instances=instances)
+        if not instances:
+            raise ValueError("the instances of a Profile are one or more; there are none")
+        store = _store_of(instances)
+        if not isinstance(max_samples, int) or isinstance(max_samples, bool):
+            raise TypeError(f"max_samples is an int, not {shown(max_samples)}")
+        if not 0 < max_samples < 1 << 31:
+            raise ValueError(f"max_samples is 1 to 2**31 - 1, not {shown_int(max_samples)}")
+        modules = list(dict.fromkeys(cast("BaseModule", each.module) for each in instances))
         self._sources = [module.source for module in modules]
         self._hosts: list[Host] = []
         self._host_frames: list[Frame] = []
         self._began = time.time()
         self._recorded: tuple[bytes, bytes, bytes, int] | None = None
-        self._recording = store._begin_profile(modules, most)
+        self._recording = store._begin_profile(modules, max_samples)
         self._store: BaseStore | None = store
         self._keeper: list[Any] | None = modules  # keeps the modules alive, whose names the engine uses
         self._host_functions = store._mode != "asynchronous"
@@ -217,10 +214,27 @@ class Profile:
         """
         Path(path).write_text(flamegraph_svg(self._tree, title), encoding="utf-8", errors="backslashreplace")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a profile cannot be copied or pickled: it belongs to this process; hand over the file that save() writes,"
+            " or the rows of top()"
+        )
+
     def __repr__(self) -> str:
         if self._store is not None:
             return f"<Profile samples={self._recording.count}>"
         return f"<Profile samples={self.samples} seconds={self.seconds:.3f} closed>"
+
+
+def _store_of(instances: Sequence[ModuleInstance]) -> BaseStore:
+    for each in instances:
+        if not isinstance(each, BaseInstance):
+            raise TypeError(f"profile takes instances of modules, not {shown(each)}")
+        if each.closed:
+            raise each._state.life.error("instance")
+        if each.store is not instances[0].store:
+            raise ValueError("the instances of a profile live in one store; profile each store by itself")
+    return cast("BaseStore", instances[0].store)
 
 
 def _times(tree: Tree) -> tuple[list[int], list[int]]:

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from weakref import ref
 
 from ..errors import Exit
 from ..runtimes.base.instance import BaseInstance, InstanceState
 from ..runtimes.base.linking import HostImport
 from ..runtimes.base.store import BaseStore
-from ..types import printable
-from ..values import shown
+from ..types import expect, printable
+from ..values import shown, shown_int
 from ..wasm.probes import HOST_MODULE as COVERAGE
 from .wasi_calls import errno_name, wasi_call
 
@@ -73,10 +73,7 @@ def trace(
         store, only = target, None
     else:
         raise TypeError(f"trace takes an instance of a module, or a store, not {shown(target)}")
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise TypeError(f"limit is a number of bytes, not {shown(limit)}")
-    if limit < 0:
-        raise ValueError(f"limit is 0 bytes or more, not {limit}")
+    _check_limit(limit)
     if tracer is not None and not callable(getattr(tracer, "start_as_current_span", None)):
         raise TypeError(f"tracer is a Tracer of OpenTelemetry, not {shown(tracer)}")
     path = Path(file) if isinstance(file, (str, Path)) else None
@@ -93,10 +90,23 @@ def trace(
     return made
 
 
+def _check_limit(limit: object) -> None:
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit is a number of bytes, not {shown(limit)}")
+    if limit < 0:
+        raise ValueError(f"limit is 0 bytes or more, not {shown_int(limit)}")
+
+
 class Trace:
     """Host calls that are being logged. It is made by `trace`, and is a context manager."""
 
     def __init__(self, store: BaseStore, only: InstanceState | None, sinks: list[Any], limit: int) -> None:
+        expect("a Trace", "a store; trace makes one", BaseStore, store=store)
+        expect("a Trace", "the state of an instance, or None", (InstanceState, type(None)), only=only)
+        expect("a Trace", "a list of what takes its calls; trace makes one", list, sinks=sinks)
+        for sink in sinks:
+            expect("a Trace", "a list of what takes its calls; trace makes one", (_Lines, _Spans), sinks=sink)
+        _check_limit(limit)
         self._store = ref(store)
         self._only = None if only is None else ref(only)
         self._sinks = sinks
@@ -157,6 +167,11 @@ class Trace:
     def __del__(self) -> None:
         with suppress(Exception):
             self._close_own()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a trace cannot be copied or pickled: it belongs to this process; hand over the text that it writes"
+        )
 
     def __repr__(self) -> str:
         return f"<Trace calls={self._calls}{' closed' if self._ended else ''}>"

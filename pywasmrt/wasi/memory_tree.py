@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import count
-from typing import Any, NamedTuple, Union, cast
+from typing import Any, NamedTuple, NoReturn, Union, cast
 from weakref import ref
 
 from ..values import copied_buffer, shown
@@ -360,6 +360,12 @@ class MemoryTree:
                     self._orphans = [each for each in self._orphans if each() is not None]
                     self._prune_at = 64 + 2 * len(self._orphans)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a MemoryTree cannot be copied or pickled: it belongs to this process, where the host reads what guests"
+            " wrote; hand over what files() gives, and make another tree of it where it is used"
+        )
+
     def __repr__(self) -> str:
         with self.lock:
             count = sum(isinstance(node, File) for _, _, node in self._nodes())
@@ -405,6 +411,8 @@ def _bytes(parts: list[bytes], content: Any) -> bytes:
         raise TypeError(
             f"the content of {_shown(parts)} is bytes-like or str, or a mapping for a directory; not {shown(content)}"
         ) from None
+    except ValueError as error:
+        raise ValueError(f"the content of {_shown(parts)} cannot be read: {error}") from None
 
 
 def _shown(parts: list[bytes]) -> str:

@@ -4,9 +4,11 @@ there are in what time: guests run until there are enough.
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
+import pickle
 import threading
 import time
 import weakref
@@ -385,6 +387,16 @@ def test_what_cannot_be_profiled(runtime: pywasmrt.Runtime, guest: Guest) -> Non
         profile.top(-1)
     with pytest.raises(TypeError):
         profile.top("all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("operation", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_profile_is_not_copied_but_saved(guest: Guest, operation: Callable[[Any], Any]) -> None:
+    with pywasmrt.profile(guest.instance) as profile:
+        pass
+    with pytest.raises(TypeError, match=r"^a profile cannot be copied or pickled: it belongs to this process"):
+        operation(profile)
+    with pytest.raises(ValueError, match="the instances of a Profile are one or more"):
+        pywasmrt.Profile(())
 
 
 def test_guests_that_do_not_poll_cannot_be_profiled(runtime: pywasmrt.Runtime) -> None:

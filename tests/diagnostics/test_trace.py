@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
+import pickle
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -334,6 +337,15 @@ def test_another_thread_is_refused_and_may_close(instance: Any, env: Env) -> Non
 def test_bad_arguments_are_refused(instance: Any, target: Any, more: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         pywasmrt.trace(instance if target == "instance" else target, **more)
+
+
+@pytest.mark.parametrize("operation", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_trace_is_not_copied(instance: Any, operation: Callable[[Any], Any]) -> None:
+    with (
+        pywasmrt.trace(instance, io.StringIO()) as trace,
+        pytest.raises(TypeError, match=r"^a trace cannot be copied or pickled: it belongs to this process; hand over"),
+    ):
+        operation(trace)
 
 
 def test_untraced_calls_reach_the_very_function(wasm_runtime: pywasmrt.Runtime, env: Env) -> None:

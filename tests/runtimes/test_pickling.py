@@ -17,7 +17,15 @@ GUEST = """(module (memory (export "memory") 1) (table (export "t") 1 funcref) (
 
 def test_the_error_says_what_to_hand_over(runtime: pywasmrt.Runtime) -> None:
     instance = runtime.instantiate(runtime.compile(to_binary(GUEST)))
-    things = [runtime, instance.memory(), instance.function("f"), instance.table("t"), instance.global_("g")]
+    things = [
+        runtime,
+        instance,
+        instance.store,
+        instance.memory(),
+        instance.function("f"),
+        instance.table("t"),
+        instance.global_("g"),
+    ]
     for thing in things:
         for operation in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="cannot be copied or pickled: it belongs to this process; hand over"):

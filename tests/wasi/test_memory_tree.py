@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +103,21 @@ def test_a_memory_tree_is_shaped_and_read(one_runtime: pywasmrt.Runtime) -> None
         tree.write("a.txt/b", b"")
     with pytest.raises(OSError, match="limit"):
         wasi.MemoryTree(limit=10).write("a", bytes(100))
+
+
+@pytest.mark.parametrize("operation", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_tree_is_not_copied_as_guests_and_the_host_share_it(operation: Callable[[Any], Any]) -> None:
+    tree = wasi.MemoryTree({"a": b"data"})
+    message = "a MemoryTree cannot be copied or pickled: it belongs to this process, .*; hand over what files"
+    with pytest.raises(TypeError, match=message):
+        operation(tree)
+    config = wasi.WasiConfig(preopens={"/": tree})
+    if operation is copy.copy:
+        assert operation(config).preopens["/"] is tree
+    else:
+        with pytest.raises(TypeError, match=message):
+            operation(config)
+    assert wasi.MemoryTree(pickle.loads(pickle.dumps(tree.files()))).files() == tree.files()
 
 
 @pytest.mark.parametrize("path", [Path("a"), b"a", 1, None, ["a"]])

@@ -13,7 +13,7 @@ from ...types import ExternKind
 from ...values import did_you_mean, shown
 from .buffers import GuestBuffer, put
 from .contracts import OwningStore
-from .lifetime import Life
+from .lifetime import Life, stays
 from .map_bytes import MAX_BYTES, map_bytes
 from .module import BaseModule
 
@@ -68,7 +68,11 @@ class Exports:
         return _found(self, name)
 
     def __getitem__(self, name: str) -> Any:
-        found = self.__found.get(name)
+        try:
+            found = self.__found.get(name)
+        except (TypeError, ValueError):  # for what has no hash
+            _Finder._check_name(name)
+            raise
         return _found(self, name) if found is None else found
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -84,7 +88,7 @@ class Exports:
         return len(self.__state.module.exports_by_name())
 
     def __contains__(self, name: object) -> bool:
-        return name in self.__state.module.exports_by_name()
+        return isinstance(name, str) and name in self.__state.module.exports_by_name()
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *(name for name in self if not _special(name))})
@@ -113,7 +117,8 @@ def _found(exports: Exports, name: str) -> Any:
     if export is None:
         hint = did_you_mean(name, by_name) if isinstance(name, str) else ""
         listed = f"{len(by_name)} others" if len(by_name) > 8 else ", ".join(by_name) or "nothing"
-        raise FunctionNotExportedError(f"the instance does not export {name!r}, but {listed}{hint}")
+        asked = repr(name) if isinstance(name, str) else shown(name)
+        raise FunctionNotExportedError(f"the instance does not export {asked}, but {listed}{hint}")
     made = exports._Exports__store._export(state, export)
     # setdefault: two threads that look it up at once get the same object
     made = exports._Exports__found.setdefault(name, made)
@@ -192,6 +197,9 @@ class BaseInstance(_Finder):
         self._wasi = wasi
         self._owned = owned
         self._exports: Exports | None = None  # made when it is asked for
+
+    def __reduce__(self) -> NoReturn:
+        stays("instance")
 
     @property
     def module(self) -> BaseModule:
