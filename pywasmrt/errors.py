@@ -236,7 +236,7 @@ class WasmException(Trap):
     ) -> None:
         if type(values) is not tuple:
             expect("WasmException", "a sequence of values", Iterable, values=values)
-        if isinstance(values, (str, bytes)):  # a single value, not a sequence of values
+        if isinstance(values, (str, bytes, bytearray, memoryview)):  # a single value, not a sequence of values
             expect("WasmException", "a sequence of values", (), values=values)
         given = tuple(values)
         if type(message) is not str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NewType, NoReturn, TypeVar, Union, get_args, 
 
 from . import annotated, protocols
 from .errors import HostFunctionNotFoundError
-from .types import FunctionType, HostFunction, LooseType, ValueType
+from .types import FunctionType, HostFunction, LooseType, ValueType, expect
 from .values import did_you_mean, shown
 
 __all__ = ["BoundHostModule", "HostModule", "callable_for", "host_function_from_callable", "is_async", "resolve"]
@@ -158,12 +158,16 @@ class HostModule:
         self._functions[function.name] = function
 
     def get(self, name: str) -> HostFunction:
-        """The function of that name. Raises `HostFunctionNotFoundError`, which lists the functions that exist."""
+        """The function of that name. Raises `HostFunctionNotFoundError`, which lists the functions that exist, and
+        `TypeError` where `name` is no str.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a host function is asked for by its name, a str, not {shown(name)}")
         try:
             return self._functions[name]
         except KeyError:
             known = ", ".join(sorted(self._functions)) or "nothing"
-            hint = did_you_mean(name, self._functions) if isinstance(name, str) else ""
+            hint = did_you_mean(name, self._functions)
             raise HostFunctionNotFoundError(
                 f"host module {self._name!r} has no function {name!r}, only {known}{hint}"
             ) from None
@@ -190,6 +194,7 @@ class BoundHostModule:
     """
 
     def __init__(self, module: HostModule, factory: Callable[[], Any]) -> None:
+        expect("a BoundHostModule", "a HostModule", HostModule, module=module)
         if not callable(factory):
             raise TypeError(
                 f"bind takes a class, or what else makes an object for each instance when called, not {shown(factory)}"
@@ -218,7 +223,7 @@ class BoundHostModule:
 def _checked(name: str, types: Iterable[ValueType]) -> tuple[ValueType, ...]:
     try:
         listed = tuple(types)
-    except TypeError:
+    except (TypeError, ValueError):  # the latter from a view that was released
         raise TypeError(
             f"host function {name!r}: the types are a list such as [ValueType.I32], not {shown(types)}"
         ) from None

@@ -5,28 +5,22 @@ in those of what they are made of.
 from __future__ import annotations
 
 import io
-import re
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.constructors import VALUES
+from helpers.constructors import INSIDES, VALUES
 
 import pywasmrt
-from pywasmrt import Runtime, ValueType, WasmError, diagnostics, otel, testing
+from pywasmrt import Runtime, ValueType, WasmError, diagnostics, otel, testing, wasi
 from pywasmrt.testing import strategies
 
 GUEST = """(module
   (import "env" "h" (func $h (param i32) (result i32)))
   (memory (export "memory") 1 2) (table (export "t") 2 4 funcref) (global (export "g") (mut i32) (i32.const 0))
   (func (export "f") (param i32) (result i32) (call $h (local.get 0))))"""
-
-INSIDES = re.compile(
-    "object has no attribute|has no attribute|not iterable|has no len|not subscriptable|not callable|cannot unpack|cffi"
-    "|cdata|ctypes|_fastcall|object cannot be interpreted|cannot convert|no words|not supported between"
-)
 
 Probe = Callable[[Any], object]
 
@@ -59,6 +53,13 @@ def probes(runtime: Runtime) -> Iterator[dict[str, Probe]]:
             "instantiate limits": lambda value: runtime.instantiate(module, imports, limits=value),
             "link": lambda value: runtime.link(module, value),
             "new_store": runtime.new_store,
+            "exports": lambda value: instance.exports[value],
+            "in exports": lambda value: value in instance.exports,
+            "host function": pywasmrt.HostModule().get,
+            "add_function": lambda value: pywasmrt.HostModule().add_function("f", value, [], print),
+            "memory tree": lambda value: wasi.MemoryTree().write("f", value),
+            "memory tree path": lambda value: wasi.MemoryTree().write(value, b""),
+            "memory tree read": lambda value: wasi.MemoryTree().read(value),
             "function": instance.function,
             "call": function,
             "raw call": function.call,

@@ -89,7 +89,10 @@ def _view(value: object, where: str, wanted: str = "a number or a buffer") -> me
         return None
     if _is_masked(value):
         raise TypeError(f"{where} is a masked array, and a buffer has no mask: pass its filled(), or use a Udf")
-    scalar = not getattr(value, "ndim", 0)
+    try:
+        scalar = not getattr(value, "ndim", 0)
+    except ValueError:  # of a view that was released
+        scalar = False
     try:
         view = memoryview(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, BufferError) as error:

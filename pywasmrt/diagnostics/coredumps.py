@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 from ..errors import Trap
 from ..runtimes.base.instance import BaseInstance
 from ..types import ExternKind, MemoryType, expect
-from ..values import shown
+from ..values import copied_buffer, shown
 from ..wasm.coredump import (
     Coredump,
     CoreFrame,
@@ -47,7 +47,7 @@ def dumpable(module: bytes) -> bytes:
     Raises `ModuleCompileError` where `module` is malformed.
     """
     expect("dumpable", "bytes", (bytes, bytearray, memoryview), module=module)
-    return exporting_all(bytes(module))
+    return exporting_all(copied_buffer(module))
 
 
 def write_coredump(trap: Trap, instance: ModuleInstance, to: Target, *, name: str = "") -> None:
@@ -71,6 +71,10 @@ def write_coredump(trap: Trap, instance: ModuleInstance, to: Target, *, name: st
         raise TypeError(f"a coredump is written of a Trap, not of {shown(trap)}")
     expect("write_coredump", "an instance", BaseInstance, instance=instance)
     expect("write_coredump", "a str", str, name=name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"name of write_coredump is written in UTF-8, which has no {shown(name)}") from None
     if not isinstance(to, (str, os.PathLike)) and not hasattr(type(to), "write"):
         raise TypeError(f"to of write_coredump is a path or a binary file, not {shown(to)}")
     memories = list(_externs(instance, ExternKind.MEMORY, "memory"))

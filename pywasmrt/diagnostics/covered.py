@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from ..types import printable
+from ..types import expect, printable
 from ..wasm.disassembly import disassembled
 from ..wasm.dwarf import Line, LineTable, read_function_names, read_lines
 from ..wasm.probes import Block, Branch, Plan
@@ -50,6 +50,9 @@ class CoveredModule:
     """A module with probes. `hits` counts for each probe the instances that have reached it."""
 
     def __init__(self, name: str, data: bytes, plan: Plan) -> None:
+        expect("a CoveredModule", "a str", str, name=name)
+        expect("a CoveredModule", "the bytes of a module", bytes, data=data)
+        expect("a CoveredModule", "the plan of its probes; Coverage makes both", Plan, plan=plan)
         self.name = name
         self.data = data
         self.plan = plan

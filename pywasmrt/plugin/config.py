@@ -28,7 +28,7 @@ from typing import Any, Union
 from ..errors import InvalidConfigurationError
 from ..registry import list_runtimes
 from ..types import RuntimeConfig
-from ..values import did_you_mean, shown
+from ..values import can_be_a_path, did_you_mean, shown
 
 __all__ = ["DEFAULT_MEMORY_BYTES", "DEFAULT_TIMEOUT", "MAX_CONFIG", "PluginConfig", "RuntimeMode", "RuntimeType"]
 
@@ -129,6 +129,10 @@ class PluginConfig:
         """Raise `InvalidConfigurationError`, naming the key and what is allowed, unless every value can be used."""
         if not isinstance(self.path, (str, os.PathLike)) or not os.fspath(self.path):
             raise InvalidConfigurationError(f"path is the file of the guest's module, not {shown(self.path)}")
+        if not can_be_a_path(self.path):
+            raise InvalidConfigurationError(
+                f"path is the file of the guest's module, and no file can have the name {shown(self.path)}"
+            )
         self.plugin_config_json()
         self.runtime()
         if self.name is not None and (not isinstance(self.name, str) or not self.name):
@@ -147,6 +151,10 @@ class PluginConfig:
                 _Plain().of(self.plugin_config), ensure_ascii=False, allow_nan=False, separators=(",", ":")
             )
             return text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidConfigurationError(
+                f"plugin_config cannot be written as JSON: no UTF-8 has the character {text[error.start]!r} in it"
+            ) from None
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidConfigurationError(f"plugin_config cannot be written as JSON: {error}") from None
 

@@ -54,8 +54,8 @@ def opened(runtimes: Iterable[RuntimeLike] | RuntimeLike | None) -> Iterator[lis
     """The runtimes named or given, or all that are available; those made here are closed at the end."""
     if runtimes is None:
         runtimes = [info.name for info in list_runtimes() if info.available]
-    elif isinstance(runtimes, str) or not isinstance(runtimes, Iterable):
-        runtimes = [runtimes]
+    elif isinstance(runtimes, (str, bytes, bytearray, memoryview)) or not isinstance(runtimes, Iterable):
+        runtimes = [runtimes]  # type: ignore[list-item]  # refused below
     runtimes = list(runtimes)
     for each in runtimes:
         # A wrapper around a runtime serves as well, so this asks for what the kit needs first.
@@ -101,7 +101,7 @@ def differential(
             _drawn(modules, found, allowed, calls, settings, report)
         else:
             several = [modules] if isinstance(modules, (Module, bytes, str)) else modules
-            if not isinstance(several, Iterable):
+            if not isinstance(several, Iterable) or isinstance(several, (bytearray, memoryview)):
                 raise TypeError(f"modules are modules, or a strategy that draws them, not {shown(several)}")
             for module in several:
                 if not isinstance(module, (Module, bytes, str)):

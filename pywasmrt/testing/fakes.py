@@ -75,6 +75,8 @@ class FakeRuntime(BaseRuntime):
                 expect("FakeRuntime", "a mapping of names to functions", (), functions=function)
         expect("FakeRuntime", "a str", str, name=name)
         expect("FakeRuntime", "a set of names", (frozenset, set, tuple, list), features=features)
+        for feature in features:
+            expect("FakeRuntime", "a set of names", str, features=feature)
         self.scripts = dict(functions or {})
         self.globals = dict(globals or {})
         self.compiled: list[bytes] = []

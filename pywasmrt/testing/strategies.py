@@ -52,8 +52,11 @@ _DEFAULT_FEATURES = frozenset({"multi-value", "reference-types", "simd"})
 
 def _checked(owner: str, features: object, **bounds: int) -> None:
     """Raise `TypeError` or `ValueError` where features are no collection of names, or bounds no numbers from 0 on."""
-    if isinstance(features, str) or not isinstance(features, Collection):
+    if isinstance(features, (str, bytes, bytearray, memoryview)) or not isinstance(features, Collection):
         raise TypeError(f"{owner} takes features as a collection of names, not {shown(features)}")
+    for feature in features:
+        if not isinstance(feature, str):
+            raise TypeError(f"{owner} takes features as a collection of names, not with {shown(feature)} in it")
     for name, bound in bounds.items():
         expect(owner, "an int", int, **{name: bound})
         if bound < 0:

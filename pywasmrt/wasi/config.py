@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import InvalidConfigurationError
-from ..values import shown
+from ..values import is_list, shown
 from .clocks import Clock, SystemClock
 from .memory_tree import MemoryTree
 from .network import Network
@@ -137,7 +137,7 @@ class WasiConfig:
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for values that cannot be used, without opening anything."""
-        if isinstance(self.args, (str, bytes)) or not isinstance(self.args, Sequence):
+        if not is_list(self.args):
             raise InvalidConfigurationError(f"WasiConfig.args is a list of arguments, not {shown(self.args)}")
         for each in self.args:
             _check_text("args", each)
@@ -175,7 +175,7 @@ class WasiConfig:
         if not isinstance(self.network, Network):
             raise InvalidConfigurationError(f"WasiConfig.network is a wasi.Network, not {shown(self.network)}")
         self.network.validate()
-        if not isinstance(self.sockets, Sequence):
+        if not is_list(self.sockets):
             raise InvalidConfigurationError(f"WasiConfig.sockets is a list of sockets, not {shown(self.sockets)}")
         for sock in self.sockets:
             if not isinstance(sock, socket.socket):

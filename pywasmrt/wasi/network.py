@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Union
 
 from ..errors import InvalidConfigurationError
-from ..values import shown
+from ..values import is_list, shown
 
 __all__ = ["Network"]
 
@@ -46,7 +46,7 @@ class Network:
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for an invalid pattern."""
         for name, patterns in (("connect", self.connect), ("listen", self.listen)):
-            if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Sequence):
+            if not is_list(patterns):
                 raise InvalidConfigurationError(f"Network.{name} is a list of address patterns, not {shown(patterns)}")
         self._rules  # noqa: B018 - reading them is the check
 
@@ -102,6 +102,6 @@ def _rule(pattern: str) -> _Rule:
         except ValueError:
             pass
     raise InvalidConfigurationError(
-        f"{pattern!r} is no address pattern; write '127.0.0.1:8080', '[::1]:8080', '10.0.0.0/8:*', '*:443', "
+        f"{shown(pattern)} is no address pattern; write '127.0.0.1:8080', '[::1]:8080', '10.0.0.0/8:*', '*:443', "
         "'unix:/run/app.sock' or '*'"
     )

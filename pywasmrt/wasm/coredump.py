@@ -222,6 +222,11 @@ def is_coredump(data: bytes) -> bool:
 def read_coredump(data: bytes) -> Coredump:
     """Read a coredump. Raises `ModuleCompileError` where `data` is none, or is malformed."""
     expect("read_coredump", "bytes", (bytes, bytearray, memoryview), data=data)
+    if not isinstance(data, bytes):
+        try:
+            data = bytes(data)
+        except ValueError:
+            raise ValueError(f"data of read_coredump is {data!r}, which holds no bytes any more") from None
     try:
         return _Reader(data).coredump()
     except (IndexError, UnicodeDecodeError, struct.error) as error:
@@ -239,7 +244,7 @@ def _customs(data: bytes) -> Iterator[tuple[str, int, int]]:
 
 class _Reader:
     def __init__(self, data: bytes) -> None:
-        self.data = bytes(data)
+        self.data = data
         self.at = 0
         self.end = len(data)
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
+import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,10 +28,16 @@ from pywasmrt import (
 )
 from pywasmrt import component as wit
 from pywasmrt.columns import Udf
-from pywasmrt.otel import Counters, TelemetryError
+from pywasmrt.diagnostics import CoveredModule, Profile, Trace
+from pywasmrt.host import BoundHostModule
+from pywasmrt.otel import Counters, TelemetryError, WasmExporter, WasmProcessor, WasmReceiver
 from pywasmrt.otel.http import OtlpHttpSender
 from pywasmrt.plugin import Dialect, GuestProtocolError, GuestStatusError, PluginConfig, WasmPlugin
-from pywasmrt.testing import Difference, FakeRuntime
+from pywasmrt.plugin.abi import SIGNALS
+from pywasmrt.runtimes.base.instance import InstanceState
+from pywasmrt.runtimes.base.store import BaseStore
+from pywasmrt.testing import Difference, FakeRuntime, to_binary
+from pywasmrt.wasm.probes import Plan, probed
 
 NOTHING = '(module (func (export "f")))'
 NONE = type(None)
@@ -41,10 +52,26 @@ class Odd:
         raise LookupError("no words")
 
 
+def released(data: bytes = b"data") -> memoryview:
+    """A view that holds nothing any more."""
+    view = memoryview(data)
+    view.release()
+    return view
+
+
+# The words of Python, and of what the library is made of, in errors about a value of the wrong kind.
+INSIDES = re.compile(
+    "object has no attribute|has no attribute|not iterable|has no len|not subscriptable|not callable|cannot unpack|cffi"
+    "|cdata|ctypes|_fastcall|object cannot be interpreted|cannot convert|no words|not supported between|unhashable"
+    "|codec can't|weak reference|weakref|operation forbidden|bytes-like object is required|required argument"
+    "|not support the buffer|embedded null|must be real number|an integer is required|'NoneType'"
+)
+
 VALUES: list[Any] = [
     None, True, 0, -1, 7, 1 << 200, 1.5, math.nan, "", "text", "\ud800", "a\0b", b"bytes", [], [1], [None], {},
     {"a": 1}, {1: 2}, (), (1,), ("x",), {1}, frozenset({"simd"}), 1j, object(), Odd(), int, len, lambda: None, ...,
-    ValueType.I32, ExternKind.FUNCTION, FunctionType(), Limits(), RuntimeConfig(), Path("/nowhere"),
+    ValueType.I32, ExternKind.FUNCTION, FunctionType(), Limits(), RuntimeConfig(), Path("/nowhere"), released(),
+    bytearray(b"x"), range(3), b"http://h", "http://h?q", "http://h#f", "http://h\n", "http://*", [[]], {"a": []},
 ]  # fmt: skip
 
 
@@ -79,6 +106,55 @@ def used_as_network(**given: Any) -> object:
 
 def used_by_plugin(**given: Any) -> object:
     return PluginConfig(**{"path": "guest.wasm", **given}).validate()
+
+
+@cache
+def instance_to_observe() -> Any:
+    return runtime_for_stores().instantiate(runtime_for_stores().compile(NOTHING))
+
+
+def used_by_profile(**given: Any) -> None:
+    with suppress(pywasmrt.UnsupportedFeatureError):
+        Profile(**{"instances": (instance_to_observe(),), **given}).close()
+
+
+def used_by_trace(**given: Any) -> None:
+    with suppress(pywasmrt.UnsupportedFeatureError):
+        Trace(
+            **{"store": instance_to_observe().store, "only": instance_to_observe()._state, "sinks": [], "limit": 1}
+            | given
+        ).close()
+
+
+def used_by_coverage(**given: Any) -> object:
+    data = to_binary(NOTHING)
+    return CoveredModule(**{"name": "x", "data": data, "plan": probed(data)[1], **given})
+
+
+@cache
+def guest_of_plugins() -> Path:
+    """A guest that takes every signal and changes nothing. The folder goes with the process."""
+    folder = tempfile.TemporaryDirectory()
+    GUESTS.append(folder)
+    path = Path(folder.name, "guest.wat")
+    takes = [
+        f'(func (export "otelwasm_consume_{each}") (param i32 i32) (result i32) (i32.const 0))' for each in SIGNALS
+    ]
+    path.write_text(f"""(module (memory (export "memory") 1) (func (export "otelwasm_abi_version_0_1_0"))
+      (func (export "otelwasm_get_supported_telemetry") (result i32) (i32.const 7))
+      (func (export "otelwasm_memory_allocate") (param i32) (result i32) (i32.const 1024)) {" ".join(takes)})""")
+    return path
+
+
+GUESTS: list[Any] = []
+
+
+def used_by_sdk(name: str) -> Callable[..., object]:
+    def make(**given: Any) -> object:
+        sdk: Any = importlib.import_module("pywasmrt.otel.sdk")
+        return getattr(sdk, name)(**{"processors": [guest_of_plugins()], **given}).shutdown()
+
+    return make
 
 
 BYTE = wit.PrimitiveType("u8")
@@ -136,7 +212,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., object], dict[str, Any], dict[str, t
     "WasmException": (
         pywasmrt.WasmException,
         {"tag": None},
-        {"values": (tuple, list, dict, set, frozenset, type), "message": STR, "tag": (NONE,)},
+        {"values": (tuple, list, dict, set, frozenset, type, range), "message": STR, "tag": (NONE,)},
     ),
     "Exit": (pywasmrt.Exit, {"code": 1}, {"code": INT}),
     "RowError": (pywasmrt.RowError, {"message": "x", "row": 1}, {"message": STR, "row": INT}),
@@ -179,7 +255,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., object], dict[str, Any], dict[str, t
     "Network": (used_as_network, {}, {"connect": (Sequence,), "listen": (Sequence,)}),
     "FixedClock": (wasi.FixedClock, {}, {"realtime": INT, "monotonic": INT}),
     "SteppingClock": (wasi.SteppingClock, {}, {"realtime": INT, "monotonic": INT, "step": INT}),
-    "MemoryTree": (wasi.MemoryTree, {}, {"limit": INT}),
+    "MemoryTree": (wasi.MemoryTree, {}, {"files": (Mapping, NONE), "limit": INT}),
     "PluginConfig": (
         used_by_plugin,
         {},
@@ -279,9 +355,90 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., object], dict[str, Any], dict[str, t
         },
     ),
     "World": (wit.World, {}, dict.fromkeys(["imports", "exports"], PAIRS)),
+    "BoundHostModule": (
+        BoundHostModule,
+        {"module": pywasmrt.HostModule(), "factory": dict},
+        {"module": (pywasmrt.HostModule,), "factory": (Callable,)},  # type: ignore[dict-item]
+    ),
+    "Profile": (used_by_profile, {}, {"instances": (tuple, list), "max_samples": INT}),
+    "Trace": (
+        used_by_trace,
+        {},
+        {"store": (BaseStore,), "only": (InstanceState, NONE), "sinks": (list,), "limit": INT},
+    ),
+    "CoveredModule": (used_by_coverage, {}, {"name": STR, "data": (bytes,), "plan": (Plan,)}),
+    "WasmExporter": (WasmExporter, {"config": {}}, {"config": (PluginConfig, Mapping)}),
+    "WasmProcessor": (WasmProcessor, {"config": {}}, {"config": (PluginConfig, Mapping), "next": (NONE,)}),
+    "WasmReceiver": (
+        WasmReceiver,
+        {"config": {}, "consumer": OtlpHttpSender()},
+        {"config": (PluginConfig, Mapping), "consumer": ()},
+    ),
     "GuestStatusError": (
         GuestStatusError,
         {"function": "f", "status": 1, "reason": ""},
         {"function": STR, "status": INT, "reason": STR},
     ),
+}
+
+
+EXPORTERS = ("WasmSpanExporter", "WasmMetricExporter", "WasmLogRecordExporter")
+if importlib.util.find_spec("opentelemetry") is not None:
+    for exporter in EXPORTERS:
+        CONSTRUCTORS[exporter] = (
+            used_by_sdk(exporter),
+            {},
+            {
+                "module": (Mapping, str, Path, NONE),
+                "config": (Mapping, NONE),
+                "runtime": MAYBE_STR,
+                "processors": (Sequence,),
+                "endpoint": MAYBE_STR,
+            },
+        )
+
+# Classes that need no entry, and why.
+OTHERS = {
+    "ComponentError": "its payload is any value",
+    "ConformanceError": "check_runtime raises it, with its report",
+    "CoreFrame": "a record of read_coredump",
+    "CoreInstance": "a record of read_coredump",
+    "CoreMemory": "a record of read_coredump",
+    "Coredump": "a record of read_coredump",
+    "DifferentialReport": "a record of differential",
+    "Disagreement": "differential raises it, with what it saw",
+    "Err": "its value is any value",
+    "FunctionTime": "a record of Profile.top",
+    "FunctionTimes": "a tuple of such records",
+    "Ok": "its value is any value",
+    "RecordingFunction": "strategies make it",
+    "Report": "a record of check_runtime",
+    "Some": "its value is any value",
+    "Stack": "a record that costs next to nothing, whose values are those of one call",
+}
+MODULES = ["", ".columns", ".component", ".diagnostics", ".host", ".otel", ".otel.http", ".otel.sdk", ".plugin"]
+MODULES += [".testing", ".testing.strategies", ".wasi"]
+
+# What holds a value where it belongs, for a parameter that takes a mapping or a sequence.
+HOLDING: dict[tuple[str, str], Callable[[Any], Any]] = {
+    ("FunctionType", "params"): lambda value: [value],
+    ("HostFunction", "params"): lambda value: (value,),
+    ("ModuleInstantiateError", "problems"): lambda value: [value],
+    ("RuntimeConfig", "options"): lambda value: {"fuel": value},
+    ("WasiConfig", "args"): lambda value: ["guest", value],
+    ("WasiConfig", "env"): lambda value: {"NAME": value},
+    ("WasiConfig", "preopens"): lambda value: {"/": value},
+    ("Network", "connect"): lambda value: [value],
+    ("Network", "listen"): lambda value: [value],
+    ("MemoryTree", "files"): lambda value: {"files": value},
+    ("PluginConfig", "plugin_config"): lambda value: {"key": value},
+    ("PluginConfig", "runtime_config"): lambda value: {"type": value},
+    ("OtlpHttpSender", "endpoint"): lambda value: {"traces": value},
+    ("OtlpHttpSender", "headers"): lambda value: {"key": value},
+    ("Profile", "instances"): lambda value: (value,),
+    ("Trace", "sinks"): lambda value: [value],
+    ("WasmPlugin", "required_functions"): lambda value: [value],
+    ("WasmSpanExporter", "processors"): lambda value: [value],
+    ("WasmLogRecordExporter", "processors"): lambda value: [value],
+    ("WasmMetricExporter", "processors"): lambda value: [value],
 }

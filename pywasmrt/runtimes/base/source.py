@@ -7,7 +7,7 @@ import os
 from ...errors import ModuleCompileError
 from ...values import shown
 
-__all__ = ["check_magic", "load", "path_hint"]
+__all__ = ["check_magic", "check_text", "load", "path_hint"]
 
 _MAGIC = b"\0asm"
 
@@ -21,6 +21,7 @@ def load(source: object) -> bytes | str:
     if isinstance(source, bytes):
         return source
     if isinstance(source, str):
+        check_text(source)
         return source
     if isinstance(source, os.PathLike):
         with open(source, "rb") as file:
@@ -33,10 +34,22 @@ def load(source: object) -> bytes | str:
         return data
     try:
         return memoryview(source).tobytes()  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"a module is bytes, and {shown(source)} was released or closed") from None
     except TypeError:
         raise TypeError(
             "a module is bytes, a pathlib.Path to a file, or a str that holds its text format (WAT); not"
             f" {shown(source)}"
+        ) from None
+
+
+def check_text(text: str) -> None:
+    """Raise `ModuleCompileError` where a text cannot be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModuleCompileError(
+            f"the text format is in UTF-8, which has no {text[error.start]!r}, the character {error.start} of this text"
         ) from None
 
 

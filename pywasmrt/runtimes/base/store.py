@@ -164,7 +164,7 @@ class BaseStore(OwningStore):
         self._check_open()
         self.runtime._need("exception-values")
         self.runtime._need("exceptions")
-        if not isinstance(params, Iterable) or isinstance(params, ValueType):
+        if not isinstance(params, Iterable) or isinstance(params, (ValueType, memoryview)):
             raise TypeError(f"a tag is made of a list of ValueTypes, not of {shown(params)}")
         types = tuple(params)
         for each in types:

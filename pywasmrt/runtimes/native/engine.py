@@ -87,10 +87,7 @@ class Engine:
 
     def text_to_binary(self, text: str) -> bytes:
         """The module in its binary form."""
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            raise ModuleCompileError(f"the text is not Unicode: {error}") from None
+        data = text.encode()
         return self._bytes(self.ops.text_to_binary, ffi.from_buffer(data), len(data))
 
     def serialize(self, module: Any) -> bytes:

@@ -124,7 +124,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         try:
             with inside:
                 return bytes(wasmtime.wat2wasm(text))
-        except (wasmtime.WasmtimeError, UnicodeEncodeError) as error:
+        except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
     def _identity(self) -> str:
