@@ -41,7 +41,7 @@ async def get(caller: Caller, offset: i32, size: i32, into: i32) -> i32:
 
 async def main() -> None:
     runtime = pywasmrt.new_runtime()
-    tools = runtime.link(runtime.compile(TOOLS), web, limits=Limits(timeout=0.2, memory_bytes=1 << 20))
+    tools = runtime.link(runtime.compile(TOOLS), web, limits=Limits(timeout=2, memory_bytes=1 << 20))
 
     async def use(name: str) -> str:
         with await tools.instantiate_async() as sandbox:

@@ -33,7 +33,7 @@ def attempt(what: str, call: object, *args: int) -> None:
 def main() -> None:
     runtime = pywasmrt.new_runtime()
     module = runtime.compile(GUEST)
-    instance = runtime.instantiate(module, limits=Limits(memory_bytes=2 * pywasmrt.PAGE_SIZE, timeout=0.2))
+    instance = runtime.instantiate(module, limits=Limits(memory_bytes=2 * pywasmrt.PAGE_SIZE, timeout=1))
     attempt("one page more", instance.exports.grow, 1)
     attempt("a thousand more", instance.exports.grow, 1000)
     attempt("beyond the memory", instance.exports.load, -1)
