@@ -101,7 +101,8 @@ def _rule(pattern: str) -> _Rule:
                     return _Rule(net, ports)
         except ValueError:
             pass
+    told = repr(pattern) if type(pattern) is str else shown(pattern)
     raise InvalidConfigurationError(
-        f"{shown(pattern)} is no address pattern; write '127.0.0.1:8080', '[::1]:8080', '10.0.0.0/8:*', '*:443', "
+        f"{told} is no address pattern; write '127.0.0.1:8080', '[::1]:8080', '10.0.0.0/8:*', '*:443', "
         "'unix:/run/app.sock' or '*'"
     )
