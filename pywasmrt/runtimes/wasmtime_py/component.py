@@ -39,7 +39,7 @@ from ..base.forking import inside
 from ..base.lifetime import Life, stays
 from ..wasmtime_text import compile_error_text, trap_text
 from .contracts import OwningStore
-from .ending import components, keep_importable
+from .ending import components, keep_importable, unseen
 from .host import frame_of
 from .signals import KEPT, begin, deliver, end
 
@@ -80,7 +80,7 @@ class PackageComponents(Components):
                 made = component.Component(compiler, data)
                 if compiler is not self._engine:
                     made = component.Component.deserialize(self._engine, made.serialize())
-                return made
+                return unseen(made)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -88,7 +88,7 @@ class PackageComponents(Components):
         component = components()
         try:
             with inside:
-                return component.Component.deserialize(self._engine, code)
+                return unseen(component.Component.deserialize(self._engine, code))
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -347,7 +347,7 @@ class _State(ComponentState):
                 self.release(host.rep)
             return value
         made = object.__new__(self.guest_class(resource))
-        made._state, made._handle, made._lent = self, raw, not owned
+        made._state, made._handle, made._lent = self, unseen(raw), not owned
         return made
 
     def drop_forgotten(self) -> None:
@@ -501,4 +501,5 @@ class PackageResource:
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and not self._lent:
+            self._handle = None  # a destructor of the same cycle may run after this one
             self._state.forgotten.append(handle)

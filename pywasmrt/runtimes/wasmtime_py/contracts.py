@@ -48,6 +48,12 @@ class OwningStore(GuardedStore):
     def observers(self) -> list[Observer]:
         raise NotImplementedError
 
+    def find_again(self) -> None:
+        """Let callbacks find the store again, which a destructor in a cycle with it uses: the collector has cleared the
+        weak references. Called as guests begin to run.
+        """
+        raise NotImplementedError
+
     def wrap(self, life: Life, handle: Any, kind: ExternKind, type: Any, name: str) -> Any:
         raise NotImplementedError
 

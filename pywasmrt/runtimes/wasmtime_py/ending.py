@@ -1,19 +1,37 @@
-"""Keeps the package usable while the interpreter ends.
+"""Keeps the package usable for destructors: those of a collected cycle, and those that run while the interpreter ends.
 
-Some of its functions import from the package itself. That fails once the interpreter has emptied `sys.modules`, which
-it does before it runs the last destructors.
+The collector finalizes the objects of a cycle in the order in which they were made, so it would free the package's
+store before a destructor that still calls the guest. `unseen` hides the package's objects from it.
+
+Some functions of the package import from the package itself. That fails once the interpreter has emptied `sys.modules`,
+which it does before it runs the last destructors.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import wasmtime
 
-__all__ = ["components", "keep_importable"]
+__all__ = ["components", "keep_importable", "unseen"]
+
+_Object = TypeVar("_Object")
+
+_untrack = ctypes.pythonapi.PyObject_GC_UnTrack
+_untrack.argtypes, _untrack.restype = [ctypes.py_object], None
+
+
+def unseen(object: _Object) -> _Object:
+    """Hide an object from the collector, so that it lives until nothing refers to it any more. Returns it.
+
+    The object must not refer, by any way, to what refers to it: nobody would see that cycle.
+    """
+    _untrack(object)
+    return object
 
 
 def _loaded() -> dict[str, ModuleType]:
@@ -22,6 +40,8 @@ def _loaded() -> dict[str, ModuleType]:
 
 
 _modules = _loaded()
+# The package's own variables hold objects that calls need, and would be garbage with its modules.
+_variables = unseen([vars(module) for module in _modules.values()])
 
 
 def keep_importable() -> None:
@@ -37,4 +57,5 @@ def components() -> Any:
     from wasmtime import component
 
     _modules.update(_loaded())
+    _variables[:] = [vars(module) for module in _modules.values()]
     return component

@@ -36,6 +36,7 @@ from ..base.lifetime import Life, stays
 from ..base.memory import MemoryHelpers
 from ..base.tag import BaseTag
 from .contracts import OwningStore
+from .ending import unseen
 from .facts import NAME
 from .greenlets import check, inside
 from .signals import KEPT, begin, deliver, end
@@ -85,13 +86,13 @@ class Objects(dict[int, Any]):
     use the store.
     """
 
-    __slots__ = ("__weakref__", "dropped", "numbers", "reference")
+    __slots__ = ("__weakref__", "cell", "dropped", "numbers")
 
     def __init__(self) -> None:
         super().__init__()
         self.dropped: list[Any] = []
         self.numbers = count()
-        self.reference = ref(self)
+        self.cell = [ref(self)]  # what boxes find them by, as callbacks find the store
 
 
 class Box:
@@ -99,21 +100,21 @@ class Box:
     lasts, and would ask it for its truth value.
     """
 
-    __slots__ = ("_number", "_objects")
+    __slots__ = ("_cell", "_number")
 
     def __init__(self, objects: Objects, content: Any) -> None:
-        self._objects = objects.reference
+        self._cell = objects.cell
         self._number = next(objects.numbers)
         objects[self._number] = content
 
     @property
     def content(self) -> Any:
         """The object. Its store is alive whenever a guest passes it."""
-        objects: Any = self._objects()
+        objects: Any = self._cell[0]()
         return objects[self._number]
 
     def __del__(self) -> None:
-        objects = self._objects()
+        objects = self._cell[0]()
         if objects is not None:
             objects.dropped.append(objects.pop(self._number, None))
 
@@ -146,7 +147,7 @@ def _maker(wanted: ValueType) -> Callable[[Any], Any]:
         return make  # type: ignore[no-any-return]
 
     class Typed(wasmtime.Val):
-        type = getattr(wasmtime.ValType, wanted.value)()
+        type = unseen(getattr(wasmtime.ValType, wanted.value)())
 
     def make_typed(value: Any) -> Any:
         made = make(value)
@@ -229,8 +230,8 @@ class Function(Extern):
                 raise self.life.error("function")
             if store._depth == 1:
                 guarded = begin()
-                if store.cell[0]() is None:  # the collector cleared it: a destructor in a cycle with the store calls
-                    store.cell[0] = ref(store)
+                if store.cell[0]() is None:
+                    store.find_again()
                 check_for_call(store.stack)
                 if store.clock.set:
                     store.clock.start()
@@ -315,8 +316,7 @@ class Function(Extern):
         outermost = store._depth == 1
         try:
             if outermost:
-                if store.cell[0]() is None:
-                    store.cell[0] = ref(store)
+                store.find_again()
                 check_for_call(store.stack)
                 if store.clock.set:
                     store.clock.start()

@@ -8,6 +8,7 @@ store is known to be without these (`WasmtimeStore.type_of`).
 from __future__ import annotations
 
 import atexit
+import platform
 import sys
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -45,7 +46,7 @@ from ..wasmtime_text import compile_error_text, trap_text
 from .component import PackageComponents
 from .contracts import OwningStore
 from .deadline import Clock, Ticker
-from .ending import keep_importable
+from .ending import keep_importable, unseen
 from .externs import (
     ODD,
     Box,
@@ -114,7 +115,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
                 module = _module_class()(compiler, data)
                 if compiler is not self._engine:
                     module = _module_class().deserialize(self._engine, module.serialize())
-                return module
+                return unseen(module)
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -128,8 +129,6 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
     def _identity(self) -> str:
-        import platform
-
         return f"{NAME} {self.info.version} on {sys.platform} {platform.machine()} with {self._settings}"
 
     def _deserialize(self, code: bytes) -> Any:
@@ -137,7 +136,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         check_for_compiler()
         try:
             with inside:
-                return _module_class().deserialize(self._engine, code)
+                return unseen(_module_class().deserialize(self._engine, code))
         except wasmtime.WasmtimeError as error:
             raise ModuleCompileError(compile_error_text(str(error))) from None
 
@@ -152,7 +151,7 @@ class WasmtimeRuntime(PackageComponents, BaseRuntime):
         known = self._function_types.get(type)
         if known is None:
             params, results = ([val_type(each) for each in types] for types in (type.params, type.results))
-            known = self._function_types[type] = wasmtime.FuncType(params, results)
+            known = self._function_types[type] = unseen(wasmtime.FuncType(params, results))
         return known
 
 
@@ -179,7 +178,7 @@ def _make_engine(proposals: frozenset[str], options: dict[str, Any]) -> wasmtime
     if forks():
         settings.parallel_compilation = False
     with inside:
-        return wasmtime.Engine(settings)
+        return unseen(wasmtime.Engine(settings))
 
 
 @lru_cache(maxsize=32)
@@ -220,7 +219,7 @@ class WasmtimeStore(OwningStore):
 
     def __init__(self, runtime: WasmtimeRuntime, limits: Limits | None) -> None:
         keep_importable()
-        self.handle = wasmtime.Store(runtime._engine)
+        self.handle = unseen(wasmtime.Store(runtime._engine))
         self.handle.set_limits(*engine_bounds(limits))
         self.parked: BaseException | None = None
         self.host_error: ref[WasmError] | None = None
@@ -239,6 +238,11 @@ class WasmtimeStore(OwningStore):
         if "fuel" in runtime.info.features:
             self.handle.set_fuel((1 << 64) - 1 if fuel is None else fuel)
         super().__init__(runtime, limits)
+
+    def find_again(self) -> None:
+        if self.cell[0]() is None:
+            self.cell[0] = ref(self)
+            self.objects.cell[0] = ref(self.objects)
 
     _functions: type[Function] = Function
 
@@ -349,7 +353,7 @@ class WasmtimeStore(OwningStore):
         if kind is ExternKind.FUNCTION:
             return self._functions(self, life, handle, type, name)
         if kind is ExternKind.MEMORY:
-            return (SharedMemory if type.shared else Memory)(self, life, handle, type)
+            return SharedMemory(self, life, unseen(handle), type) if type.shared else Memory(self, life, handle, type)
         if kind is ExternKind.TABLE:
             return Table(self, life, handle, type)
         if kind is ExternKind.GLOBAL:
@@ -390,6 +394,7 @@ class WasmtimeStore(OwningStore):
         try:
             if outermost:
                 guarded = begin()
+                self.find_again()
                 check_for_call(self.stack)
                 if self.clock.set:
                     self.clock.start()
