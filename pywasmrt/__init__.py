@@ -20,6 +20,7 @@ this package loads no engine.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from ._version import __version__
@@ -254,15 +255,31 @@ def __getattr__(name: str) -> Any:
     """Load a public name at its first use, so that importing the package stays cheap.
 
     Loading the registry also loads what every runtime needs. A name that is first used while the interpreter ends, as
-    in a destructor's `except pywasmrt.Trap`, could no longer be loaded.
+    in a destructor's `except pywasmrt.Trap`, can no longer be loaded: that is a `ClosedError`.
     """
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for each in (home,) if home != "registry" else ("annotated", "errors", "host", "protocols", "registry", "types"):
-        module = import_module(f".{each}", __name__)
+        module = _home(each)
         globals().update({name: getattr(module, name) for name in _HOMES[each]})
     return globals()[name]
+
+
+def _home(name: str) -> Any:
+    """The module `name` of the package, even if the interpreter has forgotten it as it ends."""
+    known = globals().get(name)
+    if known is not None:
+        return known
+    try:
+        return import_module(f".{name}", __name__)
+    except ImportError:
+        if sys.meta_path is not None:
+            raise
+        loaded = globals().get("errors")
+        error: type[Exception] = RuntimeError if loaded is None else loaded.ClosedError
+        text = f"the interpreter is ending, and loads no modules any more: {__name__}.{name} was not used before"
+        raise error(text) from None
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from ._version import __version__
 from .errors import (
+    ClosedError,
     InvalidConfigurationError,
     ModuleCompileError,
     RuntimeNotFoundError,
@@ -26,7 +28,7 @@ from .errors import (
     UnsupportedRuntimeTypeError,
 )
 from .types import Pool, RuntimeConfig, RuntimeInfo
-from .values import did_you_mean, shown
+from .values import did_you_mean, ended, late, shown
 
 if TYPE_CHECKING:
     from .protocols import Runtime
@@ -67,7 +69,12 @@ class _Entry:
                 raise TypeError(f"its describe() gave {shown(info)} instead of a RuntimeInfo")
             return info if info.name == self.name else replace(info, name=self.name)
         except Exception as error:
-            return RuntimeInfo(self.name, False, reason=f"{type(error).__name__}: {error}")
+            return _unavailable(self.name, error)
+
+
+def _unavailable(name: str, error: Exception) -> RuntimeInfo:
+    reason = str(error) if isinstance(error, ClosedError) else f"{type(error).__name__}: {error}"
+    return RuntimeInfo(name, False, reason=reason)
 
 
 class _BuiltIn(_Entry):
@@ -82,9 +89,7 @@ class _BuiltIn(_Entry):
         # Kept, as import_module takes the module's lock each time before Python 3.11. A signal handler that comes while
         # its own thread takes the lock, or lets it go, would wait for it without an end.
         if self._imported is None:
-            from importlib import import_module
-
-            self._imported = import_module(f".runtimes.{self._name_of_module}", __package__)
+            self._imported = late(f"{__package__}.runtimes.{self._name_of_module}")
         return self._imported
 
     def factory(self) -> RuntimeFactory:
@@ -96,7 +101,7 @@ class _BuiltIn(_Entry):
             info: RuntimeInfo = self._module().describe()
             return info
         except Exception as error:
-            return RuntimeInfo(self.name, False, reason=f"{type(error).__name__}: {error}")
+            return _unavailable(self.name, error)
 
 
 class _Plugin(_Entry):
@@ -119,13 +124,21 @@ class _Plugin(_Entry):
                 f"several packages offer a runtime {self.name!r}: {offered}; uninstall all but one of them"
             )
         if self._factory is None:
-            loaded = self._point.load()
+            loaded = self._load()
             if not callable(loaded):
                 raise UnsupportedRuntimeTypeError(
                     f"the entry point {self.name!r} ({self._point.value}) is {shown(loaded)}, not a factory of runtimes"
                 )
             self._factory = loaded
         return self._factory
+
+    def _load(self) -> Any:
+        try:
+            return self._point.load()
+        except ImportError:
+            if sys.meta_path is not None:
+                raise
+            raise ended(self._point.value) from None
 
 
 _BUILT_IN: dict[str, _Entry] = {
@@ -157,10 +170,8 @@ _plugins: dict[str, _Plugin] | None = None  # None: not looked for yet
 def _find_plugins() -> dict[str, _Plugin]:
     if os.environ.get("PYWASMRT_NO_PLUGINS", "") not in ("", "0"):
         return {}
-    from importlib.metadata import entry_points
-
     found: dict[str, _Plugin] = {}
-    for point in entry_points(group=_GROUP):
+    for point in late("importlib.metadata").entry_points(group=_GROUP):
         if point.name == "auto" or point.name in _BUILT_IN:
             _log.warning("the entry point %s = %s is passed over: the name is taken", point.name, point.value)
         elif point.name in found:
@@ -244,7 +255,8 @@ def new_runtime(
         raise RuntimeNotFoundError(
             f"there is no runtime {asked!r}, only {', '.join(entries)}{did_you_mean(asked, entries)}"
         )
-    return _create(entry, replace(settings, type=entry.name))
+    runtime: Runtime = _create(entry, replace(settings, type=entry.name))
+    return runtime
 
 
 def _auto(entries: Mapping[str, _Entry]) -> _Entry:
@@ -257,10 +269,10 @@ def _auto(entries: Mapping[str, _Entry]) -> _Entry:
     raise RuntimeNotFoundError(f"no runtime is available; pip install wasmtime gives one{''.join(reasons)}")
 
 
-def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
+def _create(entry: _Entry, config: RuntimeConfig) -> Any:
     try:
         factory = entry.factory()
-    except (InvalidConfigurationError, UnsupportedRuntimeTypeError):
+    except (ClosedError, InvalidConfigurationError, UnsupportedRuntimeTypeError):
         raise
     except Exception as error:
         raise RuntimeNotFoundError(
@@ -271,12 +283,12 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
         if not info.available:
             raise RuntimeNotFoundError(f"the runtime {entry.name!r} is not available: {info.reason}")
     try:
-        runtime = factory(config)
+        runtime: Any = factory(config)
     except ImportError as error:
+        if sys.meta_path is None:
+            raise ended(f"what the runtime {entry.name!r} needs") from None
         raise RuntimeNotFoundError(f"the runtime {entry.name!r} is not available: {error}") from error
-    from .protocols import Runtime
-
-    if not isinstance(runtime, Runtime):
+    if not isinstance(runtime, late(f"{__package__}.protocols").Runtime):
         raise UnsupportedRuntimeTypeError(f"the factory of {entry.name!r} gave {shown(runtime)}, which is no Runtime")
     if config.trap_on_grow_failure and "growth-traps" not in runtime.info.features:
         runtime.close()
@@ -284,9 +296,7 @@ def _create(entry: _Entry, config: RuntimeConfig) -> Runtime:
     if config.pool is not None and "pooling" not in runtime.info.features:
         runtime.close()
         raise UnsupportedFeatureError(f"{entry.name} has no pool for instances; leave pool out", "pooling")
-    from .runtimes.base.runtime import BaseRuntime
-
-    if isinstance(runtime, BaseRuntime):
+    if isinstance(runtime, late(f"{__package__}.runtimes.base.runtime").BaseRuntime):
         runtime.configured(config, _restore)
     return runtime
 
@@ -302,17 +312,13 @@ def _restore(
     form: int, version: str, engine: str, config: RuntimeConfig, compiled: bool, data: bytes, component: bool = False
 ) -> Any:
     """Unpickle a module or component (`BaseRuntime.recipe`) from its bytes or compiled code and its configuration."""
-    from hashlib import sha256
-
-    from .runtimes.base.runtime import PICKLES
-
-    if form != PICKLES:
+    if form != late(f"{__package__}.runtimes.base.runtime").PICKLES:
         raise ModuleCompileError(
             f"the module was pickled by pywasmrt {version}, in a form that this version, {__version__}, does not know; "
             "use the same version in all processes"
         )
     settings = _settings_key(config)
-    key = settings, sha256(data).digest()
+    key = settings, late("hashlib").sha256(data).digest()
     with _restoring:
         module = _restored.pop(key, None)
         if module is None or module.closed:
@@ -385,13 +391,10 @@ def _checked(config: RuntimeConfig) -> RuntimeConfig:
         if not isinstance(getattr(config, name), bool):
             raise InvalidConfigurationError(f"{name} is a bool, not {shown(getattr(config, name))}")
     if config.cache is not None:
-        from .runtimes.base.cache import cache_of
-
-        cache_of(config.cache)  # raises if it is wrong
+        late(f"{__package__}.runtimes.base.cache").cache_of(config.cache)  # raises if it is wrong
     if config.pool is not None and not isinstance(config.pool, Pool):
         raise InvalidConfigurationError(f"pool is a Pool or None, not {shown(config.pool)}")
     if config.features is None:
         return config
-    from .runtimes.base.features import feature_names  # an adapter is imported next anyway
-
-    return replace(config, features=feature_names(config.features))  # as a frozenset, from any iterable
+    adapters = late(f"{__package__}.runtimes.base.features")  # an adapter is imported next anyway
+    return replace(config, features=adapters.feature_names(config.features))  # as a frozenset, from any iterable

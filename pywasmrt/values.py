@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from operator import index as as_index
 from reprlib import Repr
 from types import CoroutineType
 from typing import Any, NoReturn
 
-from .errors import InvalidConfigurationError, MemoryAccessError
+from .errors import ClosedError, InvalidConfigurationError, MemoryAccessError
 from .types import FunctionType, ValueType
 from .wasm.floats import f32_bits, f32_from_bits
 
@@ -29,10 +31,12 @@ __all__ = [
     "checked_size",
     "copied_buffer",
     "did_you_mean",
+    "ended",
     "from_slots",
     "is_function",
     "is_list",
     "is_reference",
+    "late",
     "memory_access_error",
     "nanoseconds",
     "numbers",
@@ -95,13 +99,38 @@ def shown_int(value: object) -> str:
     return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
 
 
+_late: dict[str, Any] = {}
+
+
+def late(name: str) -> Any:
+    """The module `name`, which few programs need: it is imported when it is first asked for, and kept.
+
+    Before the interpreter runs its last destructors it forgets its modules, and imports none any more. Then this raises
+    `ClosedError` for a module that was not asked for before.
+    """
+    module = _late.get(name)
+    if module is None:
+        try:
+            module = import_module(name)
+        except ImportError:
+            if sys.meta_path is not None:
+                raise
+            raise ended(name) from None
+        _late[name] = module
+    return module
+
+
+def ended(name: str) -> ClosedError:
+    """The error for the first use of a module while the interpreter ends."""
+    return ClosedError(f"the interpreter is ending, and loads no modules any more: {name} was not used before")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint at the known name that is nearest to `name`, or nothing."""
     try:
-        from difflib import get_close_matches
-    except ImportError:  # the interpreter is ending, and imports no modules any more
+        near = late("difflib").get_close_matches(name, list(known), 1)
+    except ClosedError:  # the interpreter is ending
         return ""
-    near = get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

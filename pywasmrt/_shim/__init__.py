@@ -9,6 +9,8 @@ import importlib
 import sys
 from functools import cache
 
+from ..values import ended, late
+
 __all__ = ["unavailable_reason", "wasm3_reason"]
 
 _MODULES = ("_wrt", "_fastcall")
@@ -24,6 +26,8 @@ def unavailable_reason() -> str | None:
         try:
             importlib.import_module(f"{__name__}.{name}")
         except ImportError as error:
+            if sys.meta_path is None:
+                raise ended(f"{__name__}.{name}") from None
             return f"the native module {__name__}.{name} cannot be imported: {error}"
     lock_is_on = getattr(sys, "_is_gil_enabled", lambda: True)
     if not lock_is_on():  # importing them turns the lock on, unless the user has forbidden that
@@ -34,9 +38,9 @@ def unavailable_reason() -> str | None:
 @cache
 def wasm3_reason() -> str | None:
     """Why the native parts, which must be there, hold no wasm3, in one sentence; None where they do hold it."""
-    if importlib.import_module(f"{__name__}._wrt").lib.wrt_wasm3_ops():
+    if late(f"{__name__}._wrt").lib.wrt_wasm3_ops():
         return None
-    recorded = importlib.import_module(f"{__name__}._build_info")
+    recorded = late(f"{__name__}._build_info")
     return f"this was built without wasm3: {recorded.wasm3_reason}"
 
 
@@ -44,7 +48,11 @@ def _recorded_reason() -> str | None:
     """What setup.py wrote down about the build, if there was one."""
     try:
         info = importlib.import_module(f"{__name__}._build_info")
-    except ModuleNotFoundError:
+    except ImportError as error:
+        if sys.meta_path is None:
+            raise ended("what the build recorded") from None
+        if not isinstance(error, ModuleNotFoundError):
+            raise
         return "the native parts were never built; install the package, or run `python setup.py build_ext --inplace`"
     reason: str | None = info.reason
     return reason

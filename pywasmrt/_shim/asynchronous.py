@@ -11,6 +11,9 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from ..values import late
+from .waiting import check_threads
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -27,13 +30,12 @@ async def call_async(function: Function, *args: Any) -> Any:
     When the task is cancelled, the guest is stopped first, so that afterwards the store is free for its next call.
     In an asynchronous store, whose host functions run on the loop, the call takes a thread of the runtime's instead.
     """
-    import asyncio
-
-    from ._fastcall import this_thread
-
+    asyncio = late("asyncio")
+    this_thread = late(f"{__package__}._fastcall").this_thread
     store = function._store
     if store.turns is not None:
         return await store.turns.call(partial(function._run, *args))
+    check_threads()
     context = copy_context()
     lock = Lock()  # guards the next two
     worker = 0  # the thread, while it makes this call: afterwards it makes others, which must not be stopped

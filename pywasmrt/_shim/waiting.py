@@ -13,6 +13,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
+from ..errors import ClosedError
+from ..values import late
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
             """End the wait if it has to end; on the loop's thread. Returns False where there is no reason yet."""
 
 
-__all__ = ["Wait", "first_wait", "on_thread"]
+__all__ = ["Wait", "check_threads", "first_wait", "on_thread"]
 
 
 _EARLY = 0.001  # seconds by which a timer may fire too early
@@ -94,13 +97,18 @@ def _expire_timed(reference: ref[Wait]) -> None:
 first_wait = Wait
 
 
+def check_threads() -> None:
+    """Raise `ClosedError` while the interpreter ends: a thread would not run any more, and its caller wait for ever."""
+    if sys.is_finalizing():
+        raise ClosedError("the interpreter is ending: no thread can make this call any more")
+
+
 async def on_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Call `function(*args)` on a thread of the running loop's default executor, in a copy of the caller's context.
 
     The thread lets the arguments go before the caller hears of the end.
     """
-    from asyncio import to_thread
-
+    check_threads()
     held = [(function, args)]
 
     def call() -> Any:
@@ -110,4 +118,4 @@ async def on_thread(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         except StopIteration as stop:  # a future cannot carry it
             raise RuntimeError("a host function raised StopIteration") from stop
 
-    return await to_thread(call)
+    return await late("asyncio").to_thread(call)

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..errors import RuntimeNotFoundError
+from ..values import ended
 
 __all__ = ["COMPONENT_MAJOR", "SUPPORTED_MAJORS", "Library", "find", "major", "wasmtime_library_reason"]
 
@@ -35,8 +36,18 @@ class Library:
     version: str
 
 
+_found: list[Library] = []
+
+
 def find() -> Library:
-    """The library to open. Raises `RuntimeNotFoundError`, which says what is missing and which versions can be used."""
+    """The library to open. Raises `RuntimeNotFoundError`, which says what is missing and which versions can be used.
+
+    Nothing can be found any more while the interpreter ends: then it is the library that was found last.
+    """
+    if sys.meta_path is None:
+        if not _found:
+            raise ended("Wasmtime's library")
+        return _found[0]
     folder = _package_folder()
     if folder is None:
         raise RuntimeNotFoundError(f"the Python package {_PACKAGE} is not installed; {_INSTALL}")
@@ -49,7 +60,8 @@ def find() -> Library:
     path = folder / _platform_folder() / _file_name()
     if not path.is_file():
         raise RuntimeNotFoundError(f"{_PACKAGE} {version} has no library for this platform: there is no {path}")
-    return Library(path, version)
+    _found[:] = [Library(path, version)]
+    return _found[0]
 
 
 def wasmtime_library_reason() -> str | None:

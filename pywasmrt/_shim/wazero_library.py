@@ -7,13 +7,13 @@ descriptors, and signal handlers that pass on the signals that are not Go's.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import signal
 from functools import cache
 from pathlib import Path
 
 from ..errors import RuntimeNotFoundError
+from ..values import late
 
 __all__ = ["ENGINE_VERSION", "open_table", "wazero_reason"]
 
@@ -28,7 +28,7 @@ def wazero_reason() -> str | None:
     if _PATH.is_file():
         return None
     try:
-        recorded: str | None = importlib.import_module(f"{__package__}._build_info").wazero_reason
+        recorded: str | None = late(f"{__package__}._build_info").wazero_reason
     except (ModuleNotFoundError, AttributeError):
         recorded = None
     return f"this was built without wazero: {recorded or 'the library is missing'}"

@@ -28,7 +28,7 @@ from ..errors import (
 )
 from ..protocols import ModuleInstance
 from ..types import FunctionType, ValueType, printable
-from ..values import did_you_mean
+from ..values import did_you_mean, late
 
 __all__ = ["Signature", "call_scalar", "call_table", "find_signature", "is_arrow_guest"]
 
@@ -96,12 +96,12 @@ class Signature:
 
     def table_schema(self) -> Any:
         """The schema of the results of a table function."""
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         return pyarrow.schema([pyarrow.field("row", pyarrow.int32()), self._field(self.name, self.result)])
 
     def _field(self, name: str, type: str, depth: int = 0) -> Any:
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         if depth > _MOST_NESTED:  # a struct may even hold itself
             raise UnsupportedFeatureError(f"{self.name} uses a type that is nested deeper than {_MOST_NESTED} times")
@@ -110,7 +110,7 @@ class Signature:
         return pyarrow.field(name, self._type(type, depth), metadata=metadata)
 
     def _type(self, type: str, depth: int) -> Any:
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         if type.endswith("[]"):
             return pyarrow.list_(self._field("item", type[:-2], depth + 1))
@@ -129,7 +129,7 @@ class Signature:
         return getattr(pyarrow, {"bool": "bool_"}.get(known, known))()
 
     def _struct(self, listed: str, depth: int) -> Any:
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         pairs = [each.partition(":") for each in _split(listed)]
         return pyarrow.struct([self._field(name, type, depth + 1) for name, _, type in pairs])
@@ -262,7 +262,7 @@ class _Call:
 
 
 def _written(batch: Any) -> bytes:
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_file(sink, batch.schema) as writer:
@@ -272,7 +272,7 @@ def _written(batch: Any) -> bytes:
 
 def _read(data: bytes, signature: Signature) -> Any:
     """The first batch of a file. What a guest wrote is looked at as a whole before anybody uses it."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     try:
         with pyarrow.ipc.open_file(data) as reader:
@@ -289,7 +289,7 @@ def _read(data: bytes, signature: Signature) -> Any:
 
 def _batch(signature: Signature, columns: Sequence[Any]) -> Any:
     """The columns as a batch of the types that the function takes."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     fields = signature.fields()
     if len(fields) != len(columns):
@@ -324,7 +324,7 @@ def call_scalar(instance: ModuleInstance, signature: Signature, columns: Sequenc
 
 
 def _errors(signature: Signature, result: Any, column: int) -> Any:
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     if result.num_columns <= column:
         return None
@@ -338,7 +338,7 @@ def call_table(instance: ModuleInstance, signature: Signature, columns: Sequence
     """The batches of a table function, each with its errors as `call_scalar` gives them. The first column is the number
     of the row that each is for, the second the value.
     """
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     batch = _batch(signature, columns)
     call = _Call(instance, signature)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtimes.base.text_columns import arrow_of, checked, is_arrow_text, plain_type
-from ..values import shown
+from ..values import late, shown
 
 __all__ = ["Plain", "arrow_column", "at_rows", "filled", "is_text", "plain", "rebuilt", "scattered"]
 
@@ -84,7 +84,7 @@ def _of_python(value: Any, where: str) -> Plain:
 
 def _of_masked(value: Any) -> Plain:
     """A masked array of NumPy: what is masked is null."""
-    import numpy
+    numpy = late("numpy")
 
     empty = {"S": b"", "U": "", "O": "", "T": ""}.get(value.dtype.kind, 0)
     mask = numpy.ma.getmaskarray(value)
@@ -95,7 +95,7 @@ def _of_masked(value: Any) -> Plain:
 
 def _converted(value: Any, where: str, whole: bool = False) -> Any:
     """A pyarrow array of a series of pandas or of an object with Arrow's C data interface; `whole` as in `checked`."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     try:
         if isinstance(value, _loaded("pandas", "Series")):
@@ -109,7 +109,7 @@ def _converted(value: Any, where: str, whole: bool = False) -> Any:
 
 
 def _of_arrow(array: Any, where: str) -> Plain:
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     types = pyarrow.types
     if types.is_dictionary(array.type):  # categories
@@ -139,7 +139,7 @@ def _of_arrow(array: Any, where: str) -> Plain:
 
 def _decoded(array: Any) -> Any:
     """The values of an array of categories. pyarrow does not cast those with views of strings, which Polars has."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     kind = plain_type(array.type.value_type) or array.type.value_type
     if not isinstance(array, pyarrow.ChunkedArray):
@@ -153,7 +153,7 @@ def _numpy_of(array: Any) -> Any:
 
 def arrow_column(value: Any, rows: int | None, where: str) -> Any:
     """A pyarrow array of any column; of a scalar, as many rows as are asked for."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     if (
         isinstance(value, _loaded("pandas", "Series"))
@@ -180,10 +180,10 @@ def at_rows(each: Plain, chosen: Any) -> Any:
     if each.scalar:
         return each.values
     if _is_arrow(each.values):
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         return each.values.filter(pyarrow.array(chosen))
-    import numpy
+    numpy = late("numpy")
 
     return numpy.asarray(each.values)[chosen]
 
@@ -192,7 +192,7 @@ def filled(each: Plain) -> Any:
     """The values, with something in the place of nulls."""
     if each.valid is None or each.valid is False or not _is_arrow(each.values):
         return each.values
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     empty = "" if str(each.values.type) in ("string", "large_string", "string_view") else b""
     return each.values.fill_null(pyarrow.scalar(empty, each.values.type))
@@ -202,13 +202,13 @@ def scattered(values: Any, valid: Any, failed: Any) -> tuple[Any, Any]:
     """The results of the rows that were there among all rows, and a mask of those that are null, or None."""
     if valid is None:
         return values, failed
-    import numpy
+    numpy = late("numpy")
 
     nulls = ~valid
     if failed is not None:
         nulls[valid] = failed
     if _is_arrow(values):
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         places = numpy.maximum(numpy.cumsum(valid) - 1, 0)
         return values.take(pyarrow.array(places, mask=nulls)), nulls
@@ -238,7 +238,7 @@ def rebuilt(columns: tuple[Any, ...]) -> Callable[[Any, Any], Any]:
 
 
 def _arrow(values: Any, nulls: Any) -> Any:
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     if not _is_arrow(values):
         return pyarrow.array(values, mask=nulls)
@@ -249,7 +249,7 @@ def _arrow(values: Any, nulls: Any) -> Any:
 
 
 def _chunked(values: Any, nulls: Any) -> Any:
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     return pyarrow.chunked_array([_arrow(values, nulls)])
 
@@ -272,12 +272,12 @@ def _numpy(values: Any, nulls: Any) -> Any:
     if _is_arrow(values):
         values = values.to_numpy(zero_copy_only=False)
     elif not hasattr(values, "dtype"):
-        import numpy
+        numpy = late("numpy")
 
         values = numpy.array(values, dtype=object)
     if nulls is None:
         return values
-    import numpy
+    numpy = late("numpy")
 
     masked_array: Any = numpy.ma.masked_array  # whose types NumPy for Python 3.10 does not declare
     return masked_array(values, nulls)

@@ -17,7 +17,7 @@ from ..registry import new_runtime
 from ..runtimes.base.map_bytes import check_form
 from ..runtimes.base.source import load
 from ..types import FunctionType, Limits, RuntimeConfig, ValueType, expect, printable
-from ..values import did_you_mean, shown
+from ..values import did_you_mean, late, shown
 from ..wasi import WasiConfig
 from .arrow_guest import call_scalar, call_table, find_signature, is_arrow_guest
 from .frames import Plain, arrow_column, at_rows, filled, is_text, plain, rebuilt, scattered
@@ -155,7 +155,7 @@ class Udf:
 
     def __call__(self, *columns: Any) -> Any:
         """The column of results, or a tuple of columns where the function has several."""
-        import numpy
+        numpy = late("numpy")
 
         instance = self._instance()
         try:
@@ -276,7 +276,7 @@ class Udf:
             yield batch.filter(errors.is_null())
 
     def _call_arrow(self, instance: ModuleInstance, columns: tuple[Any, ...]) -> Any:
-        import pyarrow
+        pyarrow = late("pyarrow")
 
         found = self._arrow_columns(columns)
         signature = find_signature(instance, self.__name__, found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ClosedError, UnsupportedFeatureError
+from ..values import late
 from .classes import Classes
 from .codec import KINDS, Codec, MakePlan, primitive_codec, refuse
 from .compound_codecs import (
@@ -95,9 +96,8 @@ class _Handle(Codec):
         return self.handles.lift_handle(self.resource, raw, self.kind == "own")
 
     def classes(self) -> set[type]:
-        from wasmtime.component import ResourceAny, ResourceHost
-
-        return {ResourceAny, ResourceHost}
+        package = late("wasmtime.component")
+        return {package.ResourceAny, package.ResourceHost}
 
 
 class Codecs:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..values import shown
+from ..values import late, shown
 from .codec import FORMATS, KINDS, Codec, MakePlan, Refusal, refuse
 from .names import python_name
 from .values import Err, Ok, Some
@@ -194,9 +194,7 @@ class _Choice(Codec):
     def raw(self, case: str, payload: Any) -> Any:
         if not self.is_tagged():
             return payload
-        from wasmtime.component import Variant
-
-        return Variant(case, payload)
+        return late("wasmtime.component").Variant(case, payload)
 
     def parse(self, raw: Any) -> tuple[str, Any]:
         """The case and the payload, still raw."""
@@ -212,9 +210,7 @@ class _Choice(Codec):
 
     def classes(self) -> set[type]:
         if self.is_tagged():
-            from wasmtime.component import Variant
-
-            return {Variant}
+            return {late("wasmtime.component").Variant}
         found: set[type] = set()
         for _, codec in self.choices():
             found |= {object} if codec is None else codec.classes()

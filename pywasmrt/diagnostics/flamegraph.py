@@ -6,6 +6,7 @@ from colorsys import hls_to_rgb
 from html import escape
 from zlib import crc32
 
+from ..types import printable
 from .samples import HOST, Frame, Tree
 
 __all__ = ["flamegraph_svg"]
@@ -69,7 +70,7 @@ def _summed(tree: Tree) -> tuple[list[int], dict[int, list[int]], list[int]]:
 
 def _box(frame: Frame, left: float, depth: int, width: float, total: int, whole: int) -> str:
     place = "" if frame.source is None else f" at {frame.source.file}:{frame.source.line}"
-    told = escape(f"{frame.name}{_printable(place)}: {total / 1e9:.3f} s, {100 * total / whole:.1f} %")
+    told = escape(f"{frame.name}{printable(place)}: {total / 1e9:.3f} s, {100 * total / whole:.1f} %")
     room = int((width - 6) / 6.7)
     text = ""
     if room >= 3:
@@ -79,12 +80,6 @@ def _box(frame: Frame, left: float, depth: int, width: float, total: int, whole:
         f'<g><title>{told}</title><rect x="{left:.1f}" y="{_TOP + depth * _ROW}" width="{width:.1f}" '
         f'height="{_ROW - 1}" fill="{_colour(frame)}"/>{text}</g>\n'
     )
-
-
-def _printable(text: str) -> str:
-    from ..types import printable
-
-    return printable(text)
 
 
 def _colour(frame: Frame) -> str:

@@ -16,7 +16,7 @@ from ..runtimes.base.instance import BaseInstance, InstanceState
 from ..runtimes.base.linking import HostImport
 from ..runtimes.base.store import BaseStore
 from ..types import expect, printable
-from ..values import shown, shown_int
+from ..values import late, shown, shown_int
 from ..wasm.probes import HOST_MODULE as COVERAGE
 from .wasi_calls import errno_name, wasi_call
 
@@ -379,9 +379,8 @@ class _Spans:
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
-        from opentelemetry.trace import Status, StatusCode
-
-        self._failed: Callable[[str], Any] = lambda text: Status(StatusCode.ERROR, text)
+        api = late("opentelemetry.trace")
+        self._failed: Callable[[str], Any] = lambda text: api.Status(api.StatusCode.ERROR, text)
 
     def begin(self, label: str, arguments: list[str]) -> tuple[Any, Any]:
         module, _, name = label.rpartition(".")

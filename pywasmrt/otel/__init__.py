@@ -8,8 +8,9 @@ exporters for the OpenTelemetry SDK are in `pywasmrt.otel.sdk` (the extra `otel`
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ..values import late
 
 if TYPE_CHECKING:
     from .component import Counters
@@ -35,7 +36,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    value = globals()[name] = getattr(late(f"{__name__}.{home}"), name)
     return value
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from ..values import shown
+from ..values import late, shown
 from . import wire_python
 
 __all__ = ["concatenate", "count", "count_data_points", "items_in", "native", "split", "validate"]
@@ -82,8 +82,7 @@ def validate(signal: str, data: Buffer) -> None:
     """Raise `ValueError` unless `data` is what a protobuf parser accepts for `signal`: "traces", "metrics" or
     "logs".
     """
-    from .wire_schema import ROOTS
-
+    ROOTS = late(f"{__package__}.wire_schema").ROOTS
     root = ROOTS.get(signal)
     if root is None:
         raise ValueError(f"a signal is one of {', '.join(ROOTS)}, not {shown(signal)}")
@@ -92,6 +91,5 @@ def validate(signal: str, data: Buffer) -> None:
 
 @cache
 def _table() -> bytes:
-    from .wire_schema import table
-
-    return table()
+    table: bytes = late(f"{__package__}.wire_schema").table()
+    return table

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import re
+import sys
 from typing import Any
 
 from ..errors import InvalidConfigurationError
-from ..values import shown
+from ..values import ended, shown
 
 __all__ = ["MAX_EXPANDED", "load"]
 
@@ -16,15 +18,15 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 @functools.cache
-def _loader() -> Any:
-    """PyYAML's safe loader with the scalars of YAML 1.2's core schema, and `<<`, which merges. Raises where PyYAML is
-    missing.
+def _loader() -> tuple[Any, Any]:
+    """PyYAML, and its safe loader with the scalars of YAML 1.2's core schema, and `<<`, which merges. Raises where
+    PyYAML is missing.
     """
-    import re
-
     try:
         import yaml
     except ImportError:
+        if sys.meta_path is None:
+            raise ended("yaml") from None
         raise InvalidConfigurationError(
             "reading YAML needs the package PyYAML: install pywasmrt[yaml], or use PluginConfig.from_mapping"
         ) from None
@@ -89,16 +91,14 @@ def _loader() -> Any:
 
     Loader.add_constructor("tag:yaml.org,2002:int", integer)
     Loader.add_constructor("tag:yaml.org,2002:float", number)
-    return Loader
+    return yaml, Loader
 
 
 def load(text: str) -> Any:
     """The document in `text`. Raises `InvalidConfigurationError` if it is not YAML, or PyYAML is missing."""
     if not isinstance(text, str):
         raise TypeError(f"YAML text is a str, not {shown(text)}; read a file's text first")
-    loader = _loader()
-    import yaml
-
+    yaml, loader = _loader()
     try:
         return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

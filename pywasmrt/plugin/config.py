@@ -28,7 +28,7 @@ from typing import Any, Union
 from ..errors import InvalidConfigurationError
 from ..registry import list_runtimes
 from ..types import RuntimeConfig
-from ..values import can_be_a_path, did_you_mean, shown
+from ..values import can_be_a_path, did_you_mean, late, shown
 
 __all__ = ["DEFAULT_MEMORY_BYTES", "DEFAULT_TIMEOUT", "MAX_CONFIG", "PluginConfig", "RuntimeMode", "RuntimeType"]
 
@@ -121,9 +121,7 @@ class PluginConfig:
         Unlike PyYAML's own habit, `yes`, `on` and `12:30` are read as the strings they look like, as in YAML 1.2.
         Raises `InvalidConfigurationError` for text that is not YAML, and as `from_mapping` does.
         """
-        from ._yaml import load
-
-        return cls.from_mapping(load(text))
+        return cls.from_mapping(late(f"{__package__}._yaml").load(text))
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError`, naming the key and what is allowed, unless every value can be used."""

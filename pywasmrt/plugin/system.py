@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidConfigurationError, UnsupportedFeatureError
 from ..types import Limits
-from ..values import did_you_mean, shown
+from ..values import did_you_mean, late, shown
 from .abi import Role
 from .config import DEFAULT_TIMEOUT
 
@@ -35,6 +35,7 @@ __all__ = ["instance_limits", "wasi_config"]
 
 _log = logging.getLogger("pywasmrt.plugin")
 _PREVIEW1 = "wasi_snapshot_preview1"
+_WASI = f"{__package__.rpartition('.')[0]}.wasi"
 _KEYS = ("args", "env", "stdout", "stderr", "preopens", "network")
 _ANYWHERE = ("*:*",)
 
@@ -71,8 +72,7 @@ def _is_mapping(given: object) -> bool:
 
 
 def _from_mapping(given: Mapping[str, Any], name: str, role: Role | None) -> Any:
-    from ..wasi import WasiConfig
-
+    WasiConfig = late(_WASI).WasiConfig
     for key in given:
         if key not in _KEYS:
             hint = did_you_mean(key, _KEYS) if isinstance(key, str) else ""
@@ -101,8 +101,7 @@ def _mapping(key: str, value: object) -> Mapping[str, Any]:
 
 
 def _stream(key: str, value: object, name: str) -> Any:
-    from ..wasi import INHERIT
-
+    INHERIT = late(_WASI).INHERIT
     if value == "inherit":
         return INHERIT
     if value == "discard" or value is None:
@@ -135,8 +134,7 @@ def _logged(name: str, level: int) -> Callable[[bytes], None]:
 
 
 def _preopen(guest: str, host: object) -> Any:
-    from ..wasi import Preopen
-
+    Preopen = late(_WASI).Preopen
     if isinstance(host, Mapping):
         unknown = set(host) - {"path", "readonly", "limit"}
         if unknown or "path" not in host or not isinstance(host.get("readonly", False), bool):
@@ -148,8 +146,7 @@ def _preopen(guest: str, host: object) -> Any:
 
 
 def _network(given: object, role: Role | None) -> Any:
-    from ..wasi import Network
-
+    Network = late(_WASI).Network
     if given is None:
         reaches = role in (Role.RECEIVER, Role.EXPORTER)
         listens = role is Role.RECEIVER

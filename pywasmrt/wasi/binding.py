@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import MemoryAccessError
 from ..types import HostFunction, ValueType
+from ..values import late
 from .errno import Errno, WasiError, from_os_error
 from .waiting import WouldWait
 
@@ -91,7 +92,7 @@ def _go_on(
     """What an asynchronous store awaits: a coroutine that waits on the event loop, does the function again, and gives
     its errno.
     """
-    from .loop_waiting import go_on  # which loads asyncio
+    go_on = late(f"{__package__}.loop_waiting").go_on  # which loads asyncio
 
     def attempt() -> int:
         try:
@@ -101,7 +102,8 @@ def _go_on(
             return _errno(error)
         return 0
 
-    return go_on(context.waiter, wait, attempt)
+    waiting: Coroutine[Any, Any, int] = go_on(context.waiter, wait, attempt)
+    return waiting
 
 
 _FAILURES = (WasiError, MemoryAccessError, OSError, OverflowError)

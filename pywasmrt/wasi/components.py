@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..component.wasi import INHERITED, ComponentWasi
 from ..errors import InvalidConfigurationError, UnsupportedFeatureError
-from ..values import shown
+from ..values import late, shown
 from .clocks import SystemClock
 from .memory_tree import MemoryTree
 from .stdio import INHERIT, bytes_from, text_writer, wants_text
@@ -131,8 +131,7 @@ def _appending(path: os.PathLike[str]) -> Callable[[bytes], object]:
 
 
 def _directories(config: WasiConfig) -> list[tuple[str, str, bool]]:
-    from .config import Preopen
-
+    Preopen = late(f"{__package__}.config").Preopen
     found = []
     for guest, given in config.preopens.items():
         preopen = given if isinstance(given, Preopen) else Preopen(given)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import InvalidConfigurationError
-from ..values import is_list, shown
+from ..values import is_list, late, shown
 from .clocks import Clock, SystemClock
 from .memory_tree import MemoryTree
 from .network import Network
@@ -131,9 +131,8 @@ class WasiConfig:
 
         Raises `UnsupportedFeatureError` naming the field that the engine cannot keep.
         """
-        from .components import component_wasi
-
-        return component_wasi(self, http, opened)
+        settings: ComponentWasi = late(f"{__package__}.components").component_wasi(self, http, opened)
+        return settings
 
     def validate(self) -> None:
         """Raise `InvalidConfigurationError` for values that cannot be used, without opening anything."""

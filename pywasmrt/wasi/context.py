@@ -16,6 +16,7 @@ from weakref import ref
 
 from ..errors import MemoryAccessError, MemoryExportNotFoundError
 from ..types import HostFunction, ImportType
+from ..values import late
 from . import files, paths, polling, process, sockets, wasmedge
 from .binding import Function, bind
 from .clocks import checked
@@ -146,9 +147,7 @@ class WasiContext:
         """As `end_threads`; another thread waits for them, so the event loop goes on."""
         self.threads.end(None)
         if self.threads.running:
-            from asyncio import to_thread  # imported here, as most guests have no threads
-
-            await to_thread(self.threads.join, None, threading.current_thread())
+            await late("asyncio").to_thread(self.threads.join, None, threading.current_thread())
 
     def find_memory(self, caller: Caller) -> Memory:
         """The memory of the instance that calls, where it is not known: before `attach`, or when nobody holds it."""

@@ -9,6 +9,7 @@ import stat as modes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from ..values import late
 from . import resolve
 from .abi import (
     DIRECTORY_INHERITING,
@@ -119,8 +120,7 @@ class HostFile(_Held):
 
     def set_flags(self, flags: int) -> None:
         if (flags ^ self.flags) & FdFlags.APPEND:
-            import fcntl
-
+            fcntl = late("fcntl")
             now = fcntl.fcntl(self.fd, fcntl.F_GETFL)
             wanted = now | os.O_APPEND if flags & FdFlags.APPEND else now & ~os.O_APPEND
             super().set_flags(flags)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..values import late
 from . import handles
 from .abi import SOCKET_RIGHTS, FdFlags, FileType, Rights, Stat
 from .descriptors import Descriptor
@@ -164,9 +165,7 @@ class Socket(Descriptor):
         return None if self._taken else self.sock.fileno()
 
     def readable_bytes(self) -> int:
-        import fcntl
-        import termios
-
+        fcntl, termios = late("fcntl"), late("termios")
         try:
             count = fcntl.ioctl(self.sock.fileno(), termios.FIONREAD, bytes(4))
         except OSError:  # a socket that listens has no bytes to read

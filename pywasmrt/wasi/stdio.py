@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -217,8 +218,6 @@ def _ignoring_result(sink: Callable[[bytes], Any]) -> Callable[[bytes], None]:
 
 def _pollable_fd(file: Any) -> int | None:
     """The host's descriptor behind a file object, if reading it may block."""
-    import stat
-
     try:
         fd = file.fileno()
         mode = os.fstat(fd).st_mode

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import pywasmrt
-from pywasmrt import BusyError, ClosedError, Exit, HostModule, i32
+from pywasmrt import BusyError, ClosedError, Exit, HostModule, i32, values
 from pywasmrt.testing.text import to_binary
 from pywasmrt.wasi import WasiConfig
 
@@ -251,6 +251,7 @@ def test_a_trace_that_is_refused_leaves_the_file_and_one_without_a_file_ends(
     env.hook = None
 
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)  # not installed
+    monkeypatch.delitem(values._late, "opentelemetry.trace", raising=False)  # and not used before
     tracer: Any = SimpleNamespace(start_as_current_span=print)
     with pytest.raises(ImportError):
         pywasmrt.trace(instance, path, tracer=tracer)

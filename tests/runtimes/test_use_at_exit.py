@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
 import pytest
 
 from pywasmrt import Runtime
+from pywasmrt.testing import to_binary
 
 # Every operation is done for the first time when the interpreter has emptied sys.modules. Each prints what it gave.
 PROGRAM = '''
 import array
 import sys
+import threading
 
 import pywasmrt
 from pywasmrt.testing import to_binary
@@ -44,6 +47,9 @@ COMPONENT = to_binary("""(component
   (func (export "f") (param "x" u32) (result u32) (canon lift (core func $i "f"))))""")
 
 
+NAMES = ["wasmtime", "wasmtime-py", "wasm3", "wazero"]
+
+
 class Index:
     def __index__(self):
         return 3
@@ -63,6 +69,7 @@ class Plugin:
             self.component = self.runtime.compile_component(COMPONENT)
             self.inside = self.runtime.instantiate_component(self.component, {"log": lambda x: x + 1})
         self.api = pywasmrt
+        self.place = place
         if place == "cycle":
             self.me = self
 
@@ -118,7 +125,14 @@ class Plugin:
     def coroutine(self):
         self.instance.exports.close.call_async().close()
 
+    def answers(self):
+        return [each.reason for each in self.api.list_runtimes() if each.reason]
+
     def __del__(self):
+        if self.place != "generator":
+            self.use()
+
+    def use(self):
         i = self.instance
         actions = {
             "a call": lambda: i.exports.close(),
@@ -164,6 +178,13 @@ class Plugin:
             "a module that needs gc": lambda: self.runtime.validate(NEEDS_GC),
             "a new runtime": lambda: self.api.new_runtime("auto").info.name,
             "the runtimes": lambda: len(self.api.list_runtimes()),
+            "reasons of runtimes": self.answers,
+            **{f"the runtime {name}": lambda name=name: self.api.new_runtime(name).info.name for name in NAMES},
+            "a serialized module": lambda: len(self.module.serialize()) > 0,
+            "a deserialized module": lambda: len(self.runtime.deserialize(self.module.serialize()).exports),
+            "an awaited call": lambda: i.exports.close.call_async().send(None),
+            "trace": lambda: self.api.trace,
+            "profile": lambda: self.api.profile,
             "the repr": lambda: repr((self.runtime, self.module, i, i.exports.close)),
             "a coroutine": self.coroutine,
             "a closed instance": self.closed,
@@ -177,7 +198,21 @@ class Plugin:
         print(sys.meta_path is None, len(actions))
 
 
-plugin = Plugin(*sys.argv[1:])
+def waiting(plugin):
+    try:
+        yield
+    finally:
+        plugin.use()
+
+
+if sys.argv[2] == "generator":
+    generator = waiting(Plugin(*sys.argv[1:]))
+    next(generator)
+elif sys.argv[2] == "thread":
+    local = threading.local()
+    local.plugin = Plugin(*sys.argv[1:])
+else:
+    plugin = Plugin(*sys.argv[1:])
 '''
 
 WANTED = {
@@ -204,6 +239,8 @@ WANTED = {
     "a compilation": "1",
     "text": "0",
     "a coroutine": "None",
+    "a serialized module": "True",
+    "a deserialized module": "8",
 }
 RAISED = {
     "a wrong type": "TypeError",
@@ -223,10 +260,13 @@ RAISED = {
     "a broken module": "ModuleCompileError",
     "a closed instance": "ClosedError",
     "a closed runtime": "ClosedError",
+    "an awaited call": "ClosedError",
+    "trace": "ClosedError",
+    "profile": "ClosedError",
 }
 
 
-@pytest.mark.parametrize("place", ["global", "cycle"])
+@pytest.mark.parametrize("place", ["global", "cycle", "generator", "thread"])
 def test_the_result_or_an_error_of_its_own(runtime: Runtime, place: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, runtime.info.name, place], capture_output=True, text=True, timeout=60
@@ -239,6 +279,7 @@ def test_the_result_or_an_error_of_its_own(runtime: Runtime, place: str) -> None
     assert len(found) == int(count)
     for label, outcome in found.items():
         assert not outcome.startswith(("raised ImportError", "raised ModuleNotFoundError", "raised AttributeError"))
+        assert not any(word in outcome for word in ("ImportError", "meta_path", "not installed")), (label, outcome)
         assert "NoneType" not in outcome, (label, outcome)
     assert {label: found[label] for label in WANTED if label not in lacking(runtime)} == {
         label: result for label, result in WANTED.items() if label not in lacking(runtime)
@@ -249,4 +290,65 @@ def test_the_result_or_an_error_of_its_own(runtime: Runtime, place: str) -> None
 
 
 def lacking(runtime: Runtime) -> set[str]:
-    return set() if "wat" in runtime.info.features else {"text", "wrong text"}
+    features = runtime.info.features
+    serialized = set() if "serialize" in features else {"a serialized module", "a deserialized module"}
+    return serialized | (set() if "wat" in features else {"text", "wrong text"})
+
+
+# What was used before gives the same again, although the interpreter has forgotten its modules.
+USED = """
+import asyncio
+import io
+import sys
+
+import pywasmrt
+
+
+class Plugin:
+    def __init__(self, name):
+        self.runtime = pywasmrt.new_runtime(name)
+        self.module = self.runtime.compile(bytes.fromhex(sys.argv[2]))
+        self.instance = self.runtime.instantiate(self.module)
+        self.api = pywasmrt
+        self.loop = asyncio.new_event_loop()
+        self.name = name
+
+    def traced(self):
+        with self.api.trace(self.instance, io.StringIO()):
+            return self.instance.exports.close()
+
+    def use(self):
+        found = {}
+        for label, action in {
+            "a trace": self.traced,
+            "a new runtime": lambda: self.api.new_runtime(self.name).info.name,
+            "a serialized module": lambda: len(self.module.serialize()) > 0,
+            "an awaited call": lambda: self.loop.run_until_complete(self.instance.exports.close.call_async()),
+        }.items():
+            try:
+                found[label] = action()
+            except Exception as error:
+                found[label] = type(error).__name__
+        return found
+
+    def __del__(self):
+        print(self.before)
+        print(self.use())
+        print(sys.meta_path is None)
+
+
+plugin = Plugin(sys.argv[1])
+plugin.before = plugin.use()
+"""
+
+
+def test_what_was_used_before(runtime: Runtime) -> None:
+    module = to_binary('(module (func (export "close") (result i32) (i32.const 1)))')
+    done = subprocess.run(
+        [sys.executable, "-c", USED, runtime.info.name, module.hex()], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    before, after, ended = map(ast.literal_eval, done.stdout.splitlines())
+    assert ended
+    assert before["an awaited call"] == 1
+    assert after == {**before, "an awaited call": "ClosedError"}  # no thread runs any more

@@ -8,6 +8,8 @@ The digest finds damage, not forgery: a blob is machine code, and its source mus
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from ...errors import ModuleCompileError
 
 __all__ = ["MAGIC", "pack_blob", "unpack_blob"]
@@ -17,8 +19,6 @@ _DIGEST = 16
 
 
 def _digest(body: bytes) -> bytes:
-    from hashlib import blake2b
-
     return blake2b(body, digest_size=_DIGEST).digest()
 
 

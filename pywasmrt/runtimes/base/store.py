@@ -11,7 +11,7 @@ from weakref import ref
 
 from ...errors import BusyError, ClosedError, ModuleInstantiateError, UnsupportedFeatureError
 from ...types import ExportType, FunctionType, GlobalType, ImportType, Limits, MemoryType, TableType, ValueType
-from ...values import nanoseconds, shown, shown_int, to_wasm
+from ...values import late, nanoseconds, shown, shown_int, to_wasm
 from .contracts import OwningRuntime, OwningStore
 from .instance import BaseInstance, InstanceState
 from .lifetime import Life
@@ -509,9 +509,9 @@ class BaseStore(OwningStore):
 
     def _begin_asynchronous(self) -> None:
         """Hook: prepare the store, which holds no instance yet, for asynchronous ones. Here: on worker threads."""
-        from .turns import Turns  # imported here, as it loads asyncio
-
-        self.turns = Turns(self._lender(), self.runtime._run_on_worker)
+        self.turns = late(f"{__package__}.turns").Turns(  # which loads asyncio
+            self._lender(), self.runtime._run_on_worker
+        )
         self.on_stop(self.turns.stop)
 
     async def _instantiate_async(self, linking: Linking, states: Sequence[Any], instance: InstanceState) -> Any:
@@ -600,9 +600,7 @@ class GuardedStore(BaseStore):
         return True  # the lock is kept: nobody enters a closed store again
 
     def _begin_asynchronous(self) -> None:
-        from .turns import LendableLock
-
-        self._lock = LendableLock()
+        self._lock = late(f"{__package__}.turns").LendableLock()
         super()._begin_asynchronous()
 
     def _lender(self) -> Lender:

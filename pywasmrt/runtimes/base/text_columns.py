@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any, NoReturn
 
 from ...errors import RowError
-from ...values import shown
+from ...values import late, shown
 
 __all__ = [
     "Texts",
@@ -144,7 +144,7 @@ def _raise_no_text(rows: Sequence[bytes], name: str) -> NoReturn:
 def arrow_of(value: Any) -> Any:
     """A pyarrow array, chunked or not, of an object with Arrow's C data interface."""
     try:
-        import pyarrow
+        pyarrow = late("pyarrow")
     except ImportError as error:
         raise TypeError(
             f"{shown(value)} is read by pyarrow, which is not installed: pip install 'pywasmrt[arrow]'"
@@ -160,7 +160,7 @@ def checked(array: Any, where: str, whole: bool = False) -> Any:
     Its lengths are always compared with its buffers. What pyarrow itself will read row by row (texts that it joins,
     filters or casts, categories, runs), or all if `whole` is true, is looked at row by row.
     """
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     types = pyarrow.types
     kind = array.type
@@ -192,7 +192,7 @@ def is_arrow_text(type: Any) -> bool:
 
 def plain_type(type: Any) -> Any:
     """The type with offsets for the same data, whose buffers pyarrow shows; None for types other than bytes or text."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     names = {"string": type, "binary": type, "large_string": type, "large_binary": type}
     names |= {"string_view": pyarrow.large_string(), "binary_view": pyarrow.large_binary()}
@@ -201,7 +201,7 @@ def plain_type(type: Any) -> Any:
 
 def arrow_texts(column: Any, where: str) -> Texts:
     """The buffers of an Arrow array; copied only if it is chunked."""
-    import pyarrow
+    pyarrow = late("pyarrow")
 
     without_nulls(checked(column, where), where)
     type = plain_type(column.type)
@@ -232,8 +232,8 @@ def arrow_texts(column: Any, where: str) -> Texts:
 
 
 def _arrow_builder(like: Any, chunked: bool) -> Callable[[bytes, array[int], bool, str], Any]:
-    import numpy
-    import pyarrow
+    numpy = late("numpy")
+    pyarrow = late("pyarrow")
 
     def build(data: bytes, ends: array[int], text: bool, name: str) -> Any:
         large, small = ("large_string", "string") if text else ("large_binary", "binary")

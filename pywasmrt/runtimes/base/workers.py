@@ -12,6 +12,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from weakref import WeakSet
 
+from ..._shim.waiting import check_threads
+
 __all__ = ["Workers", "is_worker"]
 
 _here = threading.local()
@@ -39,6 +41,7 @@ class Workers:
 
     def run(self, job: Callable[[], None]) -> None:
         """Run `job`, which raises nothing, on one of the threads."""
+        check_threads()
         with self._lock:
             if self._idle:
                 self._idle.pop().put(job)

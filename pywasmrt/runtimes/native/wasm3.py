@@ -16,6 +16,7 @@ from ... import _shim
 from ..._shim import wasmtime_library as library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
+from ...values import late
 from ..base.features import API_FEATURES, WASMTIME_FIXED, allowed_proposals
 from ..base.needs import Judge
 from ..base.options import ASYNC_THREADS, checked_options, flag, number_of_bytes
@@ -26,6 +27,7 @@ __all__ = ["NAME", "create", "describe"]
 NAME = "wasm3"
 
 _FIXED = frozenset({"sign-extension", "saturating-float-to-int", "mutable-globals"})
+_WRT = f"{_shim.__name__}._wrt"
 _STACK_NEEDED = 192 << 10  # native stack to begin with: wasm3 uses all there is, except a rest for the host
 _OPTIONS = {
     "trust_modules": flag(),
@@ -62,10 +64,9 @@ def create(config: RuntimeConfig) -> Any:
             'say so by RuntimeConfig(options={"trust_modules": True})'
         )
 
-    from ..._shim._wrt import lib
-    from .engine import Engine
-    from .wasm3_runtime import Wasm3Runtime
-
+    lib = late(_WRT).lib
+    Engine = late(f"{__package__}.engine").Engine
+    Wasm3Runtime = late(f"{__package__}.wasm3_runtime").Wasm3Runtime
     engine = Engine(lib.wrt_wasm3_ops(), {"max_wasm_stack": stack}, _STACK_NEEDED, _explain)
     validator = None if reason is not None else _validator(proposals, config.features is None)
     info = replace(info, features=proposals | _api_features(validator is not None, config.interruptible))
@@ -78,8 +79,7 @@ def create(config: RuntimeConfig) -> Any:
 @cache
 def _built() -> tuple[str, frozenset[str]]:
     """The version of the built-in wasm3, and its proposals."""
-    from ..._shim._wrt import ffi, lib
-
+    ffi, lib = late(_WRT).ffi, late(_WRT).lib
     version = ffi.string(lib.wrt_wasm3_version()).decode()
     return version, frozenset(ffi.string(lib.wrt_wasm3_proposals()).decode().split(","))
 
@@ -116,8 +116,7 @@ def _validator(proposals: frozenset[str], long_indexes: bool) -> Any:
 
     `long_indexes`: the index of a memory may be encoded in more than one byte, as since WebAssembly 3.0.
     """
-    from .wasm3_runtime import Validator
-
+    Validator = late(f"{__package__}.wasm3_runtime").Validator
     _, known = _built()
     # 0.5.0 has memory.copy and memory.fill. When it compiles, it refuses the rest of that proposal, and references.
     allowed = proposals | {"bulk-memory", "reference-types"}

@@ -15,6 +15,7 @@ from ... import _shim
 from ..._shim import wasmtime_library as library
 from ...errors import InvalidConfigurationError, RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
+from ...values import late
 from ..base.features import (
     API_FEATURES,
     WASMTIME_DEFAULT,
@@ -75,8 +76,6 @@ def create(config: RuntimeConfig) -> Any:
             f"{stack}: the engine needs {_STACK_MARGIN} bytes beyond the guest's; not {own_stack}"
         )
 
-    from .runtime import NativeRuntime
-
     def make_engine(alone: bool) -> Engine:
         own = {"parallel_compilation": 0} if alone else {}
         return _open(settings | own, stack + _STACK_MARGIN)
@@ -91,7 +90,7 @@ def create(config: RuntimeConfig) -> Any:
     if config.pool is not None:
         identity += ",pool"  # compiled code depends on whether there is a pool, not on its size
     features = proposals | _api_features(info.version or "", config.interruptible, bool(settings.get("consume_fuel")))
-    runtime = NativeRuntime(
+    runtime = late(f"{__package__}.runtime").NativeRuntime(
         make_engine(forks() > 0),
         replace(info, features=features),
         identity,
@@ -153,9 +152,7 @@ def _native() -> Any:
     """The module that reaches engines; only an install with the native part can load it. It is kept, since nothing can
     be imported any more while the interpreter ends.
     """
-    from . import engine
-
-    return engine
+    return late(f"{__package__}.engine")
 
 
 @cache

@@ -11,6 +11,7 @@ from ... import _shim
 from ..._shim import wasmtime_library, wazero_library
 from ...errors import RuntimeNotFoundError
 from ...types import RuntimeConfig, RuntimeInfo
+from ...values import late
 from ..base.features import API_FEATURES, WASMTIME_FIXED, allowed_proposals
 from ..base.forking import inside
 from ..base.needs import Judge
@@ -70,9 +71,9 @@ def create(config: RuntimeConfig) -> Any:
     options = checked_options(NAME, _OPTIONS, config.options)
     mode = options.get("mode", _MODES[0] if platform.machine() in _COMPILES_FOR else _MODES[1])
 
-    from ..._shim._wrt import ffi
-    from .engine import Engine
-    from .wazero_runtime import WazeroRuntime
+    ffi = late(f"{_shim.__name__}._wrt").ffi
+    Engine = late(f"{__package__}.engine").Engine
+    WazeroRuntime = late(f"{__package__}.wazero_runtime").WazeroRuntime
 
     settings = {
         "interpreter": int(mode == "interpreter"),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from typing import Any
 
 from ...types import RuntimeConfig, RuntimeInfo
+from ...values import ended, late
 from ..base.features import WASMTIME_DEFAULT, WASMTIME_FIXED, WASMTIME_PROPOSALS, allowed_proposals
-from .facts import CAUTION, NAME, features
+from .facts import CAUTION, NAME, features, wasmtime_version
 
 __all__ = ["create", "describe"]
 
 
 def describe() -> RuntimeInfo:
     """Describe this runtime, without loading the engine."""
-    from importlib.metadata import PackageNotFoundError, version
-    from importlib.util import find_spec
-
     try:
-        found = version("wasmtime") if find_spec("wasmtime") is not None else None
-    except (PackageNotFoundError, ImportError, ValueError):
-        found = None
-    if found is None:
+        found = _installed()
+    except (ImportError, ValueError):  # among them: there is no such distribution
         return RuntimeInfo(NAME, False, reason="the package 'wasmtime' is not installed; pip install wasmtime")
     return RuntimeInfo(NAME, True, found, features(WASMTIME_DEFAULT, True, False), caution=CAUTION)
 
@@ -28,6 +26,14 @@ def describe() -> RuntimeInfo:
 def create(config: RuntimeConfig) -> Any:
     """Make a runtime. Raises `InvalidConfigurationError`, or `ImportError` where the package cannot be loaded."""
     proposals = allowed_proposals(config.features, WASMTIME_PROPOSALS, WASMTIME_DEFAULT, WASMTIME_FIXED, NAME)
-    from .runtime import WasmtimeRuntime  # loads the package
+    return late(f"{__package__}.runtime").WasmtimeRuntime(proposals, config)  # loads the package
 
-    return WasmtimeRuntime(proposals, config)
+
+@cache
+def _installed() -> str:
+    """The version of the package; kept, as nothing can be found while the interpreter ends."""
+    if sys.meta_path is None:
+        raise ended("the package 'wasmtime'")
+    if late("importlib.util").find_spec("wasmtime") is None:
+        raise ModuleNotFoundError("wasmtime")
+    return wasmtime_version()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 
+from ...values import late
 from ..base.features import API_FEATURES
 from ..base.options import ASYNC_THREADS, flag, number_of_bytes, one_of
 
@@ -59,7 +61,7 @@ def features(proposals: frozenset[str], interruptible: bool, fuel: bool) -> froz
     return (proposals | API_FEATURES) - _LACKING - off
 
 
+@cache
 def wasmtime_version() -> str:
-    from importlib.metadata import version
-
-    return version("wasmtime")
+    version: str = late("importlib.metadata").version("wasmtime")
+    return version
