@@ -32,9 +32,10 @@ class Life:
 
 def stays(kind: str, made_of: str = "module") -> NoReturn:
     """Refuse to copy or pickle an object that belongs to an engine in this process."""
+    article = "an" if kind[0] in "aeiou" else "a"
     raise TypeError(
-        f"a {kind} cannot be copied or pickled: it belongs to this process; hand over the {made_of}, which can be "
-        "pickled, or its source, and make the rest where it is used"
+        f"{article} {kind} cannot be copied or pickled: it belongs to this process; hand over the {made_of}, which can "
+        "be pickled, or its source, and make the rest where it is used"
     )
 
 
