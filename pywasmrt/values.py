@@ -457,10 +457,10 @@ def checked_index(index: object, length: int) -> int:
 
 
 def bytes_of(data: object) -> bytes:
-    """The bytes-like `data` as `bytes`, for writing to a memory. Raises `TypeError`, or `BufferError` where it has
-    gaps.
+    """The bytes-like `data` as `bytes` itself, whose length nobody can lie about, for writing to a memory. Raises
+    `TypeError`, or `BufferError` where it has gaps.
     """
-    if isinstance(data, bytes):
+    if type(data) is bytes:
         return data
     try:
         view = memoryview(data)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..component.wasi import INHERITED, ComponentWasi
 from ..errors import InvalidConfigurationError, UnsupportedFeatureError
-from ..values import late, shown
+from ..values import copied_buffer, late, shown
 from .clocks import SystemClock
 from .memory_tree import MemoryTree
 from .stdio import INHERIT, bytes_from, text_writer, wants_text
@@ -82,7 +82,7 @@ def _stdin(source: Any, opened: bool) -> Any:
     if source is INHERIT:
         return INHERITED
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
+        return copied_buffer(source)
     if isinstance(source, os.PathLike):
         if not opened:
             return b""

@@ -247,7 +247,7 @@ class Components(OwningRuntime):
         self._check_open()
         self._need_components()
         try:
-            data = blob if isinstance(blob, bytes) else memoryview(blob).tobytes()
+            data = blob if type(blob) is bytes else memoryview(blob).tobytes()
         except TypeError:
             raise TypeError(f"a compiled component is the bytes that serialize() gave, not {shown(blob)}") from None
         interface, code = unpack_blob(component_identity(self), data)

@@ -224,7 +224,7 @@ class BaseRuntime(Components):
         """
         self._check_open()
         try:
-            data = blob if isinstance(blob, bytes) else memoryview(blob).tobytes()
+            data = blob if type(blob) is bytes else memoryview(blob).tobytes()
         except TypeError:
             raise TypeError(f"a compiled module is the bytes that serialize() gave, not {shown(blob)}") from None
         interface, code = unpack_blob(self.identity(), data)

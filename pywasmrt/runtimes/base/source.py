@@ -16,13 +16,15 @@ def load(source: object) -> bytes | str:
     """Return the module that `source` stands for: `bytes` for the binary format, `str` for the text format.
 
     A path is read from disk (a `.wat` file as text), which may raise `OSError`. An object with the buffer protocol is
-    copied. Anything else raises `TypeError`.
+    copied, one of a subclass of `bytes` or `str` too: its length may not be that of its contents. Anything else raises
+    `TypeError`.
     """
-    if isinstance(source, bytes):
+    if type(source) is bytes:
         return source
     if isinstance(source, str):
-        check_text(source)
-        return source
+        text = str.__str__(source)
+        check_text(text)
+        return text
     if isinstance(source, os.PathLike):
         with open(source, "rb") as file:
             data = file.read()

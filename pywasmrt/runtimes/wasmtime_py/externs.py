@@ -363,6 +363,11 @@ def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
 
 # Memories
 
+# What `ctypes.string_at` does, for a size of any int: that takes 32 bits of it.
+_bytes_at = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
+
 
 class Memory(Extern, MemoryHelpers):
     """A linear memory."""
@@ -390,6 +395,8 @@ class Memory(Extern, MemoryHelpers):
 
     def read(self, offset: int, size: int) -> bytes:
         """Copy `size` bytes out, starting at `offset`. Raises `MemoryAccessError` if any lies beyond the memory."""
+        if type(offset) is not int or type(size) is not int:
+            offset, size = checked_size(offset, "offset"), checked_size(size, "size")
         # _enter and _leave, inlined as in Function.__call__.
         store = self.store
         lock = store._lock
@@ -400,7 +407,8 @@ class Memory(Extern, MemoryHelpers):
             if self.life.ended_by is not None:
                 raise self.life.error("memory")
             address = self._address("read", offset, size)
-            return ctypes.string_at(address, size) if size else b""
+            copied: bytes = _bytes_at(address, size) if size else b""
+            return copied
         finally:
             store._depth -= 1
             lock.release()
@@ -409,7 +417,7 @@ class Memory(Extern, MemoryHelpers):
 
     def write(self, offset: int, data: Any) -> None:
         """Copy the bytes-like `data` in. Raises `MemoryAccessError`, writing nothing, if it does not fit."""
-        data = bytes_of(data)
+        offset, data = checked_size(offset, "offset"), bytes_of(data)
         store = self.store
         store._enter(self.life, "memory")
         try:
@@ -418,11 +426,11 @@ class Memory(Extern, MemoryHelpers):
             store._leave()
 
     def _address(self, verb: str, offset: int, size: int) -> int:
-        """The address of the `size` bytes at `offset`; 0 if `size` is 0."""
+        """The address of the `size` bytes at `offset`, which are ints; 0 if `size` is 0."""
         handle, context = self.handle, self.store.handle
         total = handle.data_len(context)
         base = self._base
-        if not (type(size) is int and type(offset) is int and size > 0 and 0 <= offset <= total - size):
+        if not (size > 0 and 0 <= offset <= total - size):
             offset, size = checked_size(offset, "offset"), checked_size(size, "size")
             if offset + size > total:
                 raise memory_access_error(verb, offset, size, total)
@@ -488,17 +496,18 @@ class SharedMemory(Memory):
 
     def read(self, offset: int, size: int) -> bytes:
         """Copy `size` bytes out, starting at `offset`."""
+        offset, size = checked_size(offset, "offset"), checked_size(size, "size")
         self._check()
-        return ctypes.string_at(self._address("read", offset, size), size)
+        copied: bytes = _bytes_at(self._address("read", offset, size), size)
+        return copied
 
     def write(self, offset: int, data: Any) -> None:
         """Copy the bytes-like `data` in, starting at `offset`."""
-        data = bytes_of(data)
+        offset, data = checked_size(offset, "offset"), bytes_of(data)
         self._check()
         ctypes.memmove(self._address("write", offset, len(data)), data, len(data))
 
     def _address(self, verb: str, offset: int, size: int) -> int:
-        offset, size = checked_size(offset, "offset"), checked_size(size, "size")
         total = self.handle.data_len()
         if offset + size > total:
             raise memory_access_error(verb, offset, size, total)
