@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import traceback
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pywasmrt import InvalidConfigurationError
-from pywasmrt.otel.endpoints import Url
+from pywasmrt.otel.endpoints import Url, url_of_signal
 from pywasmrt.otel.environment import otlp_sender
 from pywasmrt.otel.http import OtlpHttpSender
 
@@ -64,6 +65,22 @@ def test_what_is_no_url_is_refused_for_one_signal_and_for_all(url: Any) -> None:
     if isinstance(url, str):
         with pytest.raises(InvalidConfigurationError, match="OTLP endpoint"):
             OtlpHttpSender(url)
+
+
+@given(before=st.lists(PIECES, max_size=2).map("".join), after=st.lists(PIECES, max_size=4).map("".join))
+@example("http://", "h:1:2")
+@example("http:", "h")
+@example("", "h?a=b")
+@example("http://", "\u2100")
+def test_errors_do_not_tell_the_password(before: str, after: str) -> None:
+    url = f"{before}me:secret-word@{after}"
+    for make in (Url, lambda url: url_of_signal(url, "traces"), OtlpHttpSender):
+        told = ""
+        try:
+            make(url)
+        except InvalidConfigurationError:
+            told = traceback.format_exc()
+        assert "secret-word" not in told
 
 
 @pytest.mark.parametrize(
