@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, Thread, main_thread
 from typing import Any
 
 from ...errors import DeadlineExceeded, WasmError
@@ -21,6 +21,7 @@ __all__ = ["Clock", "Ticker"]
 _TICK = 10_000_000  # ns
 _IDLE = 1.0  # seconds without calls after which the thread ends
 _NEVER = 1 << 62  # ticks
+_ENDING = "the interpreter is ending: no thread would end this call at its deadline"
 
 
 class Ticker:
@@ -40,7 +41,7 @@ class Ticker:
     def begin(self) -> None:
         """Tick from now on, until `end` was called as often as this. Raises `WasmError` if no thread can be started."""
         if sys.is_finalizing():
-            raise WasmError("the interpreter is ending: no thread would end this call at its deadline")
+            raise WasmError(_ENDING)
         if self._process != os.getpid():  # the child of a fork has no such thread, and its lock may never be released
             self._forget()
         with self._changed:
@@ -56,6 +57,9 @@ class Ticker:
         try:
             thread.start()
         except RuntimeError as error:
+            if not main_thread().is_alive():
+                # Python 3.12.0 and 3.12.1 start no thread while the main thread waits for the others to end.
+                raise WasmError(_ENDING) from None
             raise WasmError(
                 "no thread can be started that would end this call at its deadline: the system's limit on processes, "
                 "threads or memory is reached"
