@@ -33,6 +33,7 @@ __all__ = [
     "did_you_mean",
     "ended",
     "from_slots",
+    "index_of",
     "is_function",
     "is_list",
     "is_reference",
@@ -445,12 +446,19 @@ def checked_size(value: object, name: str) -> int:
     return number
 
 
-def checked_index(index: object, length: int) -> int:
-    """Return `index` as an int, for a table of `length` elements. Raises `TypeError` or `IndexError`."""
+def index_of(index: object) -> int:
+    """Return the index of a table as an int. Raises `TypeError`. May run any code, so a table is asked for nothing else
+    before.
+    """
     try:
-        at = as_index(index)  # type: ignore[arg-type]
+        return as_index(index)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"a table is indexed by int, not {shown(index)}") from None
+
+
+def checked_index(index: object, length: int) -> int:
+    """Return `index` as an int, for a table of `length` elements. Raises `TypeError` or `IndexError`."""
+    at = index_of(index)
     if not 0 <= at < length:
         raise IndexError(f"index {shown_int(at)} is beyond the table of {length} elements")
     return at

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import pytest
 
 import pywasmrt
-from pywasmrt import MemoryAccessError, MemoryType, Runtime, UnsupportedFeatureError, wasi
+from pywasmrt import (
+    ClosedError,
+    FunctionType,
+    GlobalType,
+    MemoryAccessError,
+    MemoryType,
+    Runtime,
+    TableType,
+    UnsupportedFeatureError,
+    ValueType,
+    wasi,
+)
+from pywasmrt.testing import Module
 
 pytest.importorskip("hypothesis")
 from helpers.memories import PAGE, instantiate
@@ -71,6 +84,8 @@ class Agreeable(int):
 
 def memory_of(runtime: Runtime, shared: bool) -> Any:
     """A memory of one page, 97 in each byte."""
+    if shared and "threads" not in runtime.info.features:
+        pytest.skip("it has no shared memories")
     memory = instantiate(runtime, MemoryType(1, 3, shared=shared)).memory()
     memory.write(0, b"a" * PAGE)
     return memory
@@ -132,6 +147,39 @@ def test_a_memory_that_grows_while_its_offset_is_asked_for(runtime: Runtime, sha
     memory.write(Growing(), b"x")
     assert memory.read(Growing(), 1) == b"x"
     assert memory.size == 3 * PAGE
+
+
+CLOSING = {
+    "a global's value": lambda found, number: setattr(found.global_("global"), "value", number),
+    "a table's index": lambda found, number: found.table("table")[number],
+    "a table's index, to write": lambda found, number: operator.setitem(found.table("table"), number, None),
+    "a table's growth": lambda found, number: found.table("table").grow(number),
+    "an offset": lambda found, number: found.memory("memory").read(number, 1),
+    "a size": lambda found, number: found.memory("memory").read(0, number),
+    "an offset, to write": lambda found, number: found.memory("memory").write(number, b"x"),
+    "pages": lambda found, number: found.memory("memory").grow(number),
+    "an argument": lambda found, number: found.function("function")(number),
+}
+
+
+@pytest.mark.parametrize("closes", ["instance", "store"])
+@pytest.mark.parametrize("what", CLOSING)
+def test_what_is_closed_while_a_number_is_asked_for(runtime: Runtime, what: str, closes: str) -> None:
+    guest = Module()
+    guest.memory(MemoryType(1, 3), export="memory")
+    guest.table(TableType(ValueType.FUNCREF, 3), export="table")
+    guest.global_(GlobalType(ValueType.I32, True), ("i32.const", 1), export="global")
+    guest.function(FunctionType((ValueType.I32,), ()), [], export="function")
+    store = runtime.new_store()
+    instance = runtime.instantiate(runtime.compile(guest.encode()), store=store)
+
+    class Closing:
+        def __index__(self) -> int:
+            {"instance": instance, "store": store}[closes].close()
+            return 1
+
+    with pytest.raises(ClosedError):
+        CLOSING[what](instance, Closing())
 
 
 def test_modules_that_say_to_be_longer(runtime: Runtime) -> None:

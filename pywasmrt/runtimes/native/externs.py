@@ -12,7 +12,7 @@ from ...types import (
     GlobalType,
     TableType,
 )
-from ...values import checked_delta, checked_index, to_wasm
+from ...values import checked_delta, checked_index, index_of, to_wasm
 from ..base.lifetime import stays
 from ..base.memory import MemoryHelpers
 from ..base.runtime import BaseCaller, BaseStore, Exports, InstanceState, Life
@@ -89,7 +89,9 @@ class NativeGlobal(_Extern):
         self._check()
         if not self.type.mutable:
             raise TypeError(f"the global is immutable: its type is {self.type}")
-        self._store.global_set(self._handle, to_wasm(value, self.type.content, "the global's value"))
+        converted = to_wasm(value, self.type.content, "the global's value")
+        self._check()  # converting may have run code that closed it
+        self._store.global_set(self._handle, converted)
 
     def __repr__(self) -> str:
         return f"<Global {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"
@@ -125,8 +127,8 @@ class NativeTable(_Extern):
 
     def grow(self, delta: int, value: Any = None) -> int:
         """Add `delta` elements holding `value` and return the length before."""
-        self._check()
         by = checked_delta(delta, "elements")
+        self._check()
         before = self._store.table_grow(self._handle, by, to_wasm(value, self.type.element, "the table's element"))
         if before is None:
             raise IndexError(f"cannot grow the table of {len(self)} elements by {by}: a limit forbids it")
@@ -134,7 +136,7 @@ class NativeTable(_Extern):
         return grown
 
     def _index(self, index: object) -> int:
-        return checked_index(index, len(self))
+        return checked_index(index_of(index), len(self))
 
     def __repr__(self) -> str:
         return f"<Table {self.type}{' (closed)' if self._store.closed or self._life.ended_by else ''}>"

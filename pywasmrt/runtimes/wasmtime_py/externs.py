@@ -28,6 +28,7 @@ from ...values import (
     checked_index,
     checked_size,
     from_slots,
+    index_of,
     memory_access_error,
     to_slots,
     to_wasm,
@@ -546,7 +547,7 @@ class Table(Extern):
             store._leave()
 
     def __getitem__(self, index: int) -> Any:
-        store = self.store
+        index, store = index_of(index), self.store
         store._enter(self.life, "table")
         try:
             found = self.handle.get(store.handle, self._checked(index))
@@ -555,7 +556,7 @@ class Table(Extern):
             store._leave()
 
     def __setitem__(self, index: int, value: Any) -> None:
-        store = self.store
+        index, store = index_of(index), self.store
         store._enter(self.life, "table")
         try:
             self.handle.set(store.handle, self._checked(index), self._lowered(value))
