@@ -33,7 +33,8 @@ WITHOUT = {"init", "main", "recovered", "Error"}
 MADE_FOR_GO = {f"{each} of wz_{what}_make" for each in ("calloc", "mmap") for what in ("memory", "function", "other")}
 EXPECTS_ERRORS = {"failed_instances"}  # the works that hide the errors of the library, as they have guests fail
 HEARD_BY_GUESTS = {"mprotect of wz_memory_resize"}
-HEARD_BY_NOBODY = {("failed", "waiting")}  # a call that was cancelled, and that ends at a time of its own
+# What runs where a call has failed. One that was cancelled fails too, at a time of its own, and nobody hears why.
+HEARD_BY_NOBODY = {(site, "waiting") for site in ("failed", "overflowed", "fail")}
 # The Go functions that C calls and that tell of no failure: what they were to give is missing, or zero.
 SILENT = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 
