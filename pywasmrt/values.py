@@ -447,8 +447,8 @@ def checked_size(value: object, name: str) -> int:
 
 
 def index_of(index: object) -> int:
-    """Return the index of a table as an int. Raises `TypeError`. May run any code, so a table is asked for nothing else
-    before.
+    """Return the index of a table as an int. Raises `TypeError`. It may run any code, which may close the table, so it
+    comes first.
     """
     try:
         return as_index(index)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from ..runtimes.base.lifetime import Life
 from ..runtimes.base.memory import MemoryHelpers
 from ..runtimes.base.store import GuardedStore
 from ..types import PAGE_SIZE, GlobalType, MemoryType, TableType, ValueType
-from ..values import bytes_of, checked_delta, checked_index, checked_size, memory_access_error, to_wasm
+from ..values import bytes_of, checked_delta, checked_index, checked_size, index_of, memory_access_error, to_wasm
 
 __all__ = ["FakeExtern", "FakeGlobal", "FakeMemory", "FakeTable"]
 
@@ -72,8 +72,8 @@ class FakeMemory(FakeExtern, MemoryHelpers):
         self._data[self._checked("write", offset, len(data))] = data
 
     def _checked(self, verb: str, offset: int, size: int) -> slice:
-        self.check_open()
         offset, size = checked_size(offset, "offset"), checked_size(size, "size")
+        self.check_open()
         if offset + size > len(self._data):
             raise memory_access_error(verb, offset, size, len(self._data))
         return slice(offset, offset + size)
@@ -108,7 +108,9 @@ class FakeGlobal(FakeExtern):
         self.check_open()
         if not self._type.mutable:
             raise TypeError(f"the global is immutable: its type is {self._type}")
-        self._value = self.store._value(value, self._type.content, "the global's value")
+        converted = self.store._value(value, self._type.content, "the global's value")
+        self.check_open()  # converting may have run code that closed it
+        self._value = converted
 
 
 class FakeTable(FakeExtern):
@@ -125,8 +127,9 @@ class FakeTable(FakeExtern):
         self._elements = [init] * type.minimum
 
     def _index(self, index: object) -> int:
+        at = index_of(index)
         self.check_open()
-        return checked_index(index, len(self._elements))
+        return checked_index(at, len(self._elements))
 
     def _checked(self, value: Any) -> Any:
         element: ValueType = self._type.element

@@ -151,6 +151,31 @@ def test_a_memory_takes_whatever_is_an_int() -> None:
     assert memory.read(Two(), Two()) == b"ab"
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda memory, table, variable, number: memory.read(number, 1),
+        lambda memory, table, variable, number: memory.write(number, b"x"),
+        lambda memory, table, variable, number: memory.grow(number),
+        lambda memory, table, variable, number: table[number],
+        lambda memory, table, variable, number: table.grow(number),
+        lambda memory, table, variable, number: setattr(variable, "value", number),
+    ],
+    ids=["read", "write", "grow", "element", "grow the table", "global"],
+)
+def test_what_is_closed_while_a_number_is_asked_for(ask: Any) -> None:
+    store = FakeRuntime().new_store()
+
+    class Closing:
+        def __index__(self) -> int:
+            store.close()
+            return 1
+
+    made = store.memory(1), store.table(2, init=None), store.global_(I32, 1, mutable=True)
+    with pytest.raises(pywasmrt.ClosedError):
+        ask(*made, Closing())
+
+
 def test_scripts_may_trap() -> None:
     def nothing() -> None:
         raise Trap("out of order", pywasmrt.TrapCode.UNREACHABLE)

@@ -364,7 +364,7 @@ def unsupported(type: ValueType, what: str) -> UnsupportedFeatureError:
 
 # Memories
 
-# What `ctypes.string_at` does, for a size of any int: that takes 32 bits of it.
+# Copies bytes from an address. `ctypes.string_at` does so too, but it uses only 32 bits of the size.
 _bytes_at = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
     ("PyBytes_FromStringAndSize", ctypes.pythonapi)
 )
